@@ -1,0 +1,25 @@
+"""Transcriptomic foundation models in JAX: prepare, train, embed, evaluate."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Each verb is imported where it is first used, so that `import jaxcell` stays below a second.
+_VERBS = {
+    "prepare": "jaxcell.data.prepare",
+    "train": "jaxcell.main",
+    "embed": "jaxcell.embedding",
+    "evaluate": "jaxcell.evaluation.report",
+}
+
+__all__ = list(_VERBS)
+
+
+def __getattr__(name):
+    if name in _VERBS:
+        return getattr(importlib.import_module(_VERBS[name]), name)
+    raise AttributeError(f"module 'jaxcell' has no attribute {name!r}; it offers {__all__}")
+
+
+def __dir__():
+    return sorted([*globals(), *_VERBS])
