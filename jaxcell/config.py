@@ -1,0 +1,239 @@
+"""The whole field tree of a config, each field with its comment, and every check before a compile.
+
+The defaults are TxFM-B as its paper trains it; a file in configs/ changes what differs.
+"""
+
+import json
+
+from ml_collections import ConfigDict, config_dict
+
+STAGES = ("prepare", "train", "embed", "evaluate")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+def defaults():
+    """A config with every field; what a system or a run changes, it changes on this."""
+    c = ConfigDict()
+    c.name = "txfm_b"  # names the run's folder and the embedding: obsm['X_<name>']
+    c.seed = 0  # of initial parameters, order of cells, visible genes, stochastic depth
+    c.stages = ("train",)  # of prepare, train, embed, evaluate; each is a block of this config
+    c.dtype = "auto"  # of matrix products: bfloat16 on TPU and Ampere or newer, else float32
+    c.epochs = 200  # passes over the training cells
+    c.steps = 0  # optimizer steps; 0: from epochs, otherwise it wins
+    c.best = ("val/loss", "min")  # the metric by which model/ keeps the best step
+
+    c.data = ConfigDict()
+    c.data.store = config_dict.placeholder(str)  # folder that `jaxcell prepare` wrote
+    c.data.total = "measured"  # a cell's divisor: sum over its measured genes, or 'source': all
+    c.data.transforms = ("normalise", "sample_genes")  # in this order; each has a block here
+    c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
+    c.data.sample_genes = ConfigDict({"number": 2048})  # K visible genes, zeros included
+    c.data.workers = 0  # Grain worker processes; 0: threads of this process
+    c.data.threads = 2  # reading ahead, in each process
+
+    c.model = ConfigDict()
+    c.model.vocabulary = 44_349  # genes, without specials; the store overrides it and says so
+    c.model.vocab_multiple = 128  # gene tables are padded to this, so that they can be sharded
+    c.model.specials = ("<cls>",)  # special tokens in front of the genes
+    c.model.width = 768  # D
+    c.model.fields = ConfigDict(
+        {
+            "gene": {"kind": "lookup", "input": "ids"},
+            "value": {"kind": "scalar", "input": "values"},
+        }
+    )
+    c.model.tokens = ("gene", "value")  # the fields of a token, in the order of concatenation
+    c.model.combine = "concat"  # and project to the width
+    c.model.encoder = ConfigDict(
+        {
+            "layers": 12,
+            "heads": 12,
+            "mlp_ratio": 4.0,
+            "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value
+            "drop_path": 0.1,  # at the last layer, rising linearly from 0
+            "remat": False,  # recompute each layer in the backward pass: less memory, a third slower
+        }
+    )
+    c.model.pool = "cls"
+    c.model.heads = ConfigDict({"expression": {"kind": "vocabulary_mlp", "blocks": 4}})
+    c.model.heads.expression.activation = "rectified_tanh"
+    c.model.heads.expression.library_size = c.data.normalise.get_oneway_ref("library_size")
+
+    # A loss of weight 0 is shown beside the others: here the two ends of the scale.
+    poisson = {
+        "kind": "poisson_log1p",
+        "target": "batch.panel",
+        "where": "batch.measured",
+        "reduce": "sum_then_mean",
+    }
+    c.losses = ConfigDict()
+    c.losses.expression = ConfigDict({**poisson, "pred": "heads.expression", "weight": 1.0})
+    c.losses.mean_predictor = ConfigDict({**poisson, "pred": "tables.mean", "weight": 0.0})
+    c.losses.perfect = ConfigDict({**poisson, "pred": "batch.panel", "weight": 0.0})
+
+    c.train = ConfigDict()
+    c.train.batch_size = 1536  # cells of one optimizer step, over all devices
+    c.train.bias_at_means = True  # the decoder starts at the training means (not in the paper)
+    c.train.log_every = 50  # steps between lines of metrics.jsonl
+    c.train.validate_every = 0  # steps between validations; 0: once an epoch
+    c.train.save_every = 0  # steps between saves of the newest state; 0: with each validation
+    c.train.keep_every = 0  # steps whose checkpoints are kept for good; 0: only best and last
+
+    c.optimizer = ConfigDict()
+    c.optimizer.learning_rate = 1e-3  # at the top of one cycle
+    c.optimizer.warmup = 0.1  # share of the steps that the cycle rises
+    c.optimizer.b1 = 0.9
+    c.optimizer.b2 = 0.999
+    c.optimizer.eps = 1e-6
+    c.optimizer.weight_decay = config_dict.placeholder(float)  # none given: 1 / (lr · steps)
+    c.optimizer.decayed = r"kernel$|embedding$|rows$"  # paths that decay: no bias, norm or scale
+
+    c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: all remaining devices
+    # Parameter path (regex, first match) → mesh axis of each dimension. A parameter without a rule
+    # is an error: a new part must say how it is laid out.
+    c.sharding = (
+        (r"fields/\w+/embedding$", ("tensor", "fsdp")),
+        (r"fields/combine/kernel$", (None, "fsdp")),
+        (r"fields/(combine/bias|specials)$", ()),
+        (r"blocks/attention/qkv/kernel$", (None, "fsdp", None, "tensor", None)),
+        (r"blocks/attention/qkv/bias$", (None, None, "tensor", None)),
+        (r"blocks/attention/out/kernel$", (None, "tensor", None, "fsdp")),
+        (r"blocks/mlp/in/kernel$", (None, "fsdp", "tensor")),
+        (r"blocks/mlp/in/bias$", (None, "tensor")),
+        (r"blocks/mlp/out/kernel$", (None, "tensor", "fsdp")),
+        (r"encoder/.*(norm\d?/(scale|bias)|scale\d/scale|out/bias)$", ()),
+        (r"heads/\w+/rows$", ("tensor", "fsdp")),
+        (r"heads/\w+/bias$", ("tensor",)),
+        (r"heads/\w+/blocks_\d+/in/kernel$", ("fsdp", "tensor")),
+        (r"heads/\w+/blocks_\d+/in/bias$", ("tensor",)),
+        (r"heads/\w+/blocks_\d+/out/kernel$", ("tensor", "fsdp")),
+        (r"heads/\w+/blocks_\d+/out/bias$", ()),
+    )
+
+    c.embed = ConfigDict()
+    c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
+    c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
+    c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})
+    c.prepare.hold_out_fraction = 0.0
+    c.prepare.min_genes = 0  # a cell with fewer genes is dropped
+    c.prepare.min_cells = 0  # a gene in fewer cells is dropped
+    c.prepare.allow_non_integer = False
+    c.evaluate = ConfigDict({"label": "", "batch": ""})
+    return c
+
+
+def tiny(c):
+    """Shrink a config in place so that it trains on a laptop in seconds (the tests run these)."""
+    c.name += "_tiny"
+    c.model.vocabulary = 300
+    c.model.width = 32
+    c.model.encoder.layers = 2
+    c.model.encoder.heads = 2
+    c.model.encoder.layer_scale = 0.1
+    c.data.sample_genes.number = 32
+    c.train.batch_size = 16
+    c.train.log_every = 5
+    c.train.validate_every = 20
+    c.optimizer.learning_rate = 3e-3
+    c.epochs = 0
+    c.steps = 40
+    return c
+
+
+def variant(c, name, **known):
+    """Apply the part after the colon of ``--config=FILE:name``; '' is the config as published."""
+    known = {"tiny": tiny, **known}
+    if not name:
+        return c
+    if name not in known:
+        raise ValueError(f"{c.name}:{name} is unknown; known are {', '.join(sorted(known))}")
+    return known[name](c)
+
+
+def check(c):
+    """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
+    _among("stages", c.stages, STAGES)
+    _among("dtype", [c.dtype], DTYPES)
+    _among("data.total", [c.data.total], ("measured", "source"))
+    _among("best", [c.best[1]], ("min", "max"))
+    m, e = c.model, c.model.encoder
+    for name, value in {
+        "train.batch_size": c.train.batch_size,
+        "train.log_every": c.train.log_every,
+        "data.sample_genes.number": c.data.sample_genes.number,
+        "data.normalise.library_size": c.data.normalise.library_size,
+        "optimizer.learning_rate": c.optimizer.learning_rate,
+        "model.vocabulary": m.vocabulary,
+        "model.vocab_multiple": m.vocab_multiple,
+        "model.width": m.width,
+        "model.encoder.layers": e.layers,
+        "model.encoder.heads": e.heads,
+        "embed.micro_batch": c.embed.micro_batch,
+    }.items():
+        _require(value > 0, name, value, "a number above 0")
+    _require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
+    _require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
+    _require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
+    _require(0 < c.optimizer.warmup < 1, "optimizer.warmup", c.optimizer.warmup, "within (0, 1)")
+    for field in m.tokens:
+        _require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
+    for name, head in m.heads.items():
+        size = c.data.normalise.library_size
+        if "library_size" in head:
+            where = f"model.heads.{name}.library_size"
+            _require(head.library_size == size, where, head.library_size, f"{size}, as the data")
+    _require(
+        any(one.weight for one in c.losses.values()), "losses", "no weight above 0", "one to train"
+    )
+
+
+def _among(name, values, known):
+    for value in values:
+        _require(value in known, name, value, f"one of {', '.join(known)}")
+
+
+def _require(ok, name, found, expected):
+    if not ok:
+        raise ValueError(f"config.{name}: found {found!r}, expected {expected}")
+
+
+def to_json(c):
+    """The config as JSON text, references resolved."""
+    return json.dumps(c.copy_and_resolve_references().to_dict(), indent=1, sort_keys=True)
+
+
+def from_json(text):
+    """The config that ``to_json`` wrote: JSON's lists become tuples again."""
+
+    def restore(value):
+        if isinstance(value, dict):
+            return {k: restore(v) for k, v in value.items()}
+        return tuple(map(restore, value)) if isinstance(value, list) else value
+
+    c = ConfigDict(restore(json.loads(text)))
+    # A field that was None must accept a value from the command line again.
+    for block, field, kind in (("data", "store", str), ("optimizer", "weight_decay", float)):
+        if c[block][field] is None:
+            c[block][field] = config_dict.placeholder(kind)
+    return c
+
+
+def differences(a, b, ignore=()):
+    """Lines 'field: a's value, b's value' for every field in which two configs differ."""
+    flat_a, flat_b = _flat(json.loads(to_json(a))), _flat(json.loads(to_json(b)))
+    return [
+        f"{k}: {flat_a.get(k, 'absent')!r} there, {flat_b.get(k, 'absent')!r} here"
+        for k in sorted(flat_a.keys() | flat_b.keys())
+        if flat_a.get(k, "absent") != flat_b.get(k, "absent")
+        and not any(k == i or k.startswith(i + ".") for i in ignore)
+    ]
+
+
+def _flat(tree, prefix=""):
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        k: v
+        for name, sub in tree.items()
+        for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()
+    }

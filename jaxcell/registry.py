@@ -1,0 +1,47 @@
+"""Names in a config → things that are built; closed dicts, loud about what they do not know."""
+
+import inspect
+
+
+def lookup(table, name, where):
+    """The entry ``name`` of ``table``; an unknown name is an error that lists the known ones."""
+    if name not in table:
+        raise ValueError(f"{where}: {name!r} is unknown; known are {', '.join(sorted(table))}")
+    return table[name]
+
+
+def build(table, spec, where, **context):
+    """Build ``table[spec['kind']]`` with the other fields of ``spec`` as arguments.
+
+    Parameters
+    ----------
+    table : dict of str to class or function
+    spec : mapping with 'kind' and the arguments of what is built
+    where : the path of ``spec`` in the config, for error messages
+    context : arguments that the caller adds; those that the kind does not take are left out
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, an unknown argument, or one that is missing.
+    """
+    arguments = dict(spec)
+    if "kind" not in arguments:
+        raise ValueError(f"{where}: 'kind' is missing; known are {', '.join(sorted(table))}")
+    kind = arguments.pop("kind")
+    made = lookup(table, kind, f"{where}.kind")
+    parameters = inspect.signature(made).parameters
+    # flax modules take parent and name beside their own fields; a config names neither.
+    takes = [p for p in parameters if p not in ("parent", "name", "self")]
+    unknown = [a for a in arguments if a not in takes]
+    if unknown:
+        raise ValueError(f"{where}: {kind!r} takes {', '.join(takes)}; not {', '.join(unknown)}")
+    arguments |= {k: v for k, v in context.items() if k in parameters}
+    missing = [
+        p
+        for p in takes
+        if parameters[p].default is inspect.Parameter.empty and p not in arguments
+    ]
+    if missing:
+        raise ValueError(f"{where}: {kind!r} needs {', '.join(missing)}")
+    return made(**arguments)

@@ -1,0 +1,154 @@
+"""The mesh (data, fsdp, tensor), regex → PartitionSpec, and how host batches become global arrays.
+
+Models name no mesh axis: they call ``shard(x, 'batch', …)`` and parameters are placed by the
+config's regex rules.
+"""
+
+import re
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor")
+LOGICAL = {"batch": ("data", "fsdp"), "tensor": "tensor", None: None}
+
+
+def make_mesh(spec, devices=None):
+    """Mesh with the axes data, fsdp and tensor.
+
+    Parameters
+    ----------
+    spec : mapping axis → number of devices; one axis may be -1 and takes what is left
+    devices : the devices to lay out; all of the job by default
+
+    Raises
+    ------
+    ValueError
+        When the product of the axes is not the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [int(spec[a]) for a in AXES]
+    free = [i for i, n in enumerate(sizes) if n == -1]
+    known = int(np.prod([n for n in sizes if n != -1]))
+    if len(free) == 1 and len(devices) % known == 0:
+        sizes[free[0]] = len(devices) // known
+    if len(free) > 1 or int(np.prod(sizes)) != len(devices):
+        raise ValueError(
+            f"config.mesh: {dict(zip(AXES, (int(spec[a]) for a in AXES), strict=True))} does not "
+            f"lay out {len(devices)} devices; the product of the axes must be that number, and at "
+            "most one axis may be -1"
+        )
+    return jax.make_mesh(sizes, AXES, devices=devices, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def shard(x, *names):
+    """Constrain ``x`` to a layout named by logical axes ('batch', 'tensor', None).
+
+    The identity without a mesh, under shard_map's manual axes, and on eager arrays.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.manual_axes or not isinstance(x, jax.core.Tracer):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*(LOGICAL[n] for n in names)))
+
+
+def path_of(keys):
+    """'encoder/blocks/norm1/scale' of a key path from jax.tree_util."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in keys)
+
+
+def specs(tree, rules, mesh):
+    """PartitionSpecs of a parameter tree by the first rule whose regex matches a parameter's path.
+
+    Parameters
+    ----------
+    tree : nested dict of arrays or ShapeDtypeStructs
+    rules : sequence of (regex, tuple of mesh axes or None, one for each dimension); () replicates
+    mesh : the mesh, for the check that dimensions divide
+
+    Raises
+    ------
+    ValueError
+        For a parameter that no rule matches, or whose dimension does not divide by its axis.
+    """
+
+    def one(keys, leaf):
+        path = path_of(keys)
+        for pattern, axes in rules:
+            if re.search(pattern, path):
+                return _checked(path, leaf.shape, axes, mesh)
+        raise ValueError(
+            f"config.sharding: no rule matches the parameter {path} {leaf.shape}; "
+            "add a (regex, axes) pair for it"
+        )
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def _checked(path, shape, axes, mesh):
+    if len(axes) > len(shape):
+        raise ValueError(f"config.sharding: {axes} has more axes than {path} {shape}")
+    for size, axis in zip(shape, axes, strict=False):
+        parts = mesh.shape[axis] if axis else 1
+        if size % parts:
+            raise ValueError(
+                f"config.sharding: {path} {shape} does not divide by {axis} = {parts}; "
+                "choose another mesh, width, or model.vocab_multiple"
+            )
+    return PartitionSpec(*axes)
+
+
+def state_shardings(state, rules, mesh):
+    """NamedShardings of a whole training state.
+
+    Parameters and, inside the optimizer's state, every subtree of their structure (moments) follow
+    the rules; counters, keys and statistics are replicated.
+    """
+    params = specs(state.params, rules, mesh)
+    structure = jax.tree.structure(state.params)
+
+    def like_params(subtree):
+        return jax.tree.structure(subtree) == structure
+
+    def place(subtree):
+        if like_params(subtree):
+            return params
+        return jax.tree.map(lambda _: PartitionSpec(), subtree)
+
+    placed = state.replace(
+        params=params,
+        opt_state=jax.tree.map(place, state.opt_state, is_leaf=like_params),
+        **{
+            f: jax.tree.map(lambda _: PartitionSpec(), getattr(state, f))
+            for f in ("step", "batch_stats", "key")
+        },
+    )
+    is_spec = lambda s: isinstance(s, PartitionSpec)  # noqa: E731
+    return jax.tree.map(lambda s: NamedSharding(mesh, s), placed, is_leaf=is_spec)
+
+
+def replicated(mesh):
+    """The sharding of an array that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh):
+    """The sharding of a batch: rows over data and fsdp."""
+    return NamedSharding(mesh, PartitionSpec(LOGICAL["batch"]))
+
+
+def rows_divide(batch_size, mesh):
+    """Raise when a batch of that many cells does not divide over the mesh's data and fsdp axes."""
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch_size % parts:
+        raise ValueError(
+            f"config.train.batch_size: {batch_size} cells do not divide over data × fsdp = {parts} "
+            f"devices; take a multiple of {parts}"
+        )
+
+
+def to_global(batch, mesh):
+    """This process' rows (nested dict of numpy arrays) → global arrays over ('data', 'fsdp')."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
