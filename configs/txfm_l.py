@@ -1,6 +1,6 @@
 """TxFM-L: 402.7M parameters at 44 349 genes.
 
-    python -m jaxcell.main --config=configs/txfm_l.py --config.data.store=STORE
+python -m jaxcell.main --config=configs/txfm_l.py --config.data.store=STORE
 """
 
 from jaxcell.config import defaults, variant

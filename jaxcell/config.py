@@ -51,7 +51,7 @@ def defaults():
             "mlp_ratio": 4.0,
             "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value
             "drop_path": 0.1,  # at the last layer, rising linearly from 0
-            "remat": False,  # recompute each layer in the backward pass: less memory, a third slower
+            "remat": False,  # recompute layers in the backward pass: less memory, slower
         }
     )
     c.model.pool = "cls"

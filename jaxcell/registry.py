@@ -38,9 +38,7 @@ def build(table, spec, where, **context):
         raise ValueError(f"{where}: {kind!r} takes {', '.join(takes)}; not {', '.join(unknown)}")
     arguments |= {k: v for k, v in context.items() if k in parameters}
     missing = [
-        p
-        for p in takes
-        if parameters[p].default is inspect.Parameter.empty and p not in arguments
+        p for p in takes if parameters[p].default is inspect.Parameter.empty and p not in arguments
     ]
     if missing:
         raise ValueError(f"{where}: {kind!r} needs {', '.join(missing)}")

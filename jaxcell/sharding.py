@@ -149,6 +149,6 @@ def rows_divide(batch_size, mesh):
 
 
 def to_global(batch, mesh):
-    """This process' rows (nested dict of numpy arrays) → global arrays over ('data', 'fsdp')."""
+    """Rows of this process (nested dict of numpy) → global arrays over ('data', 'fsdp')."""
     sharding = batch_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)

@@ -44,6 +44,8 @@ def total(spec, outputs, batch, tables):
         pred = resolve(tree, one["pred"], f"{where}.pred")
         target = resolve(tree, one["target"], f"{where}.target")
         mask = resolve(tree, one["where"], f"{where}.where")
+        if pred.ndim < target.ndim:  # one prediction for all cells, from a table
+            pred = jnp.broadcast_to(pred, target.shape)
         values = lookup(LOSSES, one["kind"], f"{where}.kind")(pred, target)
         reduce = lookup(REDUCE, one["reduce"], f"{where}.reduce")
         numerator, denominator = reduce(values, mask, batch["real"])

@@ -52,13 +52,13 @@ class Concat(nn.Module):
     def __call__(self, fields):
         rows = sum(f.shape[-1] for f in fields)
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (rows, self.width))
-        out = self.param("bias", nn.initializers.zeros_init(), (self.width,))
+        out = self.param("bias", nn.initializers.zeros_init(), (self.width,))[None, None]
         start = 0
         for field in fields:
             part = kernel[start : start + field.shape[-1]]
             start += field.shape[-1]
             if field.shape[-1] == 1:
-                out = out + field * part
+                out = out + field * part[None]
             else:
                 dtype = self.dtype or jnp.promote_types(field.dtype, part.dtype)
                 out = out + field.astype(dtype) @ part.astype(dtype)

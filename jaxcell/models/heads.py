@@ -3,7 +3,6 @@
 B cells, D width, V genes (rows of a gene table are padded to R ≥ V).
 """
 
-import functools
 import math
 
 import jax
@@ -60,7 +59,8 @@ class VocabularyMlp(nn.Module):
         logits = jnp.einsum(
             "bd,vd->bv", cell.astype(dtype), table.astype(dtype), preferred_element_type=wide
         )
-        logits = jnp.where(jnp.arange(self.rows) < self.vocabulary, logits + bias, -jnp.inf)
+        real = (jnp.arange(self.rows) < self.vocabulary)[None]
+        logits = jnp.where(real, logits + bias[None], -jnp.inf)
         activation, _ = lookup(COUNT_ACTIVATIONS, self.activation, "activation")
         return activation(logits, self.library_size)
 

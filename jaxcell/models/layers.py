@@ -66,7 +66,7 @@ class LayerScale(nn.Module):
     @nn.compact
     def __call__(self, x):
         scale = self.param("scale", nn.initializers.constant(self.init), (x.shape[-1],))
-        return x * scale.astype(x.dtype)
+        return x * scale.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class Block(nn.Module):

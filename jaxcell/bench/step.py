@@ -1,0 +1,138 @@
+"""What a training step costs on this machine.
+
+    python -m jaxcell.bench.step --config=configs/txfm_b.py [--batch=32] [--config.dtype=bfloat16]
+
+Synthetic batches of the config's shapes, so it needs nothing but what a training step imports.
+MFU = training FLOPs of a cell (3 × forward, matrix products, 2 a multiply-add, nothing recomputed
+counted) × cells/s ÷ the chip's published dense bf16 peak.
+"""
+
+import json
+import statistics
+import time
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxcell import config, sharding
+from jaxcell.models.cell import CellModel, count_parameters
+from jaxcell.models.cost import training_flops
+from jaxcell.training import optim
+from jaxcell.training.step import compile_steps, compute_dtype
+
+# Dense bf16 TFLOP/s by the vendors' datasheets; the first name that a device kind contains counts.
+PEAKS = (
+    ("H200", 989), ("H100", 989), ("A100", 312), ("L40S", 362), ("L4", 121),
+    ("v6 lite", 918), ("v6e", 918), ("v5p", 459), ("v5 lite", 197), ("v5e", 197), ("v4", 275),
+)  # fmt: skip
+
+
+def peak_tflops(device_kind):
+    """Published dense bf16 peak of a device kind in TFLOP/s; None when it is not in the table."""
+    return next((peak for name, peak in PEAKS if name.lower() in device_kind.lower()), None)
+
+
+def synthetic(c, rows, cells, seed=0):
+    """A batch and tables of a config's shapes, as the pipeline would make them.
+
+    Every gene is measured; each cell has counts in 4 096 genes (or a third of a small panel).
+    """
+    random = np.random.default_rng(seed)
+    genes, s = c.model.vocabulary, len(c.model.specials)
+    number = min(c.data.sample_genes.number, genes)
+    nonzero = min(4096, genes // 3)
+    ids = np.stack([random.permutation(genes)[: max(number, nonzero)] for _ in range(cells)])
+    special = np.broadcast_to(genes + np.arange(s), (cells, s))
+    counts = random.geometric(0.5, (cells, nonzero)).astype(np.float32)
+    batch = {
+        "ids": np.concatenate([special, ids[:, :number]], axis=1).astype(np.int32),
+        "values": random.gamma(0.5, 1.0, (cells, s + number)).astype(np.float32),
+        "length": np.full(cells, s + number, np.int32),
+        "panel_ids": np.sort(ids[:, :nonzero]).astype(np.int32),
+        "panel_counts": counts,
+        "total": counts.sum(axis=1),
+        "dataset": np.zeros(cells, np.int32),
+        "labels": {},
+        "real": np.ones(cells, bool),
+    }
+    measured = (np.arange(rows) < genes)[None]
+    tables = {
+        "measured": measured,
+        "gene_set": np.zeros(1, np.int32),
+        "mean": (0.1 * measured[0]).astype(np.float32),
+    }
+    return batch, tables
+
+
+def measure(c, cells, steps):
+    """Compile and time a training step.
+
+    Returns
+    -------
+    dict with cells_per_s, tflops (all devices), mfu (None for an unknown chip), seconds (median of
+    ``steps``), compile_s, peak_gb (of the fullest device, None where not known) and the setting
+    """
+    mesh = sharding.make_mesh(c.mesh)
+    model = CellModel(c.model, compute_dtype(c.dtype))
+    batch, tables = synthetic(c, model.rows, cells)
+    tokens = batch["ids"].shape[1]
+    c.train.batch_size = cells
+    # The schedule needs a length; it does not change what a step costs.
+    optimizer = optim.adamw(c, 1000)
+    state, train_step, _, tables = compile_steps(model, c, optimizer, mesh, tables)
+    batch = sharding.to_global(batch, mesh)
+    began = time.perf_counter()
+    with jax.set_mesh(mesh):
+        compiled = train_step.lower(state, batch, tables).compile()
+    compile_s = time.perf_counter() - began
+    times, found = [], None
+    for _ in range(steps + 2):  # the first two warm up
+        began = time.perf_counter()
+        state, found = compiled(state, batch, tables)
+        jax.block_until_ready(found)
+        times.append(time.perf_counter() - began)
+    seconds = statistics.median(times[2:])
+    device, devices = jax.devices()[0], jax.device_count()
+    tflops = cells * training_flops(c.model, tokens) / seconds / 1e12
+    peak = peak_tflops(device.device_kind)
+    memory = [(d.memory_stats() or {}).get("peak_bytes_in_use") for d in jax.local_devices()]
+    return {
+        "config": c.name,
+        "device": f"{devices} × {device.device_kind}",
+        "dtype": str(compute_dtype(c.dtype)),
+        "parameters": count_parameters(c.model),
+        "batch": cells,
+        "tokens": tokens,
+        "cells_per_s": cells / seconds,
+        "tflops": tflops,
+        "mfu": tflops / (peak * devices) if peak else None,
+        "seconds": seconds,
+        "compile_s": compile_s,
+        "peak_gb": max(memory) / 1e9 if all(memory) else None,
+        "loss": float(found["loss"]),
+        "jax": jax.__version__,
+    }
+
+
+def main(_):
+    """Print the result as a table, and write it as JSON where asked."""
+    asked = flags.FLAGS
+    config.check(asked.config)
+    result = measure(asked.config, asked.batch or 32 * jax.device_count(), asked.steps)
+    unknown = {"mfu": "unknown peak of this device", "peak_gb": "not told by this device"}
+    for name, value in result.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        print(f"{name:>12}  {unknown[name] if value is None else shown}")
+    if asked.json:
+        with open(asked.json, "w") as file:
+            json.dump(result, file, indent=1)
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", "configs/txfm_b.py", "the config to time")
+    flags.DEFINE_integer("batch", 0, "cells of a step; 0: 32 a device")
+    flags.DEFINE_integer("steps", 10, "timed steps")
+    flags.DEFINE_string("json", "", "also write the result there")
+    app.run(main)

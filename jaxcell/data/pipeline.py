@@ -1,0 +1,148 @@
+"""A store → the batches of a run; what step s holds depends on (seed, s) alone.
+
+B cells of the global batch, b of them this process' (contiguous rows).
+"""
+
+import contextlib
+import os
+
+import grain
+import numpy as np
+from absl import flags
+
+from jaxcell.data.transforms import Draft, build_transforms, panel
+
+
+class Permutations:
+    """Position p of an endless stream over n cells → (epoch, cell), in constant memory.
+
+    Each epoch is another permutation (grain's index shuffle, a format-preserving cipher), so every
+    cell comes once an epoch and batches straddle epochs.
+    """
+
+    def __init__(self, cells, seed):
+        self.cells, self.seed, self._epochs = cells, seed, {}
+
+    def __call__(self, positions):
+        """i64 [b] -> (epochs i64 [b], cells i64 [b])."""
+        epochs = positions // self.cells
+        cells = [
+            self._epoch(int(e))[int(p)] for e, p in zip(epochs, positions % self.cells, strict=True)
+        ]
+        return epochs, np.array(cells, np.int64)
+
+    def _epoch(self, epoch):
+        if epoch not in self._epochs:
+            seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
+            shuffled = grain.MapDataset.range(self.cells).shuffle(seed=int(seed))
+            self._epochs = {epoch: shuffled, **dict(list(self._epochs.items())[:1])}
+        return self._epochs[epoch]
+
+
+class Batches:
+    """Random access to a run's batches: ``batches[i]`` is step ``start + i``.
+
+    Parameters
+    ----------
+    store : Store
+    c : the config (data, model.specials, seed)
+    split : 'train' (endless, shuffled) or 'valid' (each cell once, in order; last batch padded)
+    batch_size : B
+    start, stop : steps; stop is ignored for 'valid'
+    process, processes : this process takes rows [process · B / processes, …) of every batch
+    """
+
+    def __init__(self, store, c, split, batch_size, *, start=0, stop=0, process=0, processes=1):
+        if batch_size % processes:
+            raise ValueError(
+                f"config.train.batch_size: {batch_size} does not divide over {processes} processes"
+            )
+        self._store, self._split, self._size = store, split, batch_size
+        self._rows = range(
+            process * batch_size // processes, (process + 1) * batch_size // processes
+        )
+        self._cells = store.sizes[split]
+        self._seed, self._start = c.seed, start
+        steps = stop if split == "train" else -(-self._cells // batch_size)
+        self._length = max(steps - start, 0)
+        self._order = Permutations(self._cells, c.seed)
+        self._genes = len(store.vocabulary)
+        self._transforms = build_transforms(c.data, self._genes, len(c.model.specials))
+        self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
+
+    def __len__(self):
+        return self._length
+
+    def __getitem__(self, i):
+        first = (self._start + int(i)) * self._size
+        positions = np.arange(first + self._rows.start, first + self._rows.stop)
+        if self._split == "train":
+            epochs, cells = self._order(positions)
+            real = np.ones(len(cells), bool)
+        else:
+            real = positions < self._cells
+            epochs, cells = np.zeros_like(positions), np.where(real, positions, 0)
+        rows = self._store.read(self._split, cells)
+        # Epoch and cell make the key: the same cell shows other genes in the next epoch.
+        words = (epochs.astype(np.uint64) << np.uint64(40)) | cells.astype(np.uint64)
+        keys = np.stack([np.full_like(words, self._seed), words], axis=1)
+        return self._finish(rows, keys, real)
+
+    def _finish(self, rows, keys, real):
+        gene_set = self._store.gene_set[rows.dataset]
+        draft = Draft(rows=rows, gene_sets=self._gene_sets, gene_set=gene_set, keys=keys)
+        for transform in self._transforms:
+            transform(draft)
+        labels = {
+            name: rows.labels[:, k].astype(np.int32) for k, name in enumerate(self._store.labels)
+        }
+        return {
+            **draft.batch,
+            **panel(rows, self._store.panel_width, self._genes),
+            "dataset": rows.dataset.astype(np.int32),
+            "labels": labels,
+            "real": real,
+        }
+
+
+@contextlib.contextmanager
+def iterate(batches, *, workers=0, threads=2):
+    """Read ahead through Grain; the batches are the same for any number of workers and threads.
+
+    Yields an iterator of nested dicts of numpy arrays; closes its workers on leaving.
+    """
+    if not flags.FLAGS.is_parsed():
+        # Grain's workers read absl's flags, which nobody parses in a script or a notebook.
+        flags.FLAGS.mark_as_parsed()
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    dataset = grain.MapDataset.source(batches).to_iter_dataset(reading)
+    if workers:
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        dataset = dataset.mp_prefetch(options)
+    with _workers_without_accelerator():
+        iterator = iter(dataset)
+        first = next(iterator, None)  # starts the workers
+
+    def stream():
+        if first is not None:
+            yield first
+            yield from iterator
+
+    try:
+        yield stream()
+    finally:
+        getattr(iterator, "close", lambda: None)()
+
+
+@contextlib.contextmanager
+def _workers_without_accelerator():
+    # Grain imports jax in its workers; without this each would take memory of the accelerator.
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JAX_PLATFORMS"]
+        else:
+            os.environ["JAX_PLATFORMS"] = before

@@ -1,0 +1,226 @@
+"""What a run leaves behind: Orbax checkpoints to go on from, and ``model/``, which travels."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from jaxcell import config
+from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.sharding import path_of
+
+FORMAT_VERSION = 1
+# May differ between a run and its continuation: where things lie and how fast they are read.
+MAY_CHANGE = ("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages",
+              "prepare", "embed.input", "evaluate")  # fmt: skip
+
+
+@contextlib.contextmanager
+def lock(workdir):
+    """Keep a second run out of ``workdir`` for as long as this one lives."""
+    Path(workdir).mkdir(parents=True, exist_ok=True)
+    with open(Path(workdir) / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise ValueError(
+                f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
+                "wait for it or name another --workdir"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
+class Checkpoints:
+    """``WORKDIR/checkpoints/<step>/``: best, last and every N-th state of a run, saved by Orbax."""
+
+    def __init__(self, workdir, c):
+        self._config = c
+        metric, mode = c.best
+        rules = [managers.LatestN(1)]
+        best = managers.BestN(
+            get_metric_fn=lambda m: m[metric] if mode == "max" else -m[metric],
+            n=1,
+            reverse=False,
+            keep_checkpoints_without_metrics=False,
+        )
+        rules.append(best)
+        if c.train.keep_every:
+            rules.append(managers.EveryNSteps(c.train.keep_every))
+        self._manager = ocp.CheckpointManager(
+            Path(workdir).absolute() / "checkpoints",
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=managers.AnyPreservationPolicy(rules),
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def latest(self):
+        """The newest complete step, or None."""
+        return self._manager.latest_step()
+
+    def best(self):
+        """The best value of the config's metric among the saved steps, or None."""
+        metric, mode = self._config.best
+        found = [self._manager.metrics(step) or {} for step in self._manager.all_steps()]
+        values = [m[metric] for m in found if metric in m]
+        return (min if mode == "min" else max)(values) if values else None
+
+    def save(self, step, state, metrics):
+        """Start saving; returns before the bytes are on disk. A step that exists is left alone."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                config=ocp.args.JsonSave(json.loads(config.to_json(self._config))),
+            ),
+            metrics=metrics or None,
+            force=True,
+        )
+
+    def restore(self, state):
+        """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings).
+
+        Raises
+        ------
+        ValueError
+            When the run was started with another config; lists the fields.
+        """
+        step = self.latest()
+        saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
+        there = config.from_json(json.dumps(saved["config"]))
+        found = config.differences(there, self._config, MAY_CHANGE)
+        if found:
+            raise ValueError(
+                f"{self._manager.directory.parent}: holds a run with another config; go on with "
+                "that config or name another --workdir. These fields differ:\n  "
+                + "\n  ".join(found)
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(step, args=args)["state"]
+
+    def wait(self):
+        """Until all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self):
+        """Wait and let go."""
+        self._manager.close()
+
+
+def flatten(tree):
+    """Nested dict of arrays → {'a/b/c': numpy array}."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_of(keys): np.asarray(leaf) for keys, leaf in leaves}
+
+
+def unflatten(flat):
+    """{'a/b/c': array} → nested dict."""
+    tree = {}
+    for path, leaf in flat.items():
+        *above, last = path.split("/")
+        at = tree
+        for step in above:
+            at = at.setdefault(step, {})
+        at[last] = leaf
+    return tree
+
+
+@dataclass
+class Model:
+    """A checkpoint's ``model/`` folder in memory.
+
+    variables : {'params': …, 'batch_stats': …} of numpy arrays
+    tables : arrays that travel with the model: mean [R], measured [G, R], gene_set [datasets]
+    info : strings beside the tensors: step, the metric it was chosen by, hash of the store
+    """
+
+    config: object
+    vocabulary: Vocabulary
+    labels: dict
+    variables: dict
+    tables: dict
+    info: dict
+
+
+def save_model(workdir, model):
+    """Write ``WORKDIR/model`` beside the old one and swap, so that it is always whole."""
+    target = Path(workdir) / "model"
+    new, old = target.with_name("model.new"), target.with_name("model.old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    (new / "config.json").write_text(config.to_json(model.config))
+    model.vocabulary.save(new / "vocabulary.json")
+    (new / "labels.json").write_text(json.dumps(model.labels, indent=1))
+    np.savez(new / "tables.npz", **{k: np.asarray(v) for k, v in model.tables.items()})
+    info = {k: str(v) for k, v in model.info.items()}
+    save_file(flatten(model.variables), new / "model.safetensors", metadata=info)
+    (new / "format_version").write_text(f"{FORMAT_VERSION}\n")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+FILES = ("config.json", "vocabulary.json", "labels.json", "tables.npz", "model.safetensors")
+
+
+def load_model(path):
+    """Read a model from a workdir, a step folder in its checkpoints, or a model folder.
+
+    Raises
+    ------
+    ValueError
+        When there is no model, a file is missing, or it has a format this version does not know.
+    """
+    path = Path(path)
+    if (path / "state").is_dir() and path.parent.name == "checkpoints":
+        model = load_model(path.parent.parent)
+        state = ocp.PyTreeCheckpointer().restore(path.absolute() / "state")
+        model.variables = {k: state[k] or {} for k in ("params", "batch_stats")}
+        model.info = {"step": path.name}
+        return model
+    folder = path if (path / "format_version").exists() else path / "model"
+    if not (folder / "format_version").exists():
+        raise ValueError(
+            f"{path}: no model there; expected a training run's workdir, one of its "
+            f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}"
+        )
+    version = int((folder / "format_version").read_text())
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder}: has format {version}, this jaxcell reads {FORMAT_VERSION}; update jaxcell"
+        )
+    for name in FILES:
+        if not (folder / name).exists():
+            raise ValueError(f"{folder}: {name} is missing; copy the whole model folder")
+    weights = folder / "model.safetensors"
+    with safe_open(weights, "numpy") as file:
+        info = file.metadata()
+    with np.load(folder / "tables.npz") as tables:
+        tables = dict(tables)
+    return Model(
+        config=config.from_json((folder / "config.json").read_text()),
+        vocabulary=Vocabulary.load(folder / "vocabulary.json"),
+        labels=json.loads((folder / "labels.json").read_text()),
+        variables={"batch_stats": {}, **unflatten(load_file(weights))},
+        tables=tables,
+        info=info,
+    )

@@ -1,0 +1,126 @@
+"""What a run writes down about itself: metrics.jsonl, run.json, a progress bar."""
+
+import json
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import jax
+from tqdm import tqdm
+
+from jaxcell import config
+
+PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+class Journal:
+    """``WORKDIR/metrics.jsonl``, an object a line; a restart drops what lies after its step."""
+
+    def __init__(self, workdir, start):
+        self._path = Path(workdir) / "metrics.jsonl"
+        kept = []
+        if self._path.exists():
+            lines = self._path.read_text().splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= start]
+        self._path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, step, **values):
+        """Append one line with the step and plain numbers."""
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def share_explained(loss, mean_predictor, perfect):
+    """How far a loss lies between the mean predictor's (0) and the perfect prediction's (1)."""
+    return (mean_predictor - loss) / max(mean_predictor - perfect, 1e-12)
+
+
+def show(means):
+    """'loss -12.3 (mean predictor -9.8, perfect -20.1, 24% of the way)' of a dict of means."""
+    text = f"loss {means['loss']:.2f}"
+    if {"mean_predictor", "perfect"} <= means.keys():
+        ends = means["mean_predictor"], means["perfect"]
+        share = share_explained(means["expression"], *ends)
+        text += f" (mean predictor {ends[0]:.2f}, perfect {ends[1]:.2f}: {share:.0%} of the way)"
+    return text
+
+
+class Progress:
+    """A bar with steps, cells/s, time left and the newest losses."""
+
+    def __init__(self, start, stop, batch_size, enabled=True):
+        self._bar = tqdm(
+            total=stop, initial=start, unit="step", disable=not enabled, dynamic_ncols=True
+        )
+        self._size, self._began, self._done = batch_size, time.monotonic(), 0
+
+    def step(self):
+        """One more step was computed."""
+        self._bar.update()
+        self._done += 1
+
+    def rate(self):
+        """Training cells/s since the start, compile and validation included."""
+        return self._done * self._size / max(time.monotonic() - self._began, 1e-9)
+
+    def show(self, means):
+        """Show the newest losses behind the bar."""
+        self._bar.set_postfix_str(f"{self.rate():.0f} cells/s, {show(means)}", refresh=False)
+
+    def say(self, text):
+        """Print a line above the bar."""
+        self._bar.write(text)
+
+    def close(self):
+        """End the bar."""
+        self._bar.close()
+
+
+def write_run(workdir, c, store, mesh, start, steps):
+    """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices."""
+    path = Path(workdir) / "run.json"
+    run = json.loads(path.read_text()) if path.exists() else {"sessions": []}
+    run["config"] = json.loads(config.to_json(c))
+    run["steps"] = steps
+    run["data"] = {
+        "store": str(store.path),
+        "content_hash": store.content_hash,
+        "vocabulary_sha256": store.vocabulary.sha256,
+        "cells": store.sizes,
+    }
+    run["sessions"].append(
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "from_step": start,
+            "python": platform.python_version(),
+            "versions": {p: _version(p) for p in PACKAGES},
+            "commit": commit(),
+            "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+            "mesh": dict(mesh.shape),
+        }
+    )
+    path.write_text(json.dumps(run, indent=1))
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit():
+    """The commit of the jaxcell checkout that runs, with '+' when it has changes; None outside."""
+    here = Path(__file__).parent
+
+    def git(*arguments):
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        head = git("rev-parse", "HEAD")
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return head and head + ("+" if git("status", "--porcelain") else "")

@@ -1,0 +1,172 @@
+"""One training step as a pure function, and the state it carries.
+
+Imports jax, flax, optax, chex and ml_collections only, so that it runs where nothing else is.
+B cells, N panel slots, R rows of a gene table (vocabulary, padded), G gene sets.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcell import sharding
+from jaxcell.losses import total as losses
+from jaxcell.models.heads import bias_at
+
+
+@chex.dataclass
+class State:
+    """All that a run carries from step to step; ``key`` is uint32 key data."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    key: jax.Array
+
+
+def compute_dtype(name):
+    """The dtype of matrix products: 'auto' is bfloat16 on TPU and Ampere or newer, else float32."""
+    if name != "auto":
+        return jnp.dtype(name)
+    device = jax.devices()[0]
+    capability = getattr(device, "compute_capability", None)
+    fast = device.platform == "tpu" or (capability is not None and float(capability) >= 8)
+    return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
+
+
+def add_panel(batch, tables, rows, library_size):
+    """Scatter each cell's sparse counts into the panel, on the device.
+
+    Parameters
+    ----------
+    batch : with panel_ids i32 [B, N] (V where empty), panel_counts [B, N], total [B], dataset [B]
+    tables : measured bool [G, R], gene_set i32 [datasets]
+    rows : R
+    library_size : what a cell's counts are scaled to before log1p
+
+    Returns
+    -------
+    the batch with panel_raw [B, R], panel [B, R] (log1p of the scaled counts) and measured [B, R]
+    """
+
+    # vmap over cells: indexing by an arange over the batch would add all-gathers on a mesh. Empty
+    # slots add a count of 0, wherever they land.
+    def scatter(ids, counts):
+        return jnp.zeros(rows, counts.dtype).at[ids].add(counts, mode="drop")
+
+    raw = jax.vmap(scatter)(batch["panel_ids"], batch["panel_counts"])
+    divisor = batch["total"][:, None]
+    scale = jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
+    measured = tables["measured"][tables["gene_set"][batch["dataset"]]]
+    panel = sharding.shard(jnp.log1p(raw * scale), "batch", None)
+    return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
+
+
+def initial_state(model, c, optimizer, tables):
+    """Parameters, optimizer state and key from ``c.seed``; jit it with out_shardings.
+
+    With ``c.train.bias_at_means`` each expression head starts as the mean predictor: its bias is
+    the inverse activation of the training means. Without it a run needs thousands of steps to get
+    there.
+    """
+    key = jax.random.key(c.seed)
+    variables = model.init(key)
+    params = variables["params"]
+    if c.train.bias_at_means:
+        for name, head in model.spec.heads.items():
+            bias = bias_at(head, tables["mean"]).astype(jnp.float32)
+            params["heads"][name] = {**params["heads"][name], "bias": bias}
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizer.init(params),
+        key=jax.random.key_data(jax.random.fold_in(key, 1)),
+    )
+
+
+def make_parts(model, c):
+    """(variables, batch, tables, …) -> {loss: (numerator, denominator)}, new statistics."""
+    library_size = c.data.normalise.library_size
+
+    def parts(variables, batch, tables, *, train, rngs=None):
+        batch = add_panel(batch, tables, model.rows, library_size)
+        outputs, stats = model.apply(variables, batch, tables, train=train, rngs=rngs)
+        return losses.total(c.losses, outputs, batch, tables), stats
+
+    return parts
+
+
+def make_train_step(model, c, optimizer):
+    """``step(state, batch, tables) -> (state, metrics)``, to be jitted with the state donated.
+
+    metrics holds every loss's mean, 'loss' (the weighted sum that is minimised) and 'grad_norm'.
+    """
+    parts = make_parts(model, c)
+
+    def step(state, batch, tables):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+        def objective(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            found, stats = parts(variables, batch, tables, train=True, rngs={"dropout": key})
+            means = losses.divide(found)
+            return losses.weighted(c.losses, means), (means, stats)
+
+        (loss, (means, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=stats,
+            opt_state=opt_state,
+        )
+        return new, {**means, "loss": loss, "grad_norm": optax.global_norm(grads)}
+
+    return step
+
+
+def make_eval_step(model, c):
+    """``step(params, batch_stats, batch, tables)`` -> {loss: (numerator, denominator)}."""
+    parts = make_parts(model, c)
+
+    def step(params, batch_stats, batch, tables):
+        variables = {"params": params, "batch_stats": batch_stats}
+        return parts(variables, batch, tables, train=False)[0]
+
+    return step
+
+
+def compile_steps(model, c, optimizer, mesh, tables):
+    """Place a run on a mesh.
+
+    Returns
+    -------
+    state : State on the mesh, laid out by the config's rules
+    train_step : (state, batch, tables) -> (state, metrics); donates the state
+    eval_step : (params, batch_stats, batch, tables) -> sums
+    tables : the tables, replicated on the mesh
+    """
+    sharding.rows_divide(c.train.batch_size, mesh)
+    whole = sharding.replicated(mesh)
+    tables = jax.device_put(tables, whole)
+    init = lambda t: initial_state(model, c, optimizer, t)  # noqa: E731
+    layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
+    rows = sharding.batch_sharding(mesh)
+    with jax.set_mesh(mesh):
+        state = jax.jit(init, out_shardings=layout)(tables)
+    train_step = jax.jit(
+        make_train_step(model, c, optimizer),
+        in_shardings=(layout, rows, whole),
+        out_shardings=(layout, whole),
+        donate_argnums=0,
+    )
+    eval_step = jax.jit(
+        make_eval_step(model, c),
+        in_shardings=(layout.params, layout.batch_stats, rows, whole),
+        out_shardings=whole,
+    )
+    return state, train_step, eval_step, tables
