@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -157,6 +158,15 @@ class Model:
     variables: dict
     tables: dict
     info: dict
+
+    @property
+    def sha256(self):
+        """Hash of every parameter's path, shape and bytes."""
+        digest = hashlib.sha256()
+        for path, leaf in sorted(flatten(self.variables).items()):
+            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
 
 
 def save_model(workdir, model):

@@ -10,11 +10,19 @@ import numpy as np
 from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
+from jaxcell.data.transforms import build_transforms
 from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import CellModel
 from jaxcell.training import metrics, optim
 from jaxcell.training.checkpoint import Checkpoints, Model, lock, save_model
-from jaxcell.training.step import compile_steps, compute_dtype
+from jaxcell.training.step import check_parts, compile_steps, compute_dtype
+
+
+def check(c):
+    """Raise ValueError for whatever in a config is wrong, before anything is read or compiled."""
+    config.check(c)
+    build_transforms(c.data, c.model.vocabulary, len(c.model.specials))
+    check_parts(c)
 
 
 def tables_of(store, c, rows):
@@ -81,7 +89,7 @@ class Run:
     """One session of a training run; ``train`` is the way in."""
 
     def __init__(self, c, workdir, on_step=None):
-        config.check(c)
+        check(c)
         self.c, self.workdir, self.on_step = c, workdir, on_step
         self.store = Store.open(c.data.store)
         adopt(c, self.store, print)
@@ -95,9 +103,6 @@ class Run:
         )
         self.rate = optim.one_cycle(c, self.steps)
         self.best, self.shown = None, {}
-        known = [f"val/{k}" for k in ("loss", *c.losses)]
-        if c.best[0] not in known:
-            raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
         self.every = c.train.validate_every or math.ceil(

@@ -4,6 +4,7 @@ Imports jax, flax, optax, chex and ml_collections only, so that it runs where no
 B cells, N panel slots, R rows of a gene table (vocabulary, padded), G gene sets.
 """
 
+import functools
 from typing import Any
 
 import chex
@@ -13,6 +14,7 @@ import optax
 
 from jaxcell import sharding
 from jaxcell.losses import total as losses
+from jaxcell.models.cell import CellModel
 from jaxcell.models.heads import bias_at
 
 
@@ -138,6 +140,42 @@ def make_eval_step(model, c):
         return parts(variables, batch, tables, train=False)[0]
 
     return step
+
+
+def check_parts(c):
+    """Trace the model and its losses on shapes alone, so that a wrong kind or path is known early.
+
+    Raises
+    ------
+    ValueError
+        From the registry or the losses: an unknown kind, argument or path, with what there is.
+    """
+    model = CellModel(c.model, compute_dtype(c.dtype))
+
+    def of(shape, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    tokens = len(c.model.specials) + 1
+    batch = {
+        "ids": of((1, tokens), jnp.int32),
+        "values": of((1, tokens)),
+        "length": of((1,), jnp.int32),
+        "panel_ids": of((1, 1), jnp.int32),
+        "panel_counts": of((1, 1)),
+        "total": of((1,)),
+        "dataset": of((1,), jnp.int32),
+        "real": of((1,), bool),
+    }
+    tables = {
+        "measured": of((1, model.rows), bool),
+        "gene_set": of((1,), jnp.int32),
+        "mean": of((model.rows,)),
+    }
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    jax.eval_shape(functools.partial(make_parts(model, c), train=False), variables, batch, tables)
+    known = [f"val/{k}" for k in ("loss", *c.losses)]
+    if c.best[0] not in known:
+        raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
 
 
 def compile_steps(model, c, optimizer, mesh, tables):

@@ -1,0 +1,215 @@
+"""Run the stages of a config.
+
+    python -m jaxcell.main --config=configs/txfm_b.py [--workdir=DIR] [--config.x.y=…] [--dry_run]
+
+Stages are prepare, train, embed and evaluate; one that is finished with the same config is skipped.
+"""
+
+import hashlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxcell import config, planning
+from jaxcell.data.prepare import prepare
+from jaxcell.data.store import Store
+from jaxcell.training import loop
+from jaxcell.training.step import compute_dtype
+
+# What each stage reads of the config; a change there makes it run again.
+READS = {
+    "prepare": ("prepare", "seed"),
+    "train": (),  # resumes or refuses by itself
+    "embed": ("embed", "name"),
+    "evaluate": ("evaluate",),
+}
+
+
+def train(c, workdir=None):
+    """Train a model: ``jaxcell.train``.
+
+    Parameters
+    ----------
+    c : ConfigDict, as a file in configs/ makes it, with ``data.store`` set
+    workdir : folder of the run; ``runs/<name>-<time>`` by default
+
+    Returns
+    -------
+    Path : the workdir; ``model/`` in it is what ``embed`` takes
+
+    Raises
+    ------
+    ValueError, FloatingPointError
+        See ``jaxcell.training.loop.train``.
+    """
+    workdir = Path(workdir or default_workdir(c))
+    require_store(c)
+    loop.train(c, workdir)
+    return workdir
+
+
+def default_workdir(c):
+    """``runs/<config>-<time>``."""
+    return Path("runs") / f"{c.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def require_store(c):
+    """Raise, in one line that says how to make one, when there is no store to train on."""
+    if not c.data.store:
+        raise ValueError(
+            "config.data.store is not set: make a store with `jaxcell prepare STORE FILE.h5ad …` "
+            "and pass --config.data.store=STORE"
+        )
+
+
+def run(c, workdir):
+    """Run the config's stages in order; False when training was asked to stop.
+
+    Raises
+    ------
+    ValueError
+        For whatever is wrong with the config, its data, or the workdir.
+    """
+    loop.check(c)
+    workdir = Path(workdir)
+    if "prepare" in c.stages and not c.data.store:
+        c.data.store = str(workdir / "store")
+    if "train" in c.stages:
+        require_store(c)
+    print(f"{c.name}: {', '.join(c.stages)} in {workdir}")
+    before = ""
+    for stage in c.stages:
+        mark = fingerprint(c, stage, before)
+        done = finished(workdir).get(stage)
+        if stage != "train" and done == mark:
+            print(f"{stage}: finished with this config, skipped")
+        elif STAGES[stage](c, workdir) is False:
+            return False
+        else:
+            finish(workdir, stage, mark)
+        before = mark
+    return True
+
+
+def fingerprint(c, stage, before):
+    """Hash of what a stage reads: its part of the config and the stage before it."""
+    fields = {k: c[k].to_dict() if hasattr(c[k], "to_dict") else c[k] for k in READS[stage]}
+    if stage == "train":
+        fields = json.loads(config.to_json(c))
+    text = json.dumps([before, fields], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finished(workdir):
+    """{stage: fingerprint} of the finished stages in a workdir."""
+    path = workdir / "stages.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def finish(workdir, stage, mark):
+    """Note that a stage is finished."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "stages.json").write_text(json.dumps({**finished(workdir), stage: mark}, indent=1))
+
+
+def _prepare(c, workdir):
+    p = c.prepare
+    prepare(
+        c.data.store,
+        list(p.files),
+        labels=p.labels,
+        hold_out=list(p.hold_out),
+        hold_out_fraction=p.hold_out_fraction,
+        min_genes=p.min_genes,
+        min_cells=p.min_cells,
+        allow_non_integer=p.allow_non_integer,
+        seed=c.seed,
+    )
+
+
+def _embed(c, workdir):
+    from jaxcell.embedding import embed
+
+    out = workdir / "embeddings.h5ad"
+    out.unlink(missing_ok=True)  # of an earlier config; this stage's own file
+    allow = c.prepare.allow_non_integer
+    embed(c.embed.input, workdir, out=out, allow_non_integer=allow)
+    print(f"embeddings: {out} obsm['X_{c.name}']")
+
+
+def _evaluate(c, workdir):
+    from jaxcell.evaluation.report import evaluate, format_table
+
+    out = workdir / "evaluation"
+    found = evaluate(
+        workdir / "embeddings.h5ad",
+        [f"X_{c.name}"],
+        label=c.evaluate.label,
+        batch=c.evaluate.batch or None,
+        out=out,
+    )
+    print(format_table(found))
+    print(f"report: {out / 'report.md'}")
+    for picture in sorted(out.glob("*.png")):
+        print(f"picture: {picture}")
+
+
+STAGES = {
+    "prepare": _prepare,
+    "train": lambda c, workdir: loop.train(c, workdir),
+    "embed": _embed,
+    "evaluate": _evaluate,
+}
+
+
+def dry_run(c):
+    """Print parameters, tokens, FLOPs, memory, steps and data of a config; compute nothing."""
+    loop.check(c)
+    steps, data = None, f"no store (nominal vocabulary of {c.model.vocabulary:,} genes)"
+    if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):
+        store = Store.open(c.data.store)
+        loop.adopt(c, store, print)
+        steps = loop.steps_of(c, store.sizes["train"])
+        data = (
+            f"{c.data.store}: {store.sizes['train']:,} training and {store.sizes['valid']:,} "
+            f"validation cells of {len(store.datasets)} datasets"
+        )
+    steps = c.steps or steps
+    itemsize = compute_dtype(c.dtype).itemsize
+    device = jax.devices()[0].device_kind
+    lines = planning.describe(c, jax.device_count(), itemsize, device, steps, data)
+    for what, text in lines.items():
+        print(f"{what:>10}  {text}")
+
+
+def main(_):
+    """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    asked = flags.FLAGS
+    c = asked.config
+    try:
+        if asked.dry_run:
+            dry_run(c)
+        elif not run(c, asked.workdir or default_workdir(c)):
+            print("stopped before the end")
+    except (ValueError, FloatingPointError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def start(argv=None):
+    """Define the flags and run ``main`` under absl."""
+    config_flags.DEFINE_config_file("config", None, "a file in configs/, FILE.py[:variant]")
+    flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
+    flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
+    flags.mark_flag_as_required("config")
+    app.run(main, argv=argv)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,0 +1,63 @@
+"""What a run will need, before it starts: the numbers that ``--dry_run`` prints."""
+
+from jaxcell.models.cell import CellModel, count_parameters
+from jaxcell.models.cost import forward_flops, training_flops
+
+
+def tokens_of(c):
+    """T: special tokens and visible genes."""
+    return len(c.model.specials) + min(c.data.sample_genes.number, c.model.vocabulary)
+
+
+def memory(c, devices, itemsize):
+    """Estimated bytes on each device, from the config alone (nothing is compiled).
+
+    States: parameters, their gradients and AdamW's two moments, 16 bytes a parameter, over the
+    fsdp and tensor axes. Activations of this device's cells: what autodiff keeps of each block
+    (about 18 arrays of [T, D], 4 of them of width 4 D in the MLP already counted, and the softmax
+    weights [H, T, T] in float32 and in the compute dtype), and six float32 panels [R].
+
+    Returns
+    -------
+    dict with 'states' and 'activations' in bytes
+    """
+    m, e, t = c.model, c.model.encoder, tokens_of(c)
+    axes = c.mesh.fsdp * c.mesh.tensor
+    cells = -(-c.train.batch_size // max(devices // c.mesh.tensor, 1))
+    block = 18 * t * m.width * itemsize + e.heads * t * t * (4 + itemsize)
+    kept = t * m.width * itemsize * e.layers + block if e.remat else block * e.layers
+    return {
+        "states": 16 * count_parameters(c.model) // axes,
+        "activations": cells * (kept + 6 * 4 * CellModel(m).rows),
+    }
+
+
+def describe(c, devices, itemsize, device, steps, data):
+    """The lines of a dry run: {what: text}.
+
+    Parameters
+    ----------
+    c : the config, its vocabulary already the store's
+    devices : how many
+    itemsize : bytes of the compute dtype
+    device : name of the device kind
+    steps : optimizer steps, None when there is no store to count cells in
+    data : one line about the store
+    """
+    t, need = tokens_of(c), memory(c, devices, itemsize)
+    forward, step = forward_flops(c.model, t), training_flops(c.model, t)
+    total = sum(need.values())
+    batch = c.train.batch_size
+    return {
+        "config": c.name,
+        "parameters": f"{count_parameters(c.model):,}",
+        "genes": f"{c.model.vocabulary:,}",
+        "tokens": f"{t:,} a cell ({len(c.model.specials)} special)",
+        "FLOPs": f"{forward / 1e9:,.1f} G forward, {step / 1e9:,.1f} G training step, a cell",
+        "batch": f"{batch:,} cells, {batch * step / 1e15:,.2f} PFLOP a step",
+        "memory": f"about {total / 1e9:,.1f} GB a device ({need['states'] / 1e9:,.1f} parameters, "
+        f"gradients and moments; {need['activations'] / 1e9:,.1f} activations), an estimate",
+        "devices": f"{devices} × {device}, {8 * itemsize}-bit matrix products",
+        "steps": "unknown without a store" if steps is None else f"{steps:,}",
+        "data": data,
+    }

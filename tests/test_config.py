@@ -1,0 +1,90 @@
+"""Configs: what is refused before any compile, JSON and back, and the registry."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from jaxcell import config
+from jaxcell.registry import build
+from jaxcell.training import loop
+from tests.conftest import ROOT, config_of
+
+NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"{n}:tiny" for n in NAMES)])
+def test_every_config_holds_and_survives_json(name):
+    c = config_of(name)
+    config.check(c)
+    again = config.from_json(config.to_json(c))
+    config.check(again)
+    assert config.differences(c, again) == []
+    assert again.stages == tuple(c.stages)  # JSON's lists are tuples again
+    again.data.store = "a store"  # and what was None can be set
+    again.optimizer.weight_decay = 0.1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        ("train.batch_size", 0, "config.train.batch_size: found 0, expected a number above 0"),
+        ("model.width", 100, "config.model.width: found 100, expected a multiple of 12 heads"),
+        ("dtype", "float16", "config.dtype: found 'float16', expected one of auto, float32"),
+        ("stages", ("trian",), "config.stages: found 'trian', expected one of prepare, train"),
+        ("data.total", "all", "config.data.total: found 'all', expected one of measured, source"),
+        ("model.encoder.drop_path", 1.0, "config.model.encoder.drop_path: found 1.0"),
+        ("model.tokens", ("gene", "valu"), "config.model.tokens: found 'valu', expected one of"),
+        ("losses.expression.weight", 0.0, "config.losses: found 'no weight above 0'"),
+        (
+            "data.transforms",
+            ("normalize",),
+            "config.data.transforms: 'normalize' is unknown; known",
+        ),
+        ("model.pool", "mean", "config.model.pool: 'mean' is unknown; known are cls"),
+        ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
+        ("losses.expression.kind", "mse", "config.losses.expression.kind: 'mse' is unknown; known"),
+        ("best", ("val/lss", "min"), "config.best: 'val/lss' is unknown; known are val/loss"),
+    ],
+)
+def test_what_can_be_known_to_be_wrong_is_refused(path, value, text):
+    c = config_of("txfm_b")
+    c.update_from_flattened_dict({path: value})
+    with pytest.raises(ValueError) as error:
+        loop.check(c)
+    assert text in str(error.value)
+
+
+def test_the_heads_bound_follows_the_library_size():
+    c = config_of("txfm_b")
+    c.data.normalise.library_size = 1e4
+    assert c.model.heads.expression.library_size == 1e4
+    config.check(c)
+
+
+def test_an_unknown_variant_lists_the_known():
+    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are tiny"):
+        config_of("txfm_b:huge")
+
+
+def test_differences_name_fields_and_both_values():
+    a, b = config_of("txfm_b"), config_of("txfm_b")
+    b.seed, b.data.workers = 3, 2
+    assert config.differences(a, b, ignore=("data.workers",)) == ["seed: 0 there, 3 here"]
+
+
+@dataclass
+class Thing:
+    size: int
+    colour: str = "red"
+
+
+def test_the_registry_is_loud():
+    assert build({"thing": Thing}, {"kind": "thing"}, "c.x", size=2, unused=1) == Thing(2)
+    with pytest.raises(ValueError, match="c.x.kind: 'thign' is unknown; known are thing"):
+        build({"thing": Thing}, {"kind": "thign"}, "c.x")
+    with pytest.raises(ValueError, match="c.x: 'thing' takes size, colour; not shape"):
+        build({"thing": Thing}, {"kind": "thing", "shape": 1}, "c.x", size=1)
+    with pytest.raises(ValueError, match="c.x: 'thing' needs size"):
+        build({"thing": Thing}, {"kind": "thing"}, "c.x")
+    with pytest.raises(ValueError, match="c.x: 'kind' is missing"):
+        build({"thing": Thing}, {}, "c.x")

@@ -1,0 +1,116 @@
+"""The arrows of the architecture: who may import whom, read from the files."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Each room may import itself and what is named here, of this package.
+BASE = {"registry", "config", "sharding"}
+PARTS = {"data", "models", "losses"} | BASE
+ABOVE = {"training"} | PARTS
+VERBS = {"embedding", "evaluation", "planning", "bench"}
+MAY = {
+    "registry": set(),
+    "config": set(),
+    "sharding": {"registry", "config"},
+    "data": BASE,
+    "models": BASE,
+    "losses": BASE,
+    "training": PARTS,
+    "embedding": ABOVE,
+    "planning": ABOVE,
+    "bench": ABOVE | {"planning"},
+    "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "main": ABOVE | VERBS,
+    "cli": ABOVE | VERBS | {"main"},
+}
+STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
+HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}
+
+
+def modules():
+    for path in sorted((ROOT / "jaxcell").rglob("*.py")):
+        parts = path.relative_to(ROOT / "jaxcell").with_suffix("").parts
+        if parts[0] != "__init__":
+            yield path, parts
+
+
+def imported(path, top_level=False):
+    """Dotted names that a file imports; only outside functions when ``top_level``."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+@pytest.mark.parametrize(("path", "parts"), list(modules()), ids=lambda p: str(p))
+def test_imports_go_one_way(path, parts):
+    room = parts[0]
+    for name in imported(path):
+        package, _, rest = name.partition(".")
+        if package != "jaxcell" or rest.split(".")[0] in ("__version__", "prepare"):
+            continue
+        other = rest.split(".")[0]
+        if room == "cli" and other in ("embed", "evaluate"):
+            continue  # the public API
+        assert other in MAY[room] | {room}, f"{path} imports {name}"
+        if room == "models":
+            assert name.split(".")[0] != "data"
+
+
+@pytest.mark.parametrize("room", ["models", "losses", "training/step.py", "training/optim.py"])
+def test_the_training_step_needs_little(room):
+    where = ROOT / "jaxcell" / room
+    for path in [where] if where.suffix else where.glob("*.py"):
+        for name in imported(path):
+            top = name.split(".")[0]
+            assert top in STEP | {"jaxcell"} | set(sys.stdlib_module_names), f"{path}: {name}"
+
+
+def test_only_models_import_flax():
+    for path, parts in modules():
+        if parts[0] != "models":
+            assert not any(n.split(".")[0] == "flax" for n in imported(path)), path
+
+
+def test_configs_import_jaxcell_config_and_nothing_else():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert all(n.startswith("jaxcell.config.") for n in imported(path)), path
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    for path, _ in modules():
+        found = {n.split(".")[0] for n in imported(path, top_level=True)} & HEAVY
+        assert not found, f"{path} imports {found} at its top"
+
+
+def run(code, blocked=()):
+    block = "".join(f"sys.modules[{b!r}] = None;" for b in blocked)
+    code = f"import sys; {block} {code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_import_jaxcell_imports_next_to_nothing():
+    done = run("import jaxcell; print(len([m for m in sys.modules if m in ('jax', 'numpy')]))")
+    assert done.stdout.strip() == "0", done.stderr
+
+
+def test_the_bench_runs_where_only_the_steps_imports_are():
+    absent = ("grain", "array_record", "anndata", "scanpy", "h5py", "orbax", "safetensors", "tqdm")
+    done = run("import jaxcell.bench.step", absent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_data_starts_no_backend():
+    code = (
+        "import jaxcell.data.pipeline, jaxcell.data.prepare, jax;"
+        "from jax._src import xla_bridge; print(xla_bridge._backends)"
+    )
+    done = run(code)
+    assert done.stdout.strip() == "{}", done.stderr
