@@ -1,0 +1,106 @@
+"""Are these values raw counts? What was found, and what to do, in one error."""
+
+import numpy as np
+import scipy.sparse as sp
+
+WHERE_COUNTS = (
+    "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
+)
+
+
+def check_counts(matrix, where, allow_non_integer=False):
+    """Refuse values that are not counts.
+
+    Parameters
+    ----------
+    matrix : sparse or dense, [n, n_var]
+        Some cells of the input.
+    where : str
+        Name of the matrix in errors.
+    allow_non_integer : bool
+        Take non-integer values too (RSEM counts, for example). Negative ones never.
+
+    Returns
+    -------
+    str
+        '' for integers, otherwise what the values look like, for a warning.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinite, negative, or non-integer values.
+    """
+    values = matrix.data if sp.issparse(matrix) else np.asarray(matrix).ravel()
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise ValueError(
+            f"{where}: {np.count_nonzero(~finite)} of the values read are NaN or infinite; counts "
+            f"are finite. {WHERE_COUNTS}"
+        )
+    if values.min(initial=0) < 0:
+        raise ValueError(
+            f"{where}: values below zero (least {values.min():.4g}): this looks scaled "
+            f"(z-scored) or centred, not counts. {WHERE_COUNTS}"
+        )
+    values = values[values != 0]
+    fraction = values != np.rint(values)
+    if not fraction.any():
+        return ""
+    looks = looks_like(matrix)
+    if not allow_non_integer:
+        raise ValueError(
+            f"{where}: {fraction.mean():.0%} of the non-zero values are not integers "
+            f"(for example {values[fraction][0]:.6g}, largest {values.max():.6g}): {looks}, not "
+            f"raw counts. {WHERE_COUNTS}; or take these values as they are with "
+            "--allow-non-integer (estimated counts of RSEM or salmon)"
+        )
+    return looks
+
+
+def check_chunk(chunk, source, allow_non_integer=False):
+    """`check_counts` on a chunk of a source; the error also names where the source has counts."""
+    try:
+        return check_counts(chunk, f"{source.name}, {source.counts}", allow_non_integer)
+    except ValueError as error:
+        others = [p for p in source.places if p != source.counts and _integers(source.at(p))]
+        if not others:
+            raise
+        found = " and ".join(f"{place} (--counts {place})" for place in others)
+        raise ValueError(f"{error}. Counts were found in {found}") from None
+
+
+def _integers(source):
+    values = next(source.chunks()).data
+    return bool(
+        np.isfinite(values).all()
+        and (values == np.rint(values)).all()
+        and values.min(initial=1) > 0
+    )
+
+
+def looks_like(matrix):
+    """What non-integer, non-negative values [n, n_var] look like, in words."""
+    matrix = sp.csr_matrix(matrix).astype(np.float64)
+    matrix = matrix[matrix.getnnz(axis=1) > 0]
+    top = matrix.max() if matrix.nnz else 0.0
+    if top < 30:
+        raised = matrix.expm1()
+        total = _constant(raised)
+        if total:
+            return f"this looks log-normalised to a total of about {total:.4g}"
+        if np.abs(raised.data - np.rint(raised.data)).max(initial=0) < 1e-2:
+            return "this looks like log1p of counts"
+    total = _constant(matrix)
+    if total:
+        return f"this looks library-size normalised to a total of about {total:.4g}"
+    if top < 20:
+        return f"this looks log-transformed or scaled (nothing above {top:.3g})"
+    return "these look like estimated or corrected counts"
+
+
+def _constant(matrix):
+    """The rows' sum where it is nearly the same for all (two cells at least), else None."""
+    sums = np.asarray(matrix.sum(axis=1)).ravel()
+    if len(sums) < 2 or np.ptp(sums) > 0.02 * sums.mean():
+        return None
+    return sums.mean()

@@ -1,0 +1,247 @@
+"""Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import anndata
+import numpy as np
+from tqdm import tqdm
+
+from jaxcell.data.genes import identify, read_gene_map
+from jaxcell.data.matching import match, union
+from jaxcell.data.records import MAX_DATASETS
+from jaxcell.data.sources import open_source
+from jaxcell.data.splits import (
+    TRAIN,
+    VALID,
+    check_columns,
+    label_codes,
+    parse_hold_out,
+    present_classes,
+    split_cells,
+)
+from jaxcell.data.store import Store
+from jaxcell.data.survey import survey
+from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.data.writer import Part, write_store
+
+
+def prepare(
+    out,
+    files,
+    *,
+    counts="X",
+    labels=(),
+    hold_out=None,
+    hold_out_fraction=0.0,
+    hold_out_file=(),
+    min_genes=0,
+    min_cells=0,
+    identifiers="auto",
+    gene_map=None,
+    vocabulary=None,
+    duplicates="error",
+    allow_non_integer=False,
+    seed=0,
+    shards=None,
+    progress=True,
+):
+    """Make a store from files of raw counts.
+
+    Parameters
+    ----------
+    out : path
+        The store's folder; must not exist.
+    files : path, AnnData, ``'scanpy:pbmc68k_reduced'``, or a list of these
+        Each is a dataset of its own.
+    counts : str
+        Where the raw counts are: 'X', 'raw' or 'layers/NAME'.
+    labels : list of str
+        obs columns to keep as classes; NaN and '' are unknown.
+    hold_out : list of str
+        'column=value' of obs: these cells are for validation.
+    hold_out_fraction : float
+        Share of the remaining cells drawn for validation, by seed and the cell's position.
+    hold_out_file : list of paths
+        Files whose cells are all for validation (added to `files` where not among them).
+    min_genes, min_cells : int
+        Leave out cells with fewer genes > 0; then genes > 0 in fewer of the source's kept cells.
+    identifiers : {'auto', 'symbols', 'ensembl'}
+        Which names of the genes to go by.
+    gene_map : path, optional
+        Tab-separated ensembl, symbol, aliases; by default what JAXCELL_GENES names.
+    vocabulary : Vocabulary or path, optional
+        Genes of the store: a vocabulary.json, a store or model folder, or a text file with a gene
+        per line. By default all genes of the files.
+    duplicates : {'error', 'sum', 'first'}
+        What to do with genes that stand in several columns.
+    allow_non_integer : bool
+        Take non-integer values as they are, with a warning.
+    seed : int
+        Of the random fraction.
+    shards : int, optional
+        Record files of each split.
+    progress : bool
+        Show progress bars and a table of what was kept.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError
+        Nothing has been written then.
+    """
+    out = Path(out)
+    _check_output(out)
+    labels = [labels] if isinstance(labels, str) else list(labels)
+    hold_out = parse_hold_out(hold_out)
+    options = {
+        "counts": counts, "labels": labels, "hold_out": list(map("=".join, hold_out)),
+        "hold_out_fraction": hold_out_fraction,
+        "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
+        "duplicates": duplicates, "allow_non_integer": allow_non_integer, "seed": seed,
+    }  # fmt: skip
+    if not 0 <= hold_out_fraction < 1:
+        raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
+    if shards is not None and shards < 1:
+        raise ValueError(f"shards is {shards}; expected 1 or more")
+    sources, whole = _open_all(files, hold_out_file, counts)
+    check_columns(sources, whole, labels, hold_out)
+    gene_map = read_gene_map(gene_map)
+    names = {s.name: identify(s.var, identifiers, s.name) for s in sources}
+    genes = read_vocabulary(vocabulary) if vocabulary else union(names, gene_map)
+    matches = [match(names[s.name], genes, gene_map, duplicates, s.name) for s in sources]
+    with _bar("checking", sources, progress) as bar:
+        surveys = [
+            survey(
+                source,
+                found,
+                min_genes=min_genes,
+                min_cells=min_cells,
+                allow_non_integer=allow_non_integer,
+                advance=bar.update,
+            )
+            for source, found in zip(sources, matches, strict=True)
+        ]
+    splits = [
+        split_cells(v, i, hold_out=hold_out, fraction=hold_out_fraction, whole_file=w, seed=seed)
+        for i, (v, w) in enumerate(zip(surveys, whole, strict=True))
+    ]
+    _check_splits(splits, asked=bool(hold_out or hold_out_fraction or any(whole)))
+    # Genes that no source measures stay only where the vocabulary was asked for.
+    wanted = np.any([v.measured for v in surveys], axis=0) | bool(vocabulary)
+    classes = {column: present_classes(column, surveys) for column in labels}
+    parts = [_part(v, s, wanted, classes) for v, s in zip(surveys, splits, strict=True)]
+    with _unfinished(out) as folder, _bar("writing", sources, progress) as bar:
+        write_store(
+            folder,
+            genes.subset(wanted),
+            classes,
+            parts,
+            shards=shards,
+            options=options,
+            advance=bar.update,
+        )
+    store = Store.open(out)
+    if progress:
+        print(store.table())
+    return store
+
+
+def _open_all(files, hold_out_file, counts):
+    """Sources, each under a name of its own, and whether each is wholly for validation."""
+    files, held = _listed(files), _listed(hold_out_file)
+    held_places = [_place(file) for file in held]
+    places = [_place(file) for file in files]
+    for file, place in zip(files, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{file} is given twice")
+    files += [file for file in held if _place(file) not in places]
+    if not files:
+        raise ValueError("no input: give one or more files of raw counts")
+    if len(files) > MAX_DATASETS:
+        raise ValueError(f"{len(files)} files; a store takes {MAX_DATASETS} datasets at most")
+    sources = [open_source(file, counts=counts) for file in files]
+    in_memory = [source for source in sources if source.name == "AnnData"]
+    for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
+        source.name = f"AnnData {number}"
+    return sources, [_place(file) in held_places for file in files]
+
+
+def _listed(files):
+    return [files] if isinstance(files, str | Path | anndata.AnnData) else list(files)
+
+
+def _place(file):
+    """The same for two spellings of a path: no file may be in both splits."""
+    return id(file) if isinstance(file, anndata.AnnData) else os.path.realpath(file)
+
+
+def _check_output(out):
+    if out.exists():
+        raise FileExistsError(f"{out} exists already: remove it, or choose another output")
+    parent = next(p for p in out.absolute().parents if p.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise ValueError(f"{out} cannot be made: {parent} is not a folder one can write to")
+
+
+def _check_splits(splits, asked):
+    if not any((s == TRAIN).any() for s in splits):
+        raise ValueError("no cell is left for training: hold out fewer (--hold-out …)")
+    if asked and not any((s == VALID).any() for s in splits):
+        raise ValueError(
+            "no cell is left for validation: all held-out cells fell below --min-genes, or the "
+            "fraction is too small for so few cells"
+        )
+
+
+def _part(v, split, wanted, classes):
+    """A source as the writer takes it: columns renumbered to the wanted genes [V before]."""
+    new = np.where(v.measured & wanted, np.cumsum(wanted) - 1, -1)
+    columns = np.where(v.match.columns >= 0, new[v.match.columns], -1).astype(np.int32)
+    source, n_var = v.source, len(v.match.columns)
+    facts = {
+        "source": source.name,
+        "counts": source.counts,
+        "checksum": source.checksum(),
+        "cells": source.n_cells,
+        "below_min_genes": int((~v.kept).sum()),
+        "train": int((split == TRAIN).sum()),
+        "valid": int((split == VALID).sum()),
+        "genes": n_var,
+        "unmatched": len(v.match.unmatched),
+        "duplicated": len(v.match.duplicated),
+        "below_min_cells": v.match.n_matched - int(v.measured.sum()),
+        "measured": int(v.measured.sum()),
+        "non_integer": v.looks,
+        "without_labels": [column for column in classes if column not in source.obs],
+        "match": v.match.report(),
+    }
+    codes = [label_codes(source, column, names) for column, names in classes.items()]
+    labels = np.stack(codes, axis=1) if codes else np.empty((source.n_cells, 0), np.int32)
+    return Part(source, columns, v.measured[wanted], split, v.total, labels, facts)
+
+
+@contextlib.contextmanager
+def _unfinished(out):
+    """A folder beside `out` that becomes `out` at the end, or goes if anything is raised."""
+    folder = out.parent / f".{out.name}.unfinished-{os.getpid()}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    try:
+        yield folder
+        if out.exists():
+            raise FileExistsError(f"{out} appeared while it was being prepared; nothing is kept")
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _bar(what, sources, progress):
+    cells = sum(source.n_cells for source in sources)
+    return tqdm(total=cells, desc=what, unit="cell", unit_scale=True, disable=not progress)

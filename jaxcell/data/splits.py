@@ -1,0 +1,104 @@
+"""Which cells are for training and which for validation, and the class of each, from obs."""
+
+import numpy as np
+
+DROPPED, TRAIN, VALID = -1, 0, 1
+
+
+def parse_hold_out(hold_out):
+    """'column=value' strings → list of (column, value).
+
+    Raises
+    ------
+    ValueError
+        A string has no '='.
+    """
+    pairs = [hold_out] if isinstance(hold_out, str) else list(hold_out or ())
+    for pair in pairs:
+        if "=" not in pair:
+            raise ValueError(f"hold_out {pair!r}: write column=value, as in batch=kang_ifnb")
+    return [(pair.partition("=")[0], pair.partition("=")[2]) for pair in pairs]
+
+
+def check_columns(sources, whole, labels, hold_out):
+    """Refuse obs columns and values that the sources do not have.
+
+    A label may be unknown in some sources, not in all; a held-out column must be in each that is
+    not wholly for validation, or cells of the held-out group could slip into training.
+    """
+    for column in labels:
+        if all(column not in source.obs for source in sources):
+            raise ValueError(f"label column {column!r}: {_lacking(sources[0])} (--labels)")
+    divided = [source for source, w in zip(sources, whole, strict=True) if not w]
+    for column, value in hold_out:
+        for source in divided:
+            if column not in source.obs:
+                raise ValueError(f"hold-out column {column!r}: {_lacking(source)} (--hold-out)")
+        values = sorted({name for s in divided for name in classes(s.obs[column])[1]})
+        if value not in values:
+            raise ValueError(
+                f"hold-out {column}={value}: no cell has this value; {column} has: "
+                f"{', '.join(values[:20])}{' …' if len(values) > 20 else ''}"
+            )
+
+
+def _lacking(source):
+    return (
+        f"{source.name} has no such obs column; it has: {', '.join(map(str, source.obs.columns))}"
+    )
+
+
+def classes(column):
+    """A column of obs → (codes i32 [cells] into names, names as str); -1 = NaN or ''."""
+    column = column.astype("category").cat
+    names = sorted({str(c) for c in column.categories} - {""})
+    place = {name: i for i, name in enumerate(names)}
+    recode = np.array([*(place.get(str(c), -1) for c in column.categories), -1], np.int32)
+    return recode[column.codes.to_numpy()], names
+
+
+def label_codes(source, column, names):
+    """Class of each cell of a source, i32 [cells], as index into names; -1 = unknown."""
+    if column not in source.obs:
+        return np.full(source.n_cells, -1, np.int32)
+    codes, own = classes(source.obs[column])
+    place = {name: i for i, name in enumerate(names)}
+    return np.array([*(place.get(name, -1) for name in own), -1], np.int32)[codes]
+
+
+def present_classes(column, surveys):
+    """Sorted classes of the kept cells of all sources."""
+    found = set()
+    for survey in surveys:
+        if column in survey.source.obs:
+            codes, names = classes(survey.source.obs[column])
+            found.update(names[i] for i in np.unique(codes[survey.kept]) if i >= 0)
+    return sorted(found)
+
+
+def split_cells(survey, number, *, hold_out, fraction, whole_file, seed):
+    """TRAIN, VALID or DROPPED for each cell of a source, i8 [cells].
+
+    Parameters
+    ----------
+    survey : Survey
+        The source and which of its cells are kept.
+    number : int
+        Place of the source among the sources; with seed and the cell's position it decides alone
+        over the random fraction.
+    hold_out : list of (column, value)
+        A cell with any of these values is for validation.
+    fraction : float
+        Share of the remaining cells drawn for validation.
+    whole_file : bool
+        Whether all its cells are for validation.
+    seed : int
+    """
+    source = survey.source
+    valid = np.random.default_rng([seed, number]).random(source.n_cells) < fraction
+    for column, value in () if whole_file else hold_out:
+        codes, names = classes(source.obs[column])
+        if value in names:
+            valid |= codes == names.index(value)
+    split = np.where(valid | whole_file, VALID, TRAIN)
+    return np.where(survey.kept, split, DROPPED).astype(np.int8)

@@ -1,0 +1,205 @@
+"""A prepared store: what lies in it, and batched reads. V = genes, L = label columns."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from jaxcell.data.records import decode_batch
+from jaxcell.data.vocabulary import Vocabulary
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "valid")
+INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
+PANEL_MULTIPLE = 256
+TABLE = {  # heading of each of the facts of a dataset
+    "source": "source",
+    "cells": "cells",
+    "below_min_genes": "few genes",
+    "train": "train",
+    "valid": "valid",
+    "genes": "genes",
+    "unmatched": "unmatched",
+    "below_min_cells": "few cells",
+    "measured": "measured",
+    "kind": "counts",
+}
+
+
+class Store:
+    """A folder written by `jaxcell prepare`; see `Store.open`.
+
+    It can be pickled: a worker process opens the files anew.
+
+    Attributes
+    ----------
+    path : Path
+    vocabulary : Vocabulary
+    labels : dict
+        {obs column: [classes]}, in the order of the columns of `Rows.labels`.
+    datasets : list of dict
+        Source, cells, genes, checks and gene set of each dataset code.
+    gene_set : i32 [datasets]
+        Row of `measured` of each dataset.
+    sizes : dict
+        {'train': cells, 'valid': cells}.
+    max_nonzero : int
+        Most genes with counts > 0 in a cell.
+    panel_width : int
+        max_nonzero rounded up to a multiple of 256.
+    content_hash : str
+        Hash of genes, labels and records, whatever the number of files they are spread over.
+    """
+
+    def __init__(self, path, summary):
+        self.path = Path(path)
+        self._files = summary["files"]
+        self.sizes = {split: summary["sizes"][split] for split in SPLITS}
+        self.max_nonzero = summary["max_nonzero"]
+        self.panel_width = -(-max(self.max_nonzero, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
+        self.content_hash = summary["content_hash"]
+        self.vocabulary = Vocabulary.load(self.path / "vocabulary.json")
+        self.labels = json.loads((self.path / "labels.json").read_text(encoding="utf-8"))
+        self.datasets = json.loads((self.path / "datasets.json").read_text(encoding="utf-8"))
+        self.gene_set = np.array([d["gene_set"] for d in self.datasets], np.int32)
+        self._records = {}
+
+    @classmethod
+    def open(cls, path):
+        """Open a store.
+
+        Raises
+        ------
+        FileNotFoundError
+            No store there, or an interrupted `prepare`; or one of its files is gone.
+        ValueError
+            Another schema version, or a file whose size has changed.
+        """
+        path = Path(path)
+        if not (path / "store.json").is_file():
+            what = "is not a store or was left by an interrupted prepare (it has no store.json)"
+            raise FileNotFoundError(
+                f"{path} {what if path.exists() else 'does not exist'}; make a store with: "
+                f"jaxcell prepare {path} FILE.h5ad"
+            )
+        summary = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        if summary["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path} has store schema {summary['schema_version']}, this jaxcell reads "
+                f"{SCHEMA_VERSION}: prepare it again with this version"
+            )
+        for name, facts in summary["files"].items():
+            if not (path / name).is_file():
+                raise FileNotFoundError(f"{path} is not complete: {name} is missing")
+            size = (path / name).stat().st_size
+            if size != facts["bytes"]:
+                raise ValueError(
+                    f"{path / name} is damaged: {size} bytes, {facts['bytes']} were written"
+                )
+        return cls(path, summary)
+
+    def __reduce__(self):
+        return Store.open, (self.path,)
+
+    def __repr__(self):
+        sizes = ", ".join(f"{n} {split}" for split, n in self.sizes.items())
+        return f"Store({str(self.path)!r}: {sizes} cells × {len(self.vocabulary)} genes)"
+
+    @functools.cached_property
+    def measured(self):
+        """Genes that each gene set measured, bool [gene sets, V]."""
+        packed = np.load(self.path / "measured.npy")
+        return np.unpackbits(packed, axis=1, count=len(self.vocabulary)).astype(bool)
+
+    @functools.cached_property
+    def stats(self):
+        """Per-dataset statistics of the training cells, dict of arrays.
+
+        ``cells [datasets]``, and [datasets, V]: ``nonzero`` (cells with the gene > 0), ``sum`` and
+        ``sum_sq`` of the counts, ``share`` = Σ over cells of count / the cell's total over measured
+        genes, ``share_source`` = Σ of count / the record's total (over all genes of the source).
+        """
+        with np.load(self.path / "gene_stats.npz") as arrays:
+            return dict(arrays)
+
+    def index(self, split, column):
+        """A column of a split in record order, memory-mapped [cells] (labels: [cells, L]).
+
+        Columns: dataset i32, labels i32, total f32, n_genes i32 (measured genes > 0).
+        """
+        if split not in SPLITS or column not in INDEX_COLUMNS:
+            raise ValueError(
+                f"no index {split}/{column}; splits: {', '.join(SPLITS)}; "
+                f"columns: {', '.join(INDEX_COLUMNS)}"
+            )
+        path = self.path / "index" / split / f"{column}.npy"
+        return np.load(path, mmap_mode="r" if self.sizes[split] else None)
+
+    def read(self, split, positions):
+        """Cells at some positions of a split, in that order, as `Rows`; one batched read."""
+        if len(positions) == 0:
+            return decode_batch([], len(self.labels))
+        if split not in self._records:  # opened at the first read, in the process that reads
+            shards = [str(self.path / f) for f in self._files if f.startswith(f"{split}-")]
+            if not shards:
+                raise ValueError(f"{self.path} has no {split} cells")
+            self._records[split] = ArrayRecordDataSource(sorted(shards))
+        records = self._records[split].__getitems__(np.asarray(positions).tolist())
+        return decode_batch(records, len(self.labels))
+
+    def verify(self):
+        """Compare the checksum of every file with the one written by `prepare`.
+
+        Raises
+        ------
+        ValueError
+            A file has changed; the message names all that have.
+        """
+        changed = [n for n, facts in self._files.items() if facts != file_facts(self.path / n)]
+        if changed:
+            raise ValueError(f"{self.path} is damaged: {', '.join(changed)} changed since prepare")
+
+    def table(self):
+        """What was kept and dropped per source, as aligned text."""
+        rows = [list(TABLE.values())]
+        for facts in self.datasets:
+            kind = "NOT integer" if facts["non_integer"] else "integer"
+            shown = facts | {"source": Path(facts["source"]).name}
+            shown["kind"] = f"{facts['counts']}, {kind}"
+            rows.append([f"{v:,}" if isinstance(v := shown[c], int) else v for c in TABLE])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        left = {0, len(widths) - 1}
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i in left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        lines.append(
+            "left out: cells with few genes (--min-genes), columns unmatched to a gene of the "
+            "vocabulary, genes in few cells (--min-cells)"
+        )
+        for facts in self.datasets:
+            for column in facts["without_labels"]:
+                lines.append(f"{facts['source']} has no {column}: unknown for all its cells")
+        classes = ", ".join(
+            f"{column} ({len(names)} classes)" for column, names in self.labels.items()
+        )
+        lines.append(f"labels: {classes or 'none'}")
+        lines.append(
+            f"store {self.path}: {sum(self.sizes.values()):,} cells × {len(self.vocabulary):,} "
+            f"genes, at most {self.max_nonzero:,} genes > 0 in a cell"
+        )
+        return "\n".join(lines)
+
+
+def file_facts(path):
+    """Size and sha256 of a file, as store.json lists them."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": Path(path).stat().st_size, "sha256": digest}

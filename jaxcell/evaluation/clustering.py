@@ -1,0 +1,188 @@
+"""Clustering and batch mixing of a representation, on one exact neighbour graph.
+
+n cells, d features, k neighbours (the cell itself counted, as in scanpy).
+"""
+
+import random
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+GRAPH_NEIGHBOURS = 15
+LISI_NEIGHBOURS = 90  # scib-metrics' Benchmarker takes 90 too: perplexity 30
+RESOLUTIONS = tuple(round(0.1 * i, 1) for i in range(1, 21))
+
+
+def scib():
+    """scib_metrics, without what umap has to say when it is imported."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Tensorflow not install", category=ImportWarning)
+        import scib_metrics
+        import scib_metrics.nearest_neighbors
+    return scib_metrics
+
+
+@dataclass
+class Space:
+    """A representation and what hangs on it alone, computed once: graph, clusterings, layout.
+
+    x float32 [n, d]
+    """
+
+    x: np.ndarray
+    seed: int = 0
+
+    @cached_property
+    def neighbours(self):
+        """Exact Euclidean neighbours [n, min(90, n)], the cell itself first, nearest next."""
+        from sklearn.neighbors import NearestNeighbors
+
+        k = min(LISI_NEIGHBOURS, len(self.x))
+        search = NearestNeighbors(n_neighbors=k - 1, algorithm="brute").fit(self.x)
+        distances, indices = search.kneighbors()  # of the cells themselves: excludes the cell
+        own = np.arange(len(self.x))[:, None]
+        return scib().nearest_neighbors.NeighborsResults(
+            indices=np.hstack([own, indices]),
+            distances=np.pad(distances, ((0, 0), (1, 0))).astype(np.float32),
+        )
+
+    @cached_property
+    def graph(self):
+        """Fuzzy graph of the 15 nearest neighbours (UMAP, McInnes et al. 2018): CSR [n, n]."""
+        return self.neighbours.subset_neighbors(GRAPH_NEIGHBOURS).knn_graph_connectivities.tocsr()
+
+    @cached_property
+    def clusterings(self):
+        """Leiden clusters at each resolution: {resolution: int [n]}.
+
+        Modularity, two iterations, weights of `graph`: what scanpy.tl.leiden does with
+        flavor='igraph'.
+        """
+        import igraph
+
+        upper = sp.triu(self.graph, k=1, format="coo")
+        graph = igraph.Graph(n=len(self.x), edges=np.column_stack([upper.row, upper.col]))
+        found = {}
+        for resolution in RESOLUTIONS:
+            igraph.set_random_number_generator(random.Random(self.seed))
+            found[resolution] = np.array(
+                graph.community_leiden(
+                    objective_function="modularity",
+                    weights=upper.data.tolist(),
+                    resolution=resolution,
+                    n_iterations=2,
+                ).membership
+            )
+        igraph.set_random_number_generator(random)  # the default: Python's own
+        return found
+
+    @cached_property
+    def layout(self):
+        """UMAP coordinates [n, 2] of `graph`, started at the first two principal components."""
+        import anndata
+        import scanpy
+        from sklearn.decomposition import PCA
+
+        n, d = self.x.shape
+        start = np.zeros((n, 2))
+        start[:, :d] = PCA(min(2, d), random_state=self.seed).fit_transform(self.x)
+        noise = np.random.default_rng(self.seed).normal(size=(n, 2))  # one dimension, or twins
+        start = start / start.std(axis=0).clip(1e-6) + 0.01 * noise
+        cells = anndata.AnnData(np.zeros((len(self.x), 1), np.float32))
+        cells.obsp["connectivities"] = self.graph
+        cells.uns["neighbors"] = {
+            "connectivities_key": "connectivities",
+            "params": {"method": "umap", "n_neighbors": GRAPH_NEIGHBOURS},
+        }
+        scanpy.tl.umap(cells, init_pos=start.astype(np.float32), random_state=self.seed)
+        return cells.obsm["X_umap"]
+
+
+def best_clustering(clusterings, labels):
+    """The resolution of highest NMI (the lowest of equals), and both scores at all of them.
+
+    NMI with arithmetic normalisation; ARI. Source: Luecken et al. 2022; TxFM eqs. 20, 21.
+
+    {resolution: int [n]}, str [n] -> dict (nmi, ari, resolution, clusters) and
+    {resolution: (nmi, ari)}
+    """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    sweep = {
+        resolution: (
+            float(normalized_mutual_info_score(labels, clusters)),
+            float(adjusted_rand_score(labels, clusters)),
+        )
+        for resolution, clusters in clusterings.items()
+    }
+    best = max(sweep, key=lambda resolution: sweep[resolution][0])
+    nmi, ari = sweep[best]
+    n_clusters = len(np.unique(clusterings[best]))
+    return {"nmi": nmi, "ari": ari, "resolution": best, "clusters": n_clusters}, sweep
+
+
+def asw_label(x, labels):
+    """Average silhouette width of the labels, rescaled: (s + 1) / 2.
+
+    Source: Luecken et al. 2022; TxFM eq. 22. Equal to scib_metrics.silhouette_label, by
+    sklearn's silhouette, which multiplies matrices and so takes seconds at 5 000 × 7 000.
+
+    x [n, d], labels [n] -> float in [0, 1]
+    """
+    from sklearn.metrics import silhouette_score
+
+    return float((silhouette_score(x, labels) + 1) / 2)
+
+
+def asw_batch(x, labels, batch):
+    """1 − |silhouette of the batches| within each label; mean over its cells, then over labels.
+
+    Labels in one batch only, or with as many batches as cells, do not count. Source: Luecken et
+    al. 2022; equal to scib_metrics.silhouette_batch.
+
+    x [n, d], labels, batch [n] -> float in [0, 1], or None if no label counts
+    """
+    from sklearn.metrics import silhouette_samples
+
+    per_label = []
+    for name in np.unique(labels):
+        mask = labels == name
+        if 1 < len(np.unique(batch[mask])) < mask.sum():
+            per_label.append(1 - np.abs(silhouette_samples(x[mask], batch[mask])).mean())
+    return float(np.mean(per_label)) if per_label else None
+
+
+def graph_connectivity(neighbours, labels):
+    """Share of each label's cells in the largest component of its own graph; mean over labels.
+
+    By scib_metrics, on the directed graph of 15 neighbours (strong components).
+    """
+    return float(scib().graph_connectivity(neighbours.subset_neighbors(GRAPH_NEIGHBOURS), labels))
+
+
+def ilisi(neighbours, batch):
+    """Integration LISI over 90 neighbours, scaled to [0, 1]: (median − 1) / (batches − 1).
+
+    By scib_metrics; not comparable with scib's. Source: Korsunsky et al. 2019.
+    """
+    import jax
+
+    # A caller may have set 'raise', which scib-metrics' code does not pass.
+    with jax.numpy_rank_promotion("allow"):
+        return float(scib().ilisi_knn(neighbours, batch))
+
+
+def aggregates(scores):
+    """AvgBIO, AvgBATCH and Overall of a method's scores; None where a part is None.
+
+    AvgBIO = mean(NMI, ARI, ASW label), AvgBATCH = mean(graph connectivity, ASW batch), Overall =
+    0.6 AvgBIO + 0.4 AvgBATCH. Source: scFormer (Cui et al. 2022), as scGPT.
+    """
+    bio = (scores["nmi"] + scores["ari"] + scores["asw_label"]) / 3
+    mixing = scores["graph_connectivity"], scores["asw_batch"]
+    both = None if None in mixing else sum(mixing) / 2
+    overall = None if both is None else 0.6 * bio + 0.4 * both
+    return {"avg_bio": bio, "avg_batch": both, "overall": overall}
