@@ -18,7 +18,7 @@ import scipy.sparse
 from tqdm import tqdm
 
 from jaxcell import __version__
-from jaxcell.data.checks import check_counts
+from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
 from jaxcell.data.records import Rows
@@ -86,7 +86,7 @@ def embed(
     began, done = time.perf_counter(), 0
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
         for chunk in source.chunks():
-            seen = check_counts(chunk, source.name, allow_non_integer) or "integer counts"
+            seen = check_chunk(chunk, source, allow_non_integer) or "integer counts"
             vectors[done : done + chunk.shape[0]] = embedder(chunk)
             done += chunk.shape[0]
             bar.update(chunk.shape[0])

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 WHERE_COUNTS = (
     "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
 )
+ESTIMATED = "these look like estimated or corrected counts"
 
 
 def check_counts(matrix, where, allow_non_integer=False):
@@ -48,11 +49,15 @@ def check_counts(matrix, where, allow_non_integer=False):
         return ""
     looks = looks_like(matrix)
     if not allow_non_integer:
+        # Whoever has normalised values should go back to the counts, not past this check.
+        otherwise = (
+            "; or take these values as they are with --allow-non-integer (estimated counts of RSEM "
+            "or salmon)"
+        )
         raise ValueError(
             f"{where}: {fraction.mean():.0%} of the non-zero values are not integers "
             f"(for example {values[fraction][0]:.6g}, largest {values.max():.6g}): {looks}, not "
-            f"raw counts. {WHERE_COUNTS}; or take these values as they are with "
-            "--allow-non-integer (estimated counts of RSEM or salmon)"
+            f"raw counts. {WHERE_COUNTS}{otherwise if looks == ESTIMATED else ''}"
         )
     return looks
 
@@ -95,7 +100,7 @@ def looks_like(matrix):
         return f"this looks library-size normalised to a total of about {total:.4g}"
     if top < 20:
         return f"this looks log-transformed or scaled (nothing above {top:.3g})"
-    return "these look like estimated or corrected counts"
+    return ESTIMATED
 
 
 def _constant(matrix):

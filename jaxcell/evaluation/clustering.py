@@ -170,8 +170,8 @@ def ilisi(neighbours, batch):
     """
     import jax
 
-    # A caller may have set 'raise', which scib-metrics' code does not pass.
-    with jax.numpy_rank_promotion("allow"):
+    # A caller may have set 'raise' or float64; scib-metrics' code takes neither.
+    with jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
         return float(scib().ilisi_knn(neighbours, batch))
 
 

@@ -73,7 +73,7 @@ def _legend_entries(colours):
     return named + ([(f"{rest} others", OTHER)] if rest else [])
 
 
-def _short(name, most=34):
+def _short(name, most=30):
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
@@ -98,7 +98,7 @@ def _legend(axes, entries, columns, numbered):
 
 
 def _number_classes(axes, layout, labels, colours):
-    """Each coloured class's number at the cell nearest to its median, moved off the others."""
+    """Each coloured class's number where most of its cells are, moved off the others."""
     from matplotlib.patheffects import withStroke
 
     names = [name for name, colour in colours.items() if colour != OTHER]
@@ -106,7 +106,8 @@ def _number_classes(axes, layout, labels, colours):
     places = []
     for name in names:
         own = (layout[labels == name] - low) / span
-        places.append(own[np.argmin(np.abs(own - np.median(own, axis=0)).sum(axis=1))])
+        box = np.minimum((own * 12).astype(int), 11) @ [12, 1]  # a grid of 12 × 12
+        places.append(own[box == np.bincount(box).argmax()].mean(axis=0))
     for i, place in enumerate(_apart(np.array(places)), 1):
         axes.annotate(  # beside the place: a small class is not to be hidden by its number
             str(i), low + place * span, (5, 5), textcoords="offset points", size=9, weight="bold",

@@ -103,7 +103,7 @@ def page(results):
     columns = tables.BIOLOGY | tables.MIXING
     parts += [tables.metric_table(results, columns)]
     parts += [
-        "All between 0 and 1, larger is better. AvgBIO = mean(NMI, ARI, ASW label); AvgBATCH ="
+        "1 is best; chance gives NMI and ARI 0. AvgBIO = mean(NMI, ARI, ASW label); AvgBATCH ="
         " mean(graph connectivity, ASW batch); Overall = 0.6 AvgBIO + 0.4 AvgBATCH."
     ]
     if batches is None or len(batches) < 2:
@@ -116,7 +116,8 @@ def page(results):
     parts += ["## How it was measured"]
     parts += ["\n".join(f"- **{what}**: {how}." for what, how in meta["implementations"].items())]
     versions = ", ".join(f"{package} {v}" for package, v in meta["versions"].items())
-    parts += [f"Seed {meta['seed']}; counts from `{meta['counts']}`; {versions}."]
+    counts = f"counts from `{meta['counts']}`" if meta["counts"] else "no counts, no baselines"
+    parts += [f"Seed {meta['seed']}; {counts}; {versions}."]
     return "\n\n".join(parts) + "\n"
 
 

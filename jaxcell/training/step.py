@@ -126,7 +126,7 @@ def make_train_step(model, c, optimizer):
             batch_stats=stats,
             opt_state=opt_state,
         )
-        return new, {**means, "loss": loss, "grad_norm": optax.global_norm(grads)}
+        return new, {**means, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     return step
 

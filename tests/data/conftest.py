@@ -36,6 +36,11 @@ def cells(matrix=None, *, var=None, symbols=GENES, seed=0, **layers):
     return anndata.AnnData(matrix, obs, var, layers=layers)
 
 
+@pytest.fixture(autouse=True)
+def _no_gene_map_of_the_user(monkeypatch):
+    monkeypatch.delenv("JAXCELL_GENES", raising=False)
+
+
 @pytest.fixture
 def h5ad(tmp_path):
     """Function: AnnData (or a matrix), name → path of an h5ad."""

@@ -90,7 +90,7 @@ def test_ilisi_tells_mixed_from_separated_batches(space):
     halves[order[n // 2 :]] = "b"
     assert 0 <= clustering.ilisi(space.neighbours, halves) < mixed <= 1
     assert mixed > 0.85
-    with jax.numpy_rank_promotion("raise"):
+    with jax.numpy_rank_promotion("raise"), jax.enable_x64(True):
         assert clustering.ilisi(space.neighbours, halves) < mixed
 
 

@@ -1,0 +1,219 @@
+"""A run: it learns, resumes bit for bit, keeps what it promises, and refuses what it must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcell import sharding
+from jaxcell.data.pipeline import Batches
+from jaxcell.models.cell import CellModel
+from jaxcell.training import loop, optim
+from jaxcell.training.checkpoint import flatten, load_model, lock
+from jaxcell.training.step import compile_steps
+from tests.conftest import ROOT, config_of
+
+
+def tiny(store, steps=6, **fields):
+    c = config_of("txfm_b:tiny")
+    c.data.store = str(store.path)
+    c.steps = steps
+    c.train.log_every = 1
+    c.train.validate_every = 3
+    c.update_from_flattened_dict(fields)
+    return c
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
+    assert loop.train(tiny(store, steps=60, **{"train.validate_every": 20}), tmp_path)
+    found = lines(tmp_path)
+    losses = [line["train/loss"] for line in found if "train/loss" in line]
+    valid = [line for line in found if "val/loss" in line]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert [line["step"] for line in valid] == [20, 40, 60]
+    for line in valid:  # the loss is always shown between its two ends
+        assert line["val/perfect"] < line["val/loss"] == line["val/expression"]
+        assert line["val/perfect"] < line["val/mean_predictor"]
+    assert valid[-1]["val/loss"] < valid[-1]["val/mean_predictor"]
+    best = min(valid, key=lambda line: line["val/loss"])
+    model = load_model(tmp_path)
+    assert model.info["step"] == str(best["step"])
+    assert model.vocabulary == store.vocabulary
+    steps = {int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()}
+    assert steps == {best["step"], 60}  # best and last
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["data"]["content_hash"] == store.content_hash
+    assert run["sessions"][0]["versions"]["jax"] == jax.__version__
+    said = capsys.readouterr()
+    assert "300 in" in said.out or "300 genes" in said.out or store.vocabulary
+    assert "mean predictor" in said.err
+
+
+RESUME = """
+import os, signal, sys
+import tests.conftest
+from pathlib import Path
+from jaxcell.data.store import Store
+from jaxcell.training import loop
+from tests.training.test_training import tiny
+
+def stop(step):
+    if step == 3 and sys.argv[3] != "none":
+        os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+
+store = Store.open(sys.argv[1])
+print("finished", loop.train(tiny(store, **{"train.save_every": 1}), Path(sys.argv[2]), stop))
+"""
+
+
+def session(store, workdir, how="none"):
+    argv = [sys.executable, "-c", RESUME, str(store.path), str(workdir), how]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(argv, capture_output=True, text=True, env=env, timeout=300)
+
+
+def final(store, workdir):
+    """Every leaf of the last saved state."""
+    c = tiny(store, **{"train.save_every": 1})
+    run = loop.Run(c, workdir)
+    checkpoints = loop.Checkpoints(workdir, c)
+    assert checkpoints.latest() == 6
+    state = checkpoints.restore(run.state)
+    checkpoints.close()
+    return flatten({f: getattr(state, f) for f in ("step", "params", "opt_state", "key")})
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, tmp_path, how):
+    whole = session(store, tmp_path / "whole")
+    assert "finished True" in whole.stdout, whole.stderr
+    first = session(store, tmp_path / "halves", how)
+    if how == "SIGTERM":
+        assert "finished False" in first.stdout, first.stderr
+        assert "asked to stop: saved step 3 of 6" in first.stdout + first.stderr
+    else:
+        assert first.returncode == -signal.SIGKILL
+    second = session(store, tmp_path / "halves")
+    assert "finished True" in second.stdout, second.stderr
+    assert "goes on from step" in second.stdout
+    one, two = final(store, tmp_path / "whole"), final(store, tmp_path / "halves")
+    assert one.keys() == two.keys()
+    for path in one:
+        np.testing.assert_array_equal(one[path], two[path], err_msg=path)
+    # The journal tells each step once, with the same numbers.
+    for a, b in zip(lines(tmp_path / "whole"), lines(tmp_path / "halves"), strict=True):
+        a.pop("cells_per_s", None), b.pop("cells_per_s", None)
+        assert a == b
+    models = [load_model(tmp_path / d) for d in ("whole", "halves")]
+    assert models[0].sha256 == models[1].sha256
+
+
+def test_a_finished_run_does_nothing_more(store, tmp_path):
+    c = tiny(store)
+    loop.train(c, tmp_path)
+    seen = []
+    assert loop.train(tiny(store), tmp_path, seen.append)
+    assert seen == []
+
+
+def test_another_config_in_the_same_workdir_is_refused(store, tmp_path):
+    loop.train(tiny(store), tmp_path)
+    with pytest.raises(ValueError, match=r"optimizer\.learning_rate: 0\.003 there, 0\.1 here"):
+        loop.train(tiny(store, **{"optimizer.learning_rate": 0.1}), tmp_path)
+
+
+def test_a_second_run_is_kept_out(store, tmp_path):
+    with lock(tmp_path), pytest.raises(ValueError, match=f"process {os.getpid()}"):
+        loop.train(tiny(store), tmp_path)
+
+
+def test_nan_stops_the_run_and_saves_nothing_of_it(store, tmp_path):
+    c = tiny(store, steps=6, **{"optimizer.learning_rate": 1e30, "train.validate_every": 1})
+    with pytest.raises(FloatingPointError, match="step 2: loss or gradient norm is"):
+        loop.train(c, tmp_path)
+    saved = load_model(tmp_path) if (tmp_path / "model").exists() else None
+    if saved:
+        assert all(np.isfinite(v).all() for v in flatten(saved.variables).values())
+
+
+def test_every_nth_checkpoint_is_kept(store, tmp_path):
+    loop.train(tiny(store, steps=7, **{"train.keep_every": 2, "train.save_every": 1}), tmp_path)
+    steps = {int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()}
+    assert {2, 4, 6, 7} <= steps
+    assert 5 not in steps
+    for step in (2, 6):  # and each of them loads
+        model = load_model(tmp_path / "checkpoints" / str(step))
+        assert model.info["step"] == str(step)
+        assert model.variables["params"]["encoder"]["norm"]["scale"].shape == (32,)
+
+
+def test_a_run_that_learned_nothing_says_so(store, tmp_path, capsys):
+    loop.train(tiny(store, steps=2, **{"optimizer.learning_rate": 1e-9}), tmp_path)
+    captured = capsys.readouterr()
+    assert "has not left the mean predictor" in captured.out + captured.err
+
+
+def test_the_decoder_starts_as_the_mean_predictor(store):
+    c = tiny(store)
+    loop.adopt(c, store, print)
+    model = CellModel(c.model)
+    tables = loop.tables_of(store, c, model.rows)
+    # By hand: the mean over the training cells that measured a gene of its share of the cell.
+    rows = store.read("train", np.arange(store.sizes["train"]))
+    share, cells = np.zeros(300), np.zeros(300)
+    for b in range(len(rows)):
+        mine = slice(rows.indptr[b], rows.indptr[b + 1])
+        counts = rows.counts[mine].astype(np.float64)
+        np.add.at(share, rows.ids[mine], counts / counts.sum())
+        cells += store.measured[store.gene_set[rows.dataset[b]]]
+    np.testing.assert_allclose(tables["mean"][:300], np.log1p(1e5 * share / cells), rtol=1e-6)
+    state, *_ = compile_steps(model, c, optim.adamw(c, 6), sharding.make_mesh(c.mesh), tables)
+    state.params["heads"]["expression"]["rows"] *= 0
+    batch = Batches(store, c, "valid", 16)[0]
+    variables = {"params": state.params, "batch_stats": {}}
+    predicted = model.apply(variables, batch, {}, train=False)[0]["heads"]["expression"]
+    np.testing.assert_allclose(predicted[0], tables["mean"], atol=2e-5)
+
+
+MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]
+
+
+@pytest.mark.parametrize("axes", MESHES, ids=lambda a: "x".join(map(str, a)))
+def test_a_mesh_of_eight_gives_the_losses_of_one_device(store, axes):
+    """Loss and gradient norm of three steps, in float64 to 1e-9 (AdamW: to 1e-7)."""
+    with jax.enable_x64(True):
+        one = three_steps(store, (1, 1, 1))
+        eight = three_steps(store, axes)
+    np.testing.assert_allclose(eight[0], one[0], rtol=1e-9)
+    np.testing.assert_allclose(eight[1:], one[1:], rtol=1e-7)
+
+
+def three_steps(store, axes):
+    c = tiny(store, dtype="float32")
+    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
+    c.model.encoder.drop_path = 0.1
+    loop.adopt(c, store, print)
+    wide = lambda t: jax.tree.map(  # noqa: E731
+        lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
+    )
+    model = CellModel(c.model)
+    tables = wide(loop.tables_of(store, c, model.rows))
+    mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
+    optimizer = optim.adamw(c, c.steps)
+    state, step, _, tables = compile_steps(model, c, optimizer, mesh, tables)
+    batches, found = Batches(store, c, "train", 16, stop=3), []
+    state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state)
+    for i in range(3):
+        with jax.set_mesh(mesh):
+            state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
+        found.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+    return np.array(found)
