@@ -51,20 +51,19 @@ class Checkpoints:
     def __init__(self, workdir, c):
         self._config = c
         metric, mode = c.best
-        rules = [managers.LatestN(1)]
-        best = managers.BestN(
-            get_metric_fn=lambda m: m[metric] if mode == "max" else -m[metric],
-            n=1,
-            reverse=False,
-            keep_checkpoints_without_metrics=False,
-        )
-        rules.append(best)
+
+        def goodness(found):
+            return found[metric] if mode == "max" else -found[metric]
+
+        best = managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
+        rules = [managers.LatestN(1), best]
         if c.train.keep_every:
             rules.append(managers.EveryNSteps(c.train.keep_every))
         self._manager = ocp.CheckpointManager(
             Path(workdir).absolute() / "checkpoints",
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=managers.AnyPreservationPolicy(rules),
+                best_fn=goodness,  # without it Orbax writes no metrics
                 enable_async_checkpointing=True,
             ),
         )
