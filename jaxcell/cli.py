@@ -108,7 +108,7 @@ def _evaluate(p):
 
     def run(asked):
         from jaxcell import evaluate
-        from jaxcell.evaluation.report import format_table
+        from jaxcell.evaluation.tables import format_table
 
         print(format_table(evaluate(asked.pop("data"), asked.pop("keys"), **asked)))
 

@@ -51,6 +51,7 @@ def defaults():
             "mlp_ratio": 4.0,
             "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value
             "drop_path": 0.1,  # at the last layer, rising linearly from 0
+            "unroll": 1,  # layers compiled side by side: all of them is faster on a CPU
             "remat": False,  # recompute layers in the backward pass: less memory, slower
         }
     )

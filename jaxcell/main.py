@@ -144,7 +144,8 @@ def _embed(c, workdir):
 
 
 def _evaluate(c, workdir):
-    from jaxcell.evaluation.report import evaluate, format_table
+    from jaxcell.evaluation.report import evaluate
+    from jaxcell.evaluation.tables import format_table
 
     out = workdir / "evaluation"
     found = evaluate(

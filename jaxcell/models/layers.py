@@ -109,7 +109,9 @@ class Encoder(nn.Module):
     x [B, T, D], length [B] -> x [B, T, D]
 
     The rate of stochastic depth rises linearly from 0 at the first block to ``drop_path`` at the
-    last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass.
+    last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass;
+    ``unroll`` blocks are compiled side by side instead of in a loop, with the same parameters and
+    results.
     """
 
     layers: int
@@ -118,6 +120,7 @@ class Encoder(nn.Module):
     layer_scale: float = 1e-4
     drop_path: float = 0.0
     remat: bool = False
+    unroll: int = 1
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -128,6 +131,7 @@ class Encoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0),
             length=self.layers,
+            unroll=self.unroll,
         )(
             self.heads,
             self.mlp_ratio,

@@ -124,6 +124,14 @@ class Checkpoints:
         self._manager.close()
 
 
+def _host_arrays(path):
+    """A saved tree as numpy arrays, whatever devices it was saved from."""
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.metadata(path).item_metadata.tree
+        asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        return reader.restore(path, restore_args=asked)
+
+
 def flatten(tree):
     """Nested dict of arrays → {'a/b/c': numpy array}."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -202,8 +210,8 @@ def load_model(path):
     path = Path(path)
     if (path / "state").is_dir() and path.parent.name == "checkpoints":
         model = load_model(path.parent.parent)
-        state = ocp.PyTreeCheckpointer().restore(path.absolute() / "state")
-        model.variables = {k: state[k] or {} for k in ("params", "batch_stats")}
+        state = _host_arrays(path.absolute() / "state")
+        model.variables = {k: state[k] for k in ("params", "batch_stats")}
         model.info = {"step": path.name}
         return model
     folder = path if (path / "format_version").exists() else path / "model"

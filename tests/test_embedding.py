@@ -1,0 +1,244 @@
+"""Embeddings: a cell's vector is its own, what is wrong is refused, the rest of the file stays."""
+
+import shutil
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from jaxcell import embed
+from jaxcell.data.transforms import SampleGenes
+from jaxcell.training import loop
+from jaxcell.training.checkpoint import load_model
+from tests.conftest import draw_cells
+from tests.training.test_training import tiny
+
+KEY = "X_txfm_b_tiny"
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained")
+    loop.train(tiny(store), workdir)
+    return workdir
+
+
+@pytest.fixture
+def cells():
+    return draw_cells(5, 37, 300)
+
+
+def vectors(adata, trained, **options):
+    return embed(adata.copy(), trained, progress=False, **options).obsm[KEY]
+
+
+def test_vectors_do_not_depend_on_neighbours_order_or_batch_size(cells, trained):
+    whole = vectors(cells, trained)
+    assert whole.shape == (37, 32)
+    assert whole.dtype == np.float32
+    assert np.unique(whole, axis=0).shape == whole.shape  # every cell its own
+    order = np.random.default_rng(0).permutation(37)
+    np.testing.assert_array_equal(vectors(cells[order], trained), whole[order])
+    for size in (1, 5, 16, 1000):
+        np.testing.assert_array_equal(vectors(cells, trained, batch_size=size), whole)
+    np.testing.assert_array_equal(vectors(cells[11:12], trained), whole[11:12])
+
+
+def test_vectors_do_not_depend_on_the_order_of_genes_or_how_x_is_stored(cells, trained):
+    whole = vectors(cells, trained)
+    order = np.random.default_rng(0).permutation(300)
+    np.testing.assert_array_equal(vectors(cells[:, order], trained), whole)
+    for form in (sp.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(np.int32)):
+        other = cells.copy()
+        other.X = form(cells.X)
+        np.testing.assert_array_equal(vectors(other, trained), whole)
+
+
+def test_the_draw_is_the_seeds_and_the_cells_own(cells, trained):
+    whole = vectors(cells, trained)
+    np.testing.assert_array_equal(vectors(cells, trained), whole)
+    assert np.abs(vectors(cells, trained, seed=1) - whole).max() > 0
+    twins = anndata.concat([cells[:1], cells[:1]], index_unique="-")
+    pair = vectors(twins, trained)
+    np.testing.assert_array_equal(pair[0], pair[1])
+
+
+def test_shown_genes_are_k_of_the_measured_as_in_training(cells, trained, monkeypatch):
+    shown = []
+    plain = SampleGenes.__call__
+
+    def spy(self, draft):
+        plain(self, draft)
+        shown.append((draft.batch["ids"].copy(), draft.batch["length"].copy()))
+
+    monkeypatch.setattr(SampleGenes, "__call__", spy)
+    vectors(cells[:, 20:120], trained)
+    ((ids, length),) = shown
+    assert (length == 33).all()
+    drawn = ids[:, 1:]
+    assert ((drawn >= 20) & (drawn < 120)).all()  # of the file's genes only
+    dense = cells.X.toarray()
+    zeros = np.mean([dense[b, drawn[b]] == 0 for b in range(37)])
+    assert zeros == pytest.approx((dense[:, 20:120] == 0).mean(), abs=0.05)  # zeros included
+
+
+def test_a_file_with_fewer_genes_than_k_shows_them_all(cells, trained):
+    few = vectors(cells[:, :20], trained)
+    assert np.isfinite(few).all()
+    np.testing.assert_array_equal(few, vectors(cells[:, :20], trained, seed=9))  # nothing to draw
+
+
+def test_it_is_the_models_forward_pass(cells, trained):
+    """The vectors equal the model applied by hand, one cell at a time."""
+    from jaxcell.models.cell import CellModel
+
+    model = load_model(trained)
+    net = CellModel(model.config.model)
+    few = cells[:4, :20]
+    dense = few.X.toarray()
+    for b, found in enumerate(vectors(few, trained)):
+        values = np.log1p(1e5 * dense[b] / dense[b].sum()).astype(np.float32)
+        batch = {
+            "ids": np.append(300, np.arange(20))[None],
+            "values": np.append(0, values)[None],
+            "length": np.array([21]),
+        }
+        cell = net.apply(model.variables, batch, {}, train=False)[0]["cell"]
+        np.testing.assert_allclose(found, cell[0], atol=2e-5)
+
+
+def test_a_file_gets_vectors_and_provenance_and_keeps_the_rest(cells, trained, tmp_path):
+    cells.obsm["X_pca"] = np.ones((37, 2))
+    cells.uns["note"] = "kept"
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    out = embed(tmp_path / "in.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
+    found = anndata.read_h5ad(out)
+    np.testing.assert_array_equal(found.obsm[KEY], vectors(cells, trained))
+    np.testing.assert_array_equal(found.X.toarray(), cells.X.toarray())
+    assert found.uns["note"] == "kept"
+    assert "X_pca" in found.obsm
+    said = found.uns["jaxcell"][KEY]
+    assert said["genes_matched"] == 300
+    assert said["genes_shown"] == 32
+    assert said["checkpoint_hash"] == load_model(trained).sha256
+    assert said["values_seen"] == "integer counts"
+    assert said["cells_per_s"] > 0
+    # A second embedding of the same file joins the first.
+    again = embed(out, trained, out=tmp_path / "two.h5ad", key="X_b", seed=3, progress=False)
+    both = anndata.read_h5ad(again)
+    assert {KEY, "X_b"} <= set(both.obsm)
+    assert (both.uns["jaxcell"][KEY]["seed"], both.uns["jaxcell"]["X_b"]["seed"]) == (0, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.h5ad", "out.h5ad", "two.h5ad"]
+
+
+def test_scanpy_finds_neighbours_on_it(cells, trained):
+    import scanpy as sc
+
+    adata = embed(cells, trained, progress=False)
+    sc.pp.neighbors(adata, use_rep=KEY, n_neighbors=5)
+    assert "connectivities" in adata.obsp
+
+
+def test_a_step_folder_and_a_model_folder_are_checkpoints_too(cells, trained, tmp_path):
+    shutil.copytree(trained / "model", tmp_path / "travelled")
+    whole = vectors(cells, trained)
+    np.testing.assert_array_equal(vectors(cells, tmp_path / "travelled"), whole)
+    step = load_model(trained).info["step"]
+    np.testing.assert_array_equal(vectors(cells, trained / "checkpoints" / step), whole)
+
+
+def logged(adata):
+    adata = adata.copy()
+    adata.X = adata.X.multiply(1e4 / adata.X.sum(axis=1)).tocsr()
+    adata.X.data = np.log1p(adata.X.data)
+    return adata
+
+
+def scaled(adata):
+    adata = adata.copy()
+    adata.X = adata.X.toarray() - adata.X.toarray().mean(axis=0)
+    return adata
+
+
+def spoiled(adata):
+    adata = adata.copy()
+    adata.X.data[3] = np.nan
+    return adata
+
+
+def renamed(adata, prefix):
+    adata = adata.copy()
+    adata.var_names = [f"{prefix}{i}" for i in range(adata.n_vars)]
+    return adata
+
+
+def doubled(adata):
+    adata = adata.copy()
+    adata.var_names = ["G0", "G0", *adata.var_names[2:]]
+    return adata
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (logged, "log-normalised to a total of about 1e"),
+        (scaled, r"values below zero .* scaled"),
+        (spoiled, "1 of the values read are NaN or infinite"),
+        (lambda a: renamed(a, "ZZZ"), "no gene matches the vocabulary"),
+        (lambda a: a[:, :10], "only 10 of the model's 300 genes were found, fewer than"),
+        (doubled, "--duplicates sum"),
+        (lambda a: a[:0], "is empty"),
+    ],
+)
+def test_wrong_input_is_refused(cells, trained, change, text):
+    with pytest.raises(ValueError, match=text):
+        vectors(change(cells), trained)
+
+
+def test_few_genes_are_warned_of(cells, trained):
+    with pytest.warns(
+        UserWarning, match="100 of the model's 300 genes were found; with under half"
+    ):
+        vectors(cells[:, :100], trained)
+
+
+def test_cells_without_counts_are_warned_of_and_counted(cells, trained):
+    dense = cells.X.toarray()
+    dense[4] = 0
+    cells.X = sp.csr_matrix(dense)
+    with pytest.warns(UserWarning, match="cells without any count"):
+        found = embed(cells, trained, progress=False)
+    assert found.uns["jaxcell"][KEY]["cells_without_counts"] == 1
+    assert np.isfinite(found.obsm[KEY]).all()
+
+
+def test_non_integers_are_taken_where_allowed_and_recorded(cells, trained):
+    cells.X = (cells.X * 1.37).tocsr()
+    with pytest.raises(ValueError, match="not integers"):
+        vectors(cells, trained)
+    found = embed(cells, trained, allow_non_integer=True, progress=False)
+    assert "estimated" in found.uns["jaxcell"][KEY]["values_seen"]
+
+
+def test_outputs_and_checkpoints_that_cannot_be_are_refused(cells, trained, tmp_path):
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.raises(ValueError, match="in.h5ad: exists already"):
+        embed(tmp_path / "in.h5ad", trained, out=tmp_path / "in.h5ad")
+    with pytest.raises(ValueError, match="no model there; expected a training run's workdir"):
+        embed(cells, tmp_path)
+    with pytest.raises(ValueError, match="name the h5ad file to write"):
+        embed(tmp_path / "in.h5ad", trained)
+    shutil.copytree(trained / "model", tmp_path / "model")
+    (tmp_path / "model" / "vocabulary.json").unlink()
+    with pytest.raises(ValueError, match=r"vocabulary\.json is missing; copy the whole model"):
+        embed(cells, tmp_path)
+    (tmp_path / "model" / "format_version").write_text("99\n")
+    with pytest.raises(ValueError, match="has format 99, this jaxcell reads 1"):
+        embed(cells, tmp_path)
+    bad = logged(cells)
+    bad.write_h5ad(tmp_path / "bad.h5ad")
+    with pytest.raises(ValueError, match=r"bad\.h5ad"):
+        embed(tmp_path / "bad.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
+    assert not list(tmp_path.glob("out*"))  # nothing half-written

@@ -1,0 +1,152 @@
+"""Stages, the dry run and the command line: what they print and what they refuse."""
+
+import json
+import re
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+
+from jaxcell import cli, main
+from tests.conftest import ROOT, config_of
+from tests.training.test_training import tiny
+
+
+def command(*argv, **options):
+    argv = [sys.executable, "-m", *argv]
+    return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=400, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("s", 56.7), ("b", 158.6), ("l", 402.7), ("b_cxg", 185.1)]
+)
+def test_dry_run_shows_the_papers_sizes(name, millions, capsys):
+    main.dry_run(config_of(f"txfm_{name}"))
+    said = capsys.readouterr().out
+    parameters = int(re.search(r"parameters +([\d,]+)", said)[1].replace(",", ""))
+    assert parameters == pytest.approx(millions * 1e6, rel=0.01)
+    for what in ("tokens", "FLOPs", "memory", "steps", "data", "devices", "batch"):
+        assert re.search(rf"^ +{what}  \S", said, re.M), said
+
+
+def test_dry_run_counts_steps_and_cells_of_a_store(store, capsys):
+    c = config_of("txfm_b")
+    c.data.store = str(store.path)
+    c.train.batch_size = 16
+    main.dry_run(c)
+    said = capsys.readouterr().out
+    assert "44349 genes nominally, 300 in" in said
+    assert re.search(r"steps +1,500\b", said)  # 200 epochs of 120 cells by 16
+    assert "120 training and 30 validation cells of 2 datasets" in said
+
+
+def test_flags_override_fields_and_the_dry_run_stops():
+    done = command(
+        "jaxcell.main", "--config=configs/txfm_b.py", "--dry_run", "--config.model.encoder.layers=6"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "116,019,261" in done.stdout  # 6 blocks fewer: 6 · (12 d² + 15 d)
+
+
+def test_without_a_store_one_line_says_how_to_make_one():
+    done = command("jaxcell.main", "--config=configs/txfm_b.py")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "error: config.data.store is not set: make a store with `jaxcell prepare"
+    )
+
+
+def test_train_through_the_command_line(store, tmp_path):
+    done = command(
+        "jaxcell.cli", "train", "--config=configs/txfm_b.py:tiny", f"--workdir={tmp_path / 'run'}",
+        f"--config.data.store={store.path}", "--config.steps=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_a_run_without_workdir_goes_to_runs(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir = main.train(tiny(store, steps=1))
+    assert re.fullmatch(r"runs/txfm_b_tiny-\d{8}-\d{6}", str(workdir))
+    assert (workdir / "model").is_dir()
+
+
+def staged(sources):
+    c = tiny_demo()
+    c.prepare.files = (str(sources[0]),)
+    c.prepare.labels = ("kind",)
+    c.embed.input = str(sources[0])
+    c.evaluate.label = "kind"
+    return c
+
+
+def tiny_demo():
+    c = config_of("demo:tiny")
+    c.steps = 4
+    c.train.validate_every = 2
+    return c
+
+
+@pytest.fixture(scope="module")
+def demo(sources, tmp_path_factory):
+    """All four stages on a small file, and what they printed."""
+    workdir = tmp_path_factory.mktemp("demo")
+    assert main.run(staged(sources), workdir)
+    return workdir
+
+
+def test_all_stages_leave_their_results(demo):
+    results = json.loads((demo / "evaluation" / "results.json").read_text())["results"]
+    assert {"X_demo_tiny", "PCA", "(Lib+Log)Norm", "Shuffled labels"} <= set(results)
+    assert "X_demo_tiny" in anndata.read_h5ad(demo / "embeddings.h5ad").obsm
+    assert (demo / "evaluation" / "report.md").exists()
+    assert list((demo / "evaluation").glob("*.png"))
+
+
+def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, capsys):
+    assert main.run(staged(sources), demo)
+    said = capsys.readouterr().out
+    for stage in ("prepare", "embed", "evaluate"):
+        assert f"{stage}: finished with this config, skipped" in said
+    assert "step 4 of 4" in said
+    changed = staged(sources)
+    changed.evaluate.batch = "batch"
+    changed.stages = ("prepare", "train", "embed", "evaluate")
+    with pytest.raises(ValueError, match="batch"):  # one batch only: evaluate runs, and refuses
+        main.run(changed, demo)
+
+
+def run_cli(*argv):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in argv])
+    return str(stop.value.code)
+
+
+def test_the_four_verbs_on_the_command_line(sources, demo, tmp_path, capsys):
+    cli.main(["prepare", str(tmp_path / "store"), str(sources[1]), "--labels", "kind"])
+    assert (tmp_path / "store" / "store.json").exists()
+    out = tmp_path / "out.h5ad"
+    cli.main(["embed", str(sources[0]), str(out), "--checkpoint", str(demo), "--key", "X_a"])
+    assert np.isfinite(anndata.read_h5ad(out).obsm["X_a"]).all()
+    cli.main(
+        ["evaluate", str(out), "--key", "X_a", "--label", "kind", "--out", str(tmp_path / "e")]
+    )
+    assert "X_a" in capsys.readouterr().out
+    assert (tmp_path / "e" / "report.md").exists()
+
+
+def test_mistakes_end_in_one_line(sources, demo, tmp_path):
+    assert run_cli("prepare", demo / "store", sources[0]).startswith("error: ")
+    assert "missing.h5ad" in run_cli("prepare", tmp_path / "s", tmp_path / "missing.h5ad")
+    assert "no model there" in run_cli(
+        "embed", sources[0], tmp_path / "o", "--checkpoint", tmp_path
+    )
+    text = run_cli(
+        "evaluate", sources[0], "--key", "X_b", "--label", "kind", "--out", tmp_path / "e"
+    )
+    assert "X_b" in text
+    assert not (tmp_path / "e").exists()
