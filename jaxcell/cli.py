@@ -82,6 +82,7 @@ def _embed(p):
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
     p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
     p.add_argument("--key", help="name in obsm; X_<config> by default")
+    p.add_argument("--genes", type=int, help="how many genes each cell shows")
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
     p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")
     p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")

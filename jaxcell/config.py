@@ -113,6 +113,7 @@ def defaults():
 
     c.embed = ConfigDict()
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
+    c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: as many as there
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})
     c.prepare.hold_out_fraction = 0.0
@@ -172,6 +173,7 @@ def check(c):
         "embed.micro_batch": c.embed.micro_batch,
     }.items():
         _require(value > 0, name, value, "a number above 0")
+    _require(c.embed.genes >= 0, "embed.genes", c.embed.genes, "0 or a number of genes")
     _require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     _require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
     _require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
@@ -219,22 +221,41 @@ def from_json(text):
     return c
 
 
-def differences(a, b, ignore=()):
-    """Lines 'field: a's value, b's value' for every field in which two configs differ."""
-    flat_a, flat_b = _flat(json.loads(to_json(a))), _flat(json.loads(to_json(b)))
+# What may change between a run and its continuation: where things lie, how fast they are read, and
+# what other stages do.
+NOT_TRAINING = (
+    *("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages"),
+    *("prepare", "embed.input", "embed.genes", "evaluate"),
+)
+
+
+def training_fields(c):
+    """{'model.width': 768, …}: every field that a training run depends on."""
+    return {k: v for k, v in flat(c).items() if not _below(k, NOT_TRAINING)}
+
+
+def flat(c):
+    """{'data.store': …}: every field by its dotted path."""
+
+    def walk(tree, prefix):
+        if not isinstance(tree, dict):
+            return {prefix[:-1]: tree}
+        return {
+            k: v for name, sub in tree.items() for k, v in walk(sub, f"{prefix}{name}.").items()
+        }
+
+    return walk(json.loads(to_json(c)), "")
+
+
+def _below(path, prefixes):
+    return any(path == p or path.startswith(p + ".") for p in prefixes)
+
+
+def differences(a, b):
+    """Lines 'field: a's value there, b's value here' for all of training's fields that differ."""
+    a, b = training_fields(a), training_fields(b)
     return [
-        f"{k}: {flat_a.get(k, 'absent')!r} there, {flat_b.get(k, 'absent')!r} here"
-        for k in sorted(flat_a.keys() | flat_b.keys())
-        if flat_a.get(k, "absent") != flat_b.get(k, "absent")
-        and not any(k == i or k.startswith(i + ".") for i in ignore)
+        f"{k}: {a.get(k, 'absent')!r} there, {b.get(k, 'absent')!r} here"
+        for k in sorted(a.keys() | b.keys())
+        if a.get(k, "absent") != b.get(k, "absent")
     ]
-
-
-def _flat(tree, prefix=""):
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        k: v
-        for name, sub in tree.items()
-        for k, v in _flat(sub, f"{prefix}.{name}" if prefix else name).items()
-    }

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse
 from tqdm import tqdm
 
-from jaxcell import __version__
+from jaxcell import __version__, config
 from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
@@ -34,6 +34,7 @@ def embed(
     *,
     out=None,
     key=None,
+    genes=None,
     counts="X",
     batch_size=1024,
     seed=0,
@@ -46,7 +47,8 @@ def embed(
 ):
     """Embed cells with a trained model.
 
-    Each cell shows K of its measured genes, drawn as in training, seeded by the cell's own counts.
+    Each cell shows some of its measured genes, drawn uniformly, zeros included, as in training,
+    seeded by the cell's own counts.
     Its vector therefore does not depend on the other cells, their order or the batch size.
 
     Parameters
@@ -55,6 +57,8 @@ def embed(
     checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
     out : where to write the h5ad; needed when ``data`` is not an AnnData, must not exist
     key : name in ``obsm``; ``X_<name of the config>`` by default
+    genes : how many genes each cell shows; the checkpoint's ``embed.genes`` by default, and where
+        that is 0, as many as in training
     counts : where the raw counts are: 'X', 'layers/NAME' or 'raw'
     batch_size : cells read and held at a time; does not change any vector
     seed : of the drawn genes, together with the cell's counts
@@ -79,6 +83,9 @@ def embed(
     if out is not None and Path(out).exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
     model = load_model(checkpoint)
+    if genes is not None:
+        model.config.embed.genes = genes
+        config.check(model.config)
     key = key or f"X_{model.config.name}"
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     embedder = Embedder(model, source, seed, identifiers, gene_map, duplicates, min_matched)
@@ -114,7 +121,8 @@ class Embedder:
         self._measured = np.unique(columns[columns >= 0]).astype(np.int32)
         vocabulary = len(model.vocabulary)
         specials = len(c.model.specials)
-        c.data.sample_genes.number = min(c.data.sample_genes.number, len(self._measured))
+        shown = c.embed.genes or c.data.sample_genes.number
+        c.data.sample_genes.number = min(shown, len(self._measured))
         self._transforms = build_transforms(c.data, vocabulary, specials)
         self._micro = c.embed.micro_batch
         self._empty = 0

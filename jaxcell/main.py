@@ -22,12 +22,11 @@ from jaxcell.data.store import Store
 from jaxcell.training import loop
 from jaxcell.training.step import compute_dtype
 
-# What each stage reads of the config; a change there makes it run again.
+# The blocks of the config that each stage reads, beside the result of the stage before it.
 READS = {
-    "prepare": ("prepare", "seed"),
-    "train": (),  # resumes or refuses by itself
-    "embed": ("embed", "name"),
-    "evaluate": ("evaluate",),
+    "prepare": ("prepare.", "seed"),
+    "embed": ("embed.", "name"),
+    "evaluate": ("evaluate.", "name"),
 }
 
 
@@ -87,7 +86,7 @@ def run(c, workdir):
     for stage in c.stages:
         mark = fingerprint(c, stage, before)
         done = finished(workdir).get(stage)
-        if stage != "train" and done == mark:
+        if done == mark and stage != "train":  # train knows by its checkpoints
             print(f"{stage}: finished with this config, skipped")
         elif STAGES[stage](c, workdir) is False:
             return False
@@ -98,12 +97,12 @@ def run(c, workdir):
 
 
 def fingerprint(c, stage, before):
-    """Hash of what a stage reads: its part of the config and the stage before it."""
-    fields = {k: c[k].to_dict() if hasattr(c[k], "to_dict") else c[k] for k in READS[stage]}
+    """Hash of what a stage reads: its fields of the config and the stage before it."""
     if stage == "train":
-        fields = json.loads(config.to_json(c))
-    text = json.dumps([before, fields], sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()
+        fields = config.training_fields(c)
+    else:
+        fields = {k: v for k, v in config.flat(c).items() if k.startswith(READS[stage])}
+    return hashlib.sha256(json.dumps([before, fields], sort_keys=True).encode()).hexdigest()
 
 
 def finished(workdir):
@@ -139,7 +138,7 @@ def _embed(c, workdir):
     out = workdir / "embeddings.h5ad"
     out.unlink(missing_ok=True)  # of an earlier config; this stage's own file
     allow = c.prepare.allow_non_integer
-    embed(c.embed.input, workdir, out=out, allow_non_integer=allow)
+    embed(c.embed.input, workdir, out=out, genes=c.embed.genes, allow_non_integer=allow)
     print(f"embeddings: {out} obsm['X_{c.name}']")
 
 

@@ -15,6 +15,7 @@ from tests.conftest import draw_cells
 from tests.training.test_training import tiny
 
 KEY = "X_txfm_b_tiny"
+few_genes = pytest.mark.filterwarnings("ignore:.*with under half of them")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def test_the_draw_is_the_seeds_and_the_cells_own(cells, trained):
     np.testing.assert_array_equal(pair[0], pair[1])
 
 
+@few_genes
 def test_shown_genes_are_k_of_the_measured_as_in_training(cells, trained, monkeypatch):
     shown = []
     plain = SampleGenes.__call__
@@ -83,12 +85,14 @@ def test_shown_genes_are_k_of_the_measured_as_in_training(cells, trained, monkey
     assert zeros == pytest.approx((dense[:, 20:120] == 0).mean(), abs=0.05)  # zeros included
 
 
+@few_genes
 def test_a_file_with_fewer_genes_than_k_shows_them_all(cells, trained):
     few = vectors(cells[:, :20], trained)
     assert np.isfinite(few).all()
     np.testing.assert_array_equal(few, vectors(cells[:, :20], trained, seed=9))  # nothing to draw
 
 
+@few_genes
 def test_it_is_the_models_forward_pass(cells, trained):
     """The vectors equal the model applied by hand, one cell at a time."""
     from jaxcell.models.cell import CellModel
@@ -215,11 +219,20 @@ def test_cells_without_counts_are_warned_of_and_counted(cells, trained):
 
 
 def test_non_integers_are_taken_where_allowed_and_recorded(cells, trained):
-    cells.X = (cells.X * 1.37).tocsr()
+    cells.X = (cells.X * 13.7).tocsr()
     with pytest.raises(ValueError, match="not integers"):
         vectors(cells, trained)
     found = embed(cells, trained, allow_non_integer=True, progress=False)
     assert "estimated" in found.uns["jaxcell"][KEY]["values_seen"]
+
+
+def test_more_genes_than_in_training_can_be_shown(cells, trained):
+    found = embed(cells.copy(), trained, genes=300, progress=False)
+    assert found.uns["jaxcell"][KEY]["genes_shown"] == 300
+    again = vectors(cells, trained, genes=300, seed=4)  # all are shown: nothing to draw
+    np.testing.assert_array_equal(again, found.obsm[KEY])
+    with pytest.raises(ValueError, match="config.embed.genes: found -1"):
+        vectors(cells, trained, genes=-1)
 
 
 def test_outputs_and_checkpoints_that_cannot_be_are_refused(cells, trained, tmp_path):

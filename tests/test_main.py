@@ -112,12 +112,12 @@ def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, caps
     said = capsys.readouterr().out
     for stage in ("prepare", "embed", "evaluate"):
         assert f"{stage}: finished with this config, skipped" in said
-    assert "step 4 of 4" in said
+    assert "trained to step 4 already, skipped" in said
     changed = staged(sources)
-    changed.evaluate.batch = "batch"
-    changed.stages = ("prepare", "train", "embed", "evaluate")
-    with pytest.raises(ValueError, match="batch"):  # one batch only: evaluate runs, and refuses
+    changed.evaluate.label = "batch"
+    with pytest.raises(ValueError, match="class"):  # a label of one class: evaluate runs, refuses
         main.run(changed, demo)
+    assert "embed: finished with this config, skipped" in capsys.readouterr().out
 
 
 def run_cli(*argv):

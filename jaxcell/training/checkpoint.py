@@ -21,9 +21,6 @@ from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.sharding import path_of
 
 FORMAT_VERSION = 1
-# May differ between a run and its continuation: where things lie and how fast they are read.
-MAY_CHANGE = ("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages",
-              "prepare", "embed.input", "evaluate")  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -93,27 +90,24 @@ class Checkpoints:
             force=True,
         )
 
-    def restore(self, state):
-        """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings).
-
-        Raises
-        ------
-        ValueError
-            When the run was started with another config; lists the fields.
-        """
-        step = self.latest()
-        saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
+    def check(self):
+        """Raise ValueError when the run was started with another config; lists the fields."""
+        asked = ocp.args.Composite(config=ocp.args.JsonRestore())
+        saved = self._manager.restore(self.latest(), args=asked)
         there = config.from_json(json.dumps(saved["config"]))
-        found = config.differences(there, self._config, MAY_CHANGE)
+        found = config.differences(there, self._config)
         if found:
             raise ValueError(
                 f"{self._manager.directory.parent}: holds a run with another config; go on with "
                 "that config or name another --workdir. These fields differ:\n  "
                 + "\n  ".join(found)
             )
+
+    def restore(self, state):
+        """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings)."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return self._manager.restore(step, args=args)["state"]
+        asked = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(self.latest(), args=asked)["state"]
 
     def wait(self):
         """Until all that was saved is on disk."""

@@ -116,6 +116,12 @@ class Run:
             self.checkpoints = Checkpoints(self.workdir, c)
             start = self.checkpoints.latest() or 0
             if start:
+                self.checkpoints.check()
+            if start == self.steps:
+                print(f"{self.workdir}: trained to step {start} already, skipped")
+                self.checkpoints.close()
+                return True
+            if start:
                 self.state = self.checkpoints.restore(self.state)
                 print(f"{self.workdir}: goes on from step {start} of {self.steps}")
             self.best = self.checkpoints.best()
