@@ -2,14 +2,15 @@
 
     python -m jaxcell.main --config=configs/demo.py --workdir=runs/demo
 
-A small TxFM: 2 blocks, width 64. No network, no accelerator.
+A small TxFM (2 blocks, width 64) that sees 64 of 765 genes in training and all of them when it
+embeds. No network, no accelerator.
 """
 
-from jaxcell.config import defaults, variant
+from jaxcell.config import cpu, defaults, variant
 
 
 def get_config(name=""):
-    c = defaults()
+    c = cpu(defaults())
     c.name = "demo"
     c.stages = ("prepare", "train", "embed", "evaluate")
     c.prepare.files = ("scanpy:pbmc68k_reduced",)
@@ -20,13 +21,9 @@ def get_config(name=""):
 
     c.model.vocabulary = 765
     c.model.width = 64
-    c.model.encoder.layers = 2
-    c.model.encoder.heads = 4
-    c.model.encoder.layer_scale = 0.1
-    c.data.sample_genes.number = 256
-    c.train.batch_size = 32
-    c.train.validate_every = 250
+    c.data.sample_genes.number = 64
+    c.embed.genes = 765
+    c.train.validate_every = 400
     c.optimizer.learning_rate = 3e-3
-    c.epochs = 0
-    c.steps = 2000
+    c.steps = 1600
     return variant(c, name)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 
 
 def main(argv=None):
@@ -11,12 +12,26 @@ def main(argv=None):
         from jaxcell.main import start
 
         return start(["jaxcell train", *argv[1:]])
+    plain_warnings()
     asked = vars(_parser().parse_args(argv))
     verb = asked.pop("verb")
     try:
         verb(asked)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
+
+
+def plain_warnings():
+    """Show what jaxcell warns of as one line, without the place in the code."""
+    shown = warnings.showwarning
+
+    def show(message, category, *where, **more):
+        if category is UserWarning:
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            shown(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 def _parser():

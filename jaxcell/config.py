@@ -3,7 +3,9 @@
 The defaults are TxFM-B as its paper trains it; a file in configs/ changes what differs.
 """
 
+import importlib.util
 import json
+from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
@@ -142,9 +144,27 @@ def tiny(c):
     return c
 
 
+def cpu(c):
+    """Shrink a config in place to what two CPU cores train in ten minutes on thousands of cells."""
+    c.name += "_cpu"
+    c.model.width = 128
+    c.model.encoder.layers = 2
+    c.model.encoder.unroll = 2
+    c.model.encoder.heads = 2
+    c.model.encoder.layer_scale = 0.1
+    c.data.sample_genes.number = 128
+    c.embed.genes = 1024  # one draw of 128 shows too little of a cell
+    c.train.batch_size = 32
+    c.train.validate_every = 500
+    c.optimizer.learning_rate = 2e-3
+    c.epochs = 0
+    c.steps = 3000
+    return c
+
+
 def variant(c, name, **known):
     """Apply the part after the colon of ``--config=FILE:name``; '' is the config as published."""
-    known = {"tiny": tiny, **known}
+    known = {"tiny": tiny, "cpu": cpu, **known}
     if not name:
         return c
     if name not in known:
@@ -158,6 +178,12 @@ def check(c):
     _among("dtype", [c.dtype], DTYPES)
     _among("data.total", [c.data.total], ("measured", "source"))
     _among("best", [c.best[1]], ("min", "max"))
+    for stage, name, value in (
+        ("prepare", "prepare.files", c.prepare.files),
+        ("embed", "embed.input", c.embed.input),
+        ("evaluate", "evaluate.label", c.evaluate.label),
+    ):
+        _require(value or stage not in c.stages, name, value, f"a value for the stage {stage}")
     m, e = c.model, c.model.encoder
     for name, value in {
         "train.batch_size": c.train.batch_size,
@@ -198,6 +224,23 @@ def _among(name, values, known):
 def _require(ok, name, found, expected):
     if not ok:
         raise ValueError(f"config.{name}: found {found!r}, expected {expected}")
+
+
+def load(path):
+    """The config of ``FILE.py[:variant]``.
+
+    Raises
+    ------
+    ValueError
+        When there is no such file, or it knows no such variant.
+    """
+    file, _, name = str(path).partition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"{file}: no such config; expected a Python file, FILE.py[:variant]")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(name)
 
 
 def to_json(c):

@@ -17,6 +17,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxcell import config, planning
+from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.training import loop
@@ -35,7 +36,7 @@ def train(c, workdir=None):
 
     Parameters
     ----------
-    c : ConfigDict, as a file in configs/ makes it, with ``data.store`` set
+    c : ConfigDict with ``data.store`` set, or the path of one: 'configs/txfm_b.py[:variant]'
     workdir : folder of the run; ``runs/<name>-<time>`` by default
 
     Returns
@@ -47,6 +48,7 @@ def train(c, workdir=None):
     ValueError, FloatingPointError
         See ``jaxcell.training.loop.train``.
     """
+    c = config.load(c) if isinstance(c, str | Path) else c
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
     loop.train(c, workdir)
@@ -191,6 +193,7 @@ def dry_run(c):
 def main(_):
     """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
     logging.getLogger("absl").setLevel(logging.WARNING)
+    plain_warnings()
     asked = flags.FLAGS
     c = asked.config
     try:

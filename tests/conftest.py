@@ -1,6 +1,5 @@
 """Eight CPU devices, and no silent rank promotion where models, losses and training are tested."""
 
-import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from jaxcell import config
 from jaxcell.data.prepare import prepare
 
 ROOT = Path(__file__).parent.parent
@@ -36,10 +36,7 @@ def _no_rank_promotion(request):
 def config_of(name):
     """The config in configs/ of that name, with an optional ':variant'."""
     file, _, variant = name.partition(":")
-    spec = importlib.util.spec_from_file_location(file, ROOT / "configs" / f"{file}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return config.load(f"{ROOT / 'configs' / file}.py:{variant}")
 
 
 def draw_cells(seed, cells, genes, kinds=3):

@@ -30,6 +30,11 @@ def test_every_config_holds_and_survives_json(name):
         ("train.batch_size", 0, "config.train.batch_size: found 0, expected a number above 0"),
         ("model.width", 100, "config.model.width: found 100, expected a multiple of 12 heads"),
         ("dtype", "float16", "config.dtype: found 'float16', expected one of auto, float32"),
+        (
+            "stages",
+            ("embed",),
+            "config.embed.input: found '', expected a value for the stage embed",
+        ),
         ("stages", ("trian",), "config.stages: found 'trian', expected one of prepare, train"),
         ("data.total", "all", "config.data.total: found 'all', expected one of measured, source"),
         ("model.encoder.drop_path", 1.0, "config.model.encoder.drop_path: found 1.0"),
@@ -62,7 +67,7 @@ def test_the_heads_bound_follows_the_library_size():
 
 
 def test_an_unknown_variant_lists_the_known():
-    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are tiny"):
+    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are cpu, tiny"):
         config_of("txfm_b:huge")
 
 

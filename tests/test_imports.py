@@ -25,7 +25,7 @@ MAY = {
     "planning": ABOVE,
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
-    "main": ABOVE | VERBS,
+    "main": ABOVE | VERBS | {"cli"},
     "cli": ABOVE | VERBS | {"main"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}

@@ -75,6 +75,13 @@ def test_a_run_without_workdir_goes_to_runs(store, tmp_path, monkeypatch):
     assert (workdir / "model").is_dir()
 
 
+def test_train_takes_the_path_of_a_config(tmp_path):
+    with pytest.raises(ValueError, match="config.data.store is not set"):
+        main.train(ROOT / "configs" / "txfm_b.py", tmp_path)
+    with pytest.raises(ValueError, match=r"nowhere\.py: no such config"):
+        main.train("nowhere.py", tmp_path)
+
+
 def staged(sources):
     c = tiny_demo()
     c.prepare.files = (str(sources[0]),)

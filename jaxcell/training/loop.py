@@ -90,6 +90,7 @@ class Run:
 
     def __init__(self, c, workdir, on_step=None):
         check(c)
+        c = c.copy_and_resolve_references()  # what the store overrides stays out of the caller's
         self.c, self.workdir, self.on_step = c, workdir, on_step
         self.store = Store.open(c.data.store)
         adopt(c, self.store, print)

@@ -52,7 +52,12 @@ class Progress:
 
     def __init__(self, start, stop, batch_size, enabled=True):
         self._bar = tqdm(
-            total=stop, initial=start, unit="step", disable=not enabled, dynamic_ncols=True
+            total=stop,
+            initial=start,
+            unit="step",
+            disable=not enabled,
+            dynamic_ncols=True,
+            mininterval=0.5,
         )
         self._size, self._began, self._done = batch_size, time.monotonic(), 0
 
