@@ -118,6 +118,7 @@ class Run:
             start = self.checkpoints.latest() or 0
             if start:
                 self.checkpoints.check()
+                metrics.check_data(self.workdir, self.store)
             if start == self.steps:
                 print(f"{self.workdir}: trained to step {start} already, skipped")
                 self.checkpoints.close()

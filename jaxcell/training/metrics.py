@@ -83,6 +83,18 @@ class Progress:
         self._bar.close()
 
 
+def check_data(workdir, store):
+    """Raise ValueError when a run that goes on was started with other data."""
+    path = Path(workdir) / "run.json"
+    there = json.loads(path.read_text())["data"] if path.exists() else {}
+    if there.get("content_hash", store.content_hash) != store.content_hash:
+        raise ValueError(
+            f"{workdir}: was trained on the store {there['store']} with content "
+            f"{there['content_hash'][:12]}; {store.path} holds {store.content_hash[:12]}. Go on "
+            "with the same data, or name another --workdir"
+        )
+
+
 def write_run(workdir, c, store, mesh, start, steps):
     """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices."""
     path = Path(workdir) / "run.json"

@@ -12,6 +12,7 @@ import pytest
 
 from jaxcell import sharding
 from jaxcell.data.pipeline import Batches
+from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, optim
 from jaxcell.training.checkpoint import flatten, load_model, lock
@@ -129,6 +130,14 @@ def test_another_config_in_the_same_workdir_is_refused(store, tmp_path):
     loop.train(tiny(store), tmp_path)
     with pytest.raises(ValueError, match=r"optimizer\.learning_rate: 0\.003 there, 0\.1 here"):
         loop.train(tiny(store, **{"optimizer.learning_rate": 0.1}), tmp_path)
+
+
+def test_other_data_in_the_same_workdir_is_refused(store, sources, tmp_path):
+    loop.train(tiny(store, steps=2), tmp_path / "run")
+    other = prepare(tmp_path / "other", sources, labels=("kind",), hold_out_fraction=0.3)
+    assert len(other.vocabulary) == len(store.vocabulary)
+    with pytest.raises(ValueError, match="was trained on the store .* holds"):
+        loop.train(tiny(other, steps=2), tmp_path / "run")
 
 
 def test_a_second_run_is_kept_out(store, tmp_path):
