@@ -51,7 +51,7 @@ def _parser():
 def _genes(p):
     p.add_argument("--counts", default="X", help="where the raw counts are: X, layers/NAME or raw")
     p.add_argument(
-        "--identifiers", default="auto", choices=("auto", "symbol", "ensembl"), help="gene names"
+        "--identifiers", default="auto", choices=("auto", "symbols", "ensembl"), help="gene names"
     )
     p.add_argument("--gene-map", metavar="TSV", help="ensembl, symbol, aliases; or JAXCELL_GENES")
     p.add_argument(

@@ -177,6 +177,7 @@ def check(c):
     _among("stages", c.stages, STAGES)
     _among("dtype", [c.dtype], DTYPES)
     _among("data.total", [c.data.total], ("measured", "source"))
+    _require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     _among("best", [c.best[1]], ("min", "max"))
     for stage, name, value in (
         ("prepare", "prepare.files", c.prepare.files),
@@ -199,11 +200,33 @@ def check(c):
         "embed.micro_batch": c.embed.micro_batch,
     }.items():
         _require(value > 0, name, value, "a number above 0")
-    _require(c.embed.genes >= 0, "embed.genes", c.embed.genes, "0 or a number of genes")
+    for name, value in {
+        "seed": c.seed,
+        "steps": c.steps,
+        "epochs": c.epochs,
+        "data.workers": c.data.workers,
+        "data.threads": c.data.threads,
+        "train.validate_every": c.train.validate_every,
+        "train.save_every": c.train.save_every,
+        "train.keep_every": c.train.keep_every,
+        "embed.genes": c.embed.genes,
+        **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
+    }.items():
+        _require(value >= 0, name, value, "0 or more")
+    for name in ("b1", "b2"):
+        _require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
+    _require(
+        tuple(c.data.transforms) == ("normalise", "sample_genes"),
+        "data.transforms",
+        tuple(c.data.transforms),
+        "('normalise', 'sample_genes'), the order that its batches need",
+    )
     _require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     _require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
     _require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
     _require(0 < c.optimizer.warmup < 1, "optimizer.warmup", c.optimizer.warmup, "within (0, 1)")
+    _require(m.tokens, "model.tokens", m.tokens, f"some of {sorted(m.fields)}")
+    _require(m.pool != "cls" or m.specials, "model.specials", m.specials, "a token for pool 'cls'")
     for field in m.tokens:
         _require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
     for name, head in m.heads.items():

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
@@ -80,8 +81,7 @@ def embed(
     in_memory = isinstance(data, anndata.AnnData)
     if not in_memory and out is None:
         raise ValueError("out: name the h5ad file to write")
-    if out is not None and Path(out).exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
+    _check_call(data if in_memory else None, out, batch_size, seed)
     model = load_model(checkpoint)
     if genes is not None:
         model.config.embed.genes = genes
@@ -90,20 +90,42 @@ def embed(
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     embedder = Embedder(model, source, seed, identifiers, gene_map, duplicates, min_matched)
     vectors = np.empty((source.n_cells, model.config.model.width), np.float32)
-    began, done = time.perf_counter(), 0
+    began, done, looks = time.perf_counter(), 0, ""
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
         for chunk in source.chunks():
-            seen = check_chunk(chunk, source, allow_non_integer) or "integer counts"
+            looks = check_chunk(chunk, source, allow_non_integer) or looks
             vectors[done : done + chunk.shape[0]] = embedder(chunk)
             done += chunk.shape[0]
             bar.update(chunk.shape[0])
     seconds = time.perf_counter() - began
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"{source.name}: some vectors are NaN or infinite; nothing is written")
+    if looks:
+        warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=2)
+    seen = looks or "integer counts"
     provenance = embedder.provenance(checkpoint, seen, done / max(seconds, 1e-9))
     if in_memory:
         _add(data, key, vectors, provenance)
         return data
     _write(data, Path(out), source, key, vectors, provenance)
     return Path(out)
+
+
+def _check_call(adata, out, batch_size, seed):
+    """Refuse before anything is computed what could not be written or drawn after it."""
+    if out is not None:
+        if Path(out).exists():
+            raise ValueError(f"{out}: exists already; remove it or name another output")
+        if not Path(out).absolute().parent.is_dir():
+            raise ValueError(f"{out}: its folder does not exist; make it first")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
+    if seed < 0:
+        raise ValueError(f"seed: found {seed}, expected 0 or more")
+    if adata is not None and adata.isbacked and adata.is_view:
+        raise ValueError("a view of a backed AnnData cannot be written to: pass view.to_memory()")
+    if adata is not None and not isinstance(adata.uns.get("jaxcell", {}), Mapping):
+        raise ValueError("uns['jaxcell'] is not a dict of ours; remove it first")
 
 
 class Embedder:
@@ -160,7 +182,7 @@ class Embedder:
                 stacklevel=3,
             )
         self._empty += empty
-        batch = self._batch(matrix, np.asarray(chunk.sum(axis=1)).ravel())
+        batch = self._batch(matrix, np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
         # One compiled shape: the last micro-batch is filled up with the first cell.
         cells, m = len(batch["length"]), self._micro
         order = np.pad(np.arange(cells), (0, -cells % m))
@@ -238,6 +260,9 @@ def _write(data, out, source, key, vectors, provenance):
             shutil.copyfile(data, partial)
             os.chmod(partial, 0o644)
             with h5py.File(partial, "r+") as file:
+                for group in ("obsm", "uns"):  # absent in files of some other tools
+                    if group not in file:
+                        anndata.io.write_elem(file, group, {})
                 anndata.io.write_elem(file["obsm"], key, vectors)
                 known = file["uns"].get("jaxcell")
                 known = {} if known is None else anndata.io.read_elem(known)

@@ -23,12 +23,13 @@ from jaxcell.data.store import Store
 from jaxcell.training import loop
 from jaxcell.training.step import compute_dtype
 
-# The blocks of the config that each stage reads, beside the result of the stage before it.
+# The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
     "prepare": ("prepare.", "seed"),
-    "embed": ("embed.", "name"),
-    "evaluate": ("evaluate.", "name"),
+    "embed": ("embed.", "name", "prepare.allow_non_integer"),
+    "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
+LEAVES = {"embed": "embeddings.h5ad", "evaluate": "evaluation/results.json"}
 
 
 def train(c, workdir=None):
@@ -47,11 +48,15 @@ def train(c, workdir=None):
     ------
     ValueError, FloatingPointError
         See ``jaxcell.training.loop.train``.
+    SystemExit
+        When the run was stopped by SIGTERM or Ctrl-C, after it has saved: a script that goes on
+        would take a half-trained model.
     """
     c = config.load(c) if isinstance(c, str | Path) else c
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
-    loop.train(c, workdir)
+    if not loop.train(c, workdir):
+        sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
     return workdir
 
 
@@ -84,27 +89,32 @@ def run(c, workdir):
     if "train" in c.stages:
         require_store(c)
     print(f"{c.name}: {', '.join(c.stages)} in {workdir}")
-    before = ""
     for stage in c.stages:
-        mark = fingerprint(c, stage, before)
-        done = finished(workdir).get(stage)
-        if done == mark and stage != "train":  # train knows by its checkpoints
-            print(f"{stage}: finished with this config, skipped")
-        elif STAGES[stage](c, workdir) is False:
-            return False
-        else:
-            finish(workdir, stage, mark)
-        before = mark
+        if stage == "train":  # knows by its checkpoints what is done
+            if not loop.train(c, workdir):
+                return False
+            continue
+        mark = fingerprint(c, stage, workdir)
+        left = Path(c.data.store) / "store.json" if stage == "prepare" else workdir / LEAVES[stage]
+        if finished(workdir).get(stage) == mark and left.exists():
+            print(f"{stage}: finished with this config and these files, skipped")
+            continue
+        STAGES[stage](c, workdir)
+        finish(workdir, stage, mark)
     return True
 
 
-def fingerprint(c, stage, before):
-    """Hash of what a stage reads: its fields of the config and the stage before it."""
-    if stage == "train":
-        fields = config.training_fields(c)
-    else:
-        fields = {k: v for k, v in config.flat(c).items() if k.startswith(READS[stage])}
-    return hashlib.sha256(json.dumps([before, fields], sort_keys=True).encode()).hexdigest()
+def fingerprint(c, stage, workdir):
+    """Hash of what a stage reads: its fields of the config, size and time of its input files."""
+    inputs = {
+        "prepare": c.prepare.files,
+        "embed": (c.embed.input, workdir / "model" / "model.safetensors"),
+        "evaluate": (workdir / LEAVES["embed"],),
+    }[stage]
+    stats = [Path(f).stat() for f in inputs if Path(f).exists()]
+    fields = {k: v for k, v in config.flat(c).items() if k.startswith(READS[stage])}
+    text = json.dumps([fields, [(s.st_size, s.st_mtime_ns) for s in stats]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def finished(workdir):
@@ -155,6 +165,7 @@ def _evaluate(c, workdir):
         label=c.evaluate.label,
         batch=c.evaluate.batch or None,
         out=out,
+        allow_non_integer=c.prepare.allow_non_integer,
     )
     print(format_table(found))
     print(f"report: {out / 'report.md'}")
@@ -162,12 +173,7 @@ def _evaluate(c, workdir):
         print(f"picture: {picture}")
 
 
-STAGES = {
-    "prepare": _prepare,
-    "train": lambda c, workdir: loop.train(c, workdir),
-    "embed": _embed,
-    "evaluate": _evaluate,
-}
+STAGES = {"prepare": _prepare, "embed": _embed, "evaluate": _evaluate}
 
 
 def dry_run(c):
@@ -201,7 +207,7 @@ def main(_):
             dry_run(c)
         elif not run(c, asked.workdir or default_workdir(c)):
             print("stopped before the end")
-    except (ValueError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -211,6 +217,11 @@ def start(argv=None):
     flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
     flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
     flags.mark_flag_as_required("config")
+    argv = sys.argv if argv is None else argv
+    try:
+        flags.FLAGS(argv)
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")  # a mistyped field or a missing file, from ml_collections
     app.run(main, argv=argv)
 
 

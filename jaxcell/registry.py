@@ -36,7 +36,11 @@ def build(table, spec, where, **context):
     unknown = [a for a in arguments if a not in takes]
     if unknown:
         raise ValueError(f"{where}: {kind!r} takes {', '.join(takes)}; not {', '.join(unknown)}")
-    arguments |= {k: v for k, v in context.items() if k in parameters}
+    given = {k: v for k, v in context.items() if k in parameters}
+    clash = sorted(given.keys() & arguments.keys())
+    if clash:
+        raise ValueError(f"{where}: {', '.join(clash)} of {kind!r} is set elsewhere, not here")
+    arguments |= given
     missing = [
         p for p in takes if parameters[p].default is inspect.Parameter.empty and p not in arguments
     ]

@@ -29,6 +29,9 @@ def test_every_config_holds_and_survives_json(name):
     [
         ("train.batch_size", 0, "config.train.batch_size: found 0, expected a number above 0"),
         ("model.width", 100, "config.model.width: found 100, expected a multiple of 12 heads"),
+        ("steps", -5, "config.steps: found -5, expected 0 or more"),
+        ("model.specials", (), "config.model.specials: found (), expected a token for pool 'cls'"),
+        ("optimizer.b1", 2.0, "config.optimizer.b1: found 2.0, expected in [0, 1)"),
         ("dtype", "float16", "config.dtype: found 'float16', expected one of auto, float32"),
         (
             "stages",
@@ -43,7 +46,7 @@ def test_every_config_holds_and_survives_json(name):
         (
             "data.transforms",
             ("normalize",),
-            "config.data.transforms: 'normalize' is unknown; known",
+            "config.data.transforms: found ('normalize',), expected",
         ),
         ("model.pool", "mean", "config.model.pool: 'mean' is unknown; known are cls"),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),

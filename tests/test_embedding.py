@@ -222,7 +222,8 @@ def test_non_integers_are_taken_where_allowed_and_recorded(cells, trained):
     cells.X = (cells.X * 13.7).tocsr()
     with pytest.raises(ValueError, match="not integers"):
         vectors(cells, trained)
-    found = embed(cells, trained, allow_non_integer=True, progress=False)
+    with pytest.warns(UserWarning, match="non-integer values taken as they are"):
+        found = embed(cells, trained, allow_non_integer=True, progress=False)
     assert "estimated" in found.uns["jaxcell"][KEY]["values_seen"]
 
 
@@ -233,6 +234,71 @@ def test_more_genes_than_in_training_can_be_shown(cells, trained):
     np.testing.assert_array_equal(again, found.obsm[KEY])
     with pytest.raises(ValueError, match="config.embed.genes: found -1"):
         vectors(cells, trained, genes=-1)
+
+
+def damaged(trained, tmp_path, name, change):
+    folder = tmp_path / name.replace(".", "-")
+    shutil.copytree(trained / "model", folder)
+    change(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        (
+            "config.json",
+            lambda f: f.write_text(f.read_text().replace("100000.0", "9999.0")),
+            "changed",
+        ),
+        ("vocabulary.json", lambda f: f.write_text(f.read_text().replace("G7", "G7x")), "changed"),
+        ("tables.npz", lambda f: f.write_bytes(b"x"), "changed since the model was saved"),
+        ("model.safetensors", lambda f: f.write_bytes(f.read_bytes()[:999]), "is damaged"),
+    ],
+)
+def test_a_model_folder_whose_parts_do_not_fit_is_refused(
+    cells, trained, tmp_path, name, change, text
+):
+    with pytest.raises(ValueError, match=text) as error:
+        embed(cells, damaged(trained, tmp_path, name, change))
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: t * np.nan, "encoder/norm/scale holds NaN"),
+        (lambda t: t[:-1], r"encoder/norm/scale has shape \(31,\), its config asks for \(32,\)"),
+        (lambda t: None, "encoder/norm/scale is missing"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(cells, trained, tmp_path, change, text):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    def spoil(file):
+        with safe_open(file, "numpy") as opened:
+            info = opened.metadata()
+        tensors = load_file(file)
+        name = "params/encoder/norm/scale"
+        tensors[name] = change(tensors[name])
+        save_file({k: v for k, v in tensors.items() if v is not None}, file, metadata=info)
+
+    with pytest.raises(ValueError, match=text):
+        embed(cells, damaged(trained, tmp_path, "model.safetensors", spoil))
+
+
+def test_calls_that_cannot_end_well_are_refused_first(cells, trained, tmp_path):
+    with pytest.raises(ValueError, match="batch_size: found 0"):
+        vectors(cells, trained, batch_size=0)
+    with pytest.raises(ValueError, match="seed: found -1"):
+        vectors(cells, trained, seed=-1)
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.raises(ValueError, match="its folder does not exist"):
+        embed(tmp_path / "in.h5ad", trained, out=tmp_path / "no" / "out.h5ad")
+    cells.X = cells.X.astype(bool)
+    with pytest.raises(ValueError, match="True and False"):
+        vectors(cells, trained)
 
 
 def test_outputs_and_checkpoints_that_cannot_be_are_refused(cells, trained, tmp_path):

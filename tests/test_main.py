@@ -59,6 +59,14 @@ def test_without_a_store_one_line_says_how_to_make_one():
     )
 
 
+@pytest.mark.parametrize("flag", ["--config.modle.width=3", "--config.nope=1"])
+def test_a_mistyped_field_ends_in_one_line(flag):
+    done = command("jaxcell.main", "--config=configs/txfm_b.py", flag)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_train_through_the_command_line(store, tmp_path):
     done = command(
         "jaxcell.cli", "train", "--config=configs/txfm_b.py:tiny", f"--workdir={tmp_path / 'run'}",
@@ -118,13 +126,16 @@ def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, caps
     assert main.run(staged(sources), demo)
     said = capsys.readouterr().out
     for stage in ("prepare", "embed", "evaluate"):
-        assert f"{stage}: finished with this config, skipped" in said
+        assert f"{stage}: finished with this config and these files, skipped" in said
     assert "trained to step 4 already, skipped" in said
     changed = staged(sources)
     changed.evaluate.label = "batch"
     with pytest.raises(ValueError, match="class"):  # a label of one class: evaluate runs, refuses
         main.run(changed, demo)
-    assert "embed: finished with this config, skipped" in capsys.readouterr().out
+    assert "embed: finished with this config and these files" in capsys.readouterr().out
+    (demo / "embeddings.h5ad").unlink()  # what is gone is made again
+    assert main.run(staged(sources), demo)
+    assert "embed: finished" not in capsys.readouterr().out
 
 
 def run_cli(*argv):
@@ -134,7 +145,8 @@ def run_cli(*argv):
 
 
 def test_the_four_verbs_on_the_command_line(sources, demo, tmp_path, capsys):
-    cli.main(["prepare", str(tmp_path / "store"), str(sources[1]), "--labels", "kind"])
+    cli.main(["prepare", str(tmp_path / "store"), str(sources[1]), "--labels", "kind",
+              "--identifiers", "symbols"])  # fmt: skip
     assert (tmp_path / "store" / "store.json").exists()
     out = tmp_path / "out.h5ad"
     cli.main(["embed", str(sources[0]), str(out), "--checkpoint", str(demo), "--key", "X_a"])

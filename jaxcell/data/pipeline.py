@@ -32,11 +32,13 @@ class Permutations:
         return epochs, np.array(cells, np.int64)
 
     def _epoch(self, epoch):
-        if epoch not in self._epochs:
+        shuffled = self._epochs.get(epoch)
+        if shuffled is None:
             seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
             shuffled = grain.MapDataset.range(self.cells).shuffle(seed=int(seed))
+            # A batch straddles two epochs at most; reading threads may replace this at any time.
             self._epochs = {epoch: shuffled, **dict(list(self._epochs.items())[:1])}
-        return self._epochs[epoch]
+        return shuffled
 
 
 class Batches:
@@ -121,7 +123,15 @@ def iterate(batches, *, workers=0, threads=2):
         dataset = dataset.mp_prefetch(options)
     with _workers_without_accelerator():
         iterator = iter(dataset)
-        first = next(iterator, None)  # starts the workers
+        try:
+            first = next(iterator, None)  # starts the workers
+        except RuntimeError as error:
+            if not workers:
+                raise
+            raise RuntimeError(
+                f"config.data.workers = {workers}: the worker processes did not start. A script "
+                "must call training under `if __name__ == '__main__':`, since each worker imports it"
+            ) from error
 
     def stream():
         if first is not None:

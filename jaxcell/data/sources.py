@@ -83,7 +83,8 @@ class AnnDataSource(_Source):
     def __init__(self, adata, name, counts="X", chunk_cells=None):
         self.name, self._adata, self.obs, self.n_cells = name, adata, adata.obs, adata.n_obs
         self.places = ["X"] if adata.X is not None else []
-        self.places += [f"layers/{layer}" for layer in adata.layers]
+        # anndata 0.13 lists X among the layers, under the name None.
+        self.places += [f"layers/{layer}" for layer in adata.layers if layer is not None]
         self.places += ["raw"] if adata.raw is not None else []
         self.var = adata.raw.var if counts == "raw" and adata.raw is not None else adata.var
         self._choose(counts, chunk_cells)
@@ -238,6 +239,8 @@ def _temporary(size, dtype):
 def _canonical(matrix):
     """CSR in memory, float32 where that is exact enough, without zeros or duplicate entries."""
     matrix = sp.csr_matrix(matrix)
+    if matrix.dtype == bool:
+        raise ValueError("the values are True and False (detected or not): these are not counts")
     if matrix.dtype not in (np.float32, np.float64):
         matrix = matrix.astype(np.float32 if matrix.dtype.itemsize <= 2 else np.float64)
     matrix.sum_duplicates()

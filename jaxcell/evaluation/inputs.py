@@ -135,7 +135,7 @@ def _embedding(value, key):
 
 
 def _counts(data, where, allow_non_integer):
-    layers = [f"layers/{name}" for name in data.layers]
+    layers = [f"layers/{name}" for name in data.layers if name is not None]
     places = ["X"] * (data.X is not None) + ["raw"] * (data.raw is not None) + layers
     if where not in places:
         raise ValueError(f"counts={where!r}: this AnnData has {places}")

@@ -1,5 +1,8 @@
 """What a model costs: floating-point operations of a cell, from the config alone."""
 
+from jaxcell.models.heads import VocabularyMlp
+from jaxcell.models.layers import Encoder
+
 
 def forward_flops(spec, tokens):
     """Floating-point operations of one cell's forward pass, 2 for each multiply-add.
@@ -13,12 +16,12 @@ def forward_flops(spec, tokens):
     tokens : T, special tokens included
     """
     d, n = spec.width, spec.encoder.layers
-    projections = 4 * d * d + 2 * d * int(spec.encoder.get("mlp_ratio", 4.0) * d)
+    projections = 4 * d * d + 2 * d * int(spec.encoder.get("mlp_ratio", Encoder.mlp_ratio) * d)
     attention = 2 * tokens * d
     combine = (tokens - len(spec.specials)) * (d + 1) * d
     multiply_adds = n * tokens * (projections + attention) + combine
     for head in spec.heads.values():
-        multiply_adds += head.get("blocks", 4) * 2 * d * d + spec.vocabulary * d
+        multiply_adds += head.get("blocks", VocabularyMlp.blocks) * 2 * d * d + spec.vocabulary * d
     return 2 * multiply_adds
 
 

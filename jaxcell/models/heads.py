@@ -71,4 +71,6 @@ HEADS = {"vocabulary_mlp": VocabularyMlp}
 def bias_at(spec, expression):
     """The bias that makes a vocabulary head with zero rows predict ``expression`` [R] (log1p)."""
     _, inverse = lookup(COUNT_ACTIVATIONS, spec.get("activation", "rectified_tanh"), "activation")
-    return inverse(expression, spec["library_size"])
+    # A gene that takes a whole cell's counts lies at the bound, whose inverse is infinite.
+    top = 0.999 * math.log1p(spec["library_size"])
+    return inverse(jnp.minimum(expression, top), spec["library_size"])

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxcell import config
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 
 FORMAT_VERSION = 1
@@ -120,6 +121,7 @@ class Checkpoints:
 
 def _host_arrays(path):
     """A saved tree as numpy arrays, whatever devices it was saved from."""
+    path = path.absolute()
     with ocp.PyTreeCheckpointer() as reader:
         saved = reader.metadata(path).item_metadata.tree
         asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
@@ -127,9 +129,9 @@ def _host_arrays(path):
 
 
 def flatten(tree):
-    """Nested dict of arrays → {'a/b/c': numpy array}."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_of(keys): np.asarray(leaf) for keys, leaf in leaves}
+    """Nested dict of arrays (or shapes) → {'a/b/c': array}."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    return {path_of(keys): leaf for keys, leaf in leaves}
 
 
 def unflatten(flat):
@@ -162,8 +164,9 @@ class Model:
 
     @property
     def sha256(self):
-        """Hash of every parameter's path, shape and bytes."""
-        digest = hashlib.sha256()
+        """Hash of the config, the vocabulary, and every parameter's path, shape and bytes."""
+        digest = hashlib.sha256(config.to_json(self.config).encode())
+        digest.update(self.vocabulary.sha256.encode())
         for path, leaf in sorted(flatten(self.variables).items()):
             digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
             digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -181,6 +184,7 @@ def save_model(workdir, model):
     (new / "labels.json").write_text(json.dumps(model.labels, indent=1))
     np.savez(new / "tables.npz", **{k: np.asarray(v) for k, v in model.tables.items()})
     info = {k: str(v) for k, v in model.info.items()}
+    info |= {name: _sha256(new / name) for name in HASHED}
     save_file(flatten(model.variables), new / "model.safetensors", metadata=info)
     (new / "format_version").write_text(f"{FORMAT_VERSION}\n")
     shutil.rmtree(old, ignore_errors=True)
@@ -191,6 +195,7 @@ def save_model(workdir, model):
 
 
 FILES = ("config.json", "vocabulary.json", "labels.json", "tables.npz", "model.safetensors")
+HASHED = FILES[:-1]  # the tensors' own file names the hashes of the others
 
 
 def load_model(path):
@@ -199,23 +204,19 @@ def load_model(path):
     Raises
     ------
     ValueError
-        When there is no model, a file is missing, or it has a format this version does not know.
+        When there is no model, a file is missing, damaged or of another model, a tensor has not the
+        shape that the config asks for, or the folder's format is not known to this version.
     """
     path = Path(path)
     if (path / "state").is_dir() and path.parent.name == "checkpoints":
         model = load_model(path.parent.parent)
-        state = _host_arrays(path.absolute() / "state")
+        state = _whole(path / "state", _host_arrays)
         model.variables = {k: state[k] for k in ("params", "batch_stats")}
         model.info = {"step": path.name}
         return model
-    folder = path if (path / "format_version").exists() else path / "model"
-    if not (folder / "format_version").exists():
-        raise ValueError(
-            f"{path}: no model there; expected a training run's workdir, one of its "
-            f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}"
-        )
-    version = int((folder / "format_version").read_text())
-    if version != FORMAT_VERSION:
+    folder = _model_folder(path)
+    version = (folder / "format_version").read_text().strip()
+    if version != str(FORMAT_VERSION):
         raise ValueError(
             f"{folder}: has format {version}, this jaxcell reads {FORMAT_VERSION}; update jaxcell"
         )
@@ -223,15 +224,71 @@ def load_model(path):
         if not (folder / name).exists():
             raise ValueError(f"{folder}: {name} is missing; copy the whole model folder")
     weights = folder / "model.safetensors"
-    with safe_open(weights, "numpy") as file:
-        info = file.metadata()
-    with np.load(folder / "tables.npz") as tables:
-        tables = dict(tables)
-    return Model(
-        config=config.from_json((folder / "config.json").read_text()),
+    info = _whole(weights, _metadata)
+    for name in HASHED:
+        if info.get(name) != _sha256(folder / name):
+            raise ValueError(
+                f"{folder / name}: changed since the model was saved, or is another model's; copy "
+                "the whole model folder again"
+            )
+    model = Model(
+        config=_whole(folder / "config.json", lambda f: config.from_json(f.read_text())),
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         labels=json.loads((folder / "labels.json").read_text()),
-        variables={"batch_stats": {}, **unflatten(load_file(weights))},
-        tables=tables,
+        variables={"batch_stats": {}, **unflatten(_whole(weights, load_file))},
+        tables=_whole(folder / "tables.npz", _arrays),
         info=info,
     )
+    _check_tensors(model, weights)
+    return model
+
+
+def _model_folder(path):
+    # A run killed between the two renames of save_model leaves the old model under its other name.
+    for folder in (path, path / "model", path / "model.old"):
+        if (folder / "format_version").exists():
+            return folder
+    raise ValueError(
+        f"{path}: no model there; expected a training run's workdir, one of its "
+        f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}"
+    )
+
+
+def _check_tensors(model, where):
+    expected = flatten(jax.eval_shape(CellModel(model.config.model).init, jax.random.key(0)))
+    found = flatten(model.variables)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found or name not in expected:
+            what = "missing" if name in expected else "not part of its config's model"
+            raise ValueError(f"{where}: the tensor {name} is {what}")
+        if found[name].shape != expected[name].shape:
+            raise ValueError(
+                f"{where}: the tensor {name} has shape {found[name].shape}, its config asks for "
+                f"{expected[name].shape}"
+            )
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{where}: the tensor {name} holds NaN or infinite values")
+
+
+def _whole(path, read):
+    """``read(path)``; whatever goes wrong inside becomes an error that names the file."""
+    try:
+        return read(path)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
+        ) from error
+
+
+def _metadata(path):
+    with safe_open(path, "numpy") as file:
+        return file.metadata()
+
+
+def _arrays(path):
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

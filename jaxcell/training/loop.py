@@ -11,7 +11,7 @@ from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import build_transforms
-from jaxcell.losses.total import divide, weighted
+from jaxcell.losses.total import weighted
 from jaxcell.models.cell import CellModel
 from jaxcell.training import metrics, optim
 from jaxcell.training.checkpoint import Checkpoints, Model, lock, save_model
@@ -63,6 +63,10 @@ def adopt(c, store, say):
     missing = set(c.model.specials) - set(store.vocabulary.specials)
     if missing:
         raise ValueError(f"{store.path}: its vocabulary lacks the special tokens {missing}")
+
+
+def _better(value, best, mode):
+    return best is None or (value < best if mode == "min" else value > best)
 
 
 class Stop:
@@ -119,7 +123,7 @@ class Run:
             if start:
                 self.checkpoints.check()
                 metrics.check_data(self.workdir, self.store)
-            if start == self.steps:
+            if start >= self.steps:
                 print(f"{self.workdir}: trained to step {start} already, skipped")
                 self.checkpoints.close()
                 return True
@@ -155,8 +159,9 @@ class Run:
                 self.progress.step()
                 if self.on_step:
                     self.on_step(step)
-                self._keep(step, pending, stop.asked)
-                if stop.asked and step < self.steps:
+                asked = stop.asked  # once: a signal that comes later waits for the next step
+                self._keep(step, pending, asked)
+                if asked and step < self.steps:
                     self.checkpoints.wait()
                     self.progress.say(
                         f"asked to stop: saved step {step} of {self.steps}; the same command "
@@ -181,9 +186,8 @@ class Run:
             found = {f"val/{k}": v for k, v in self.shown.items()}
             self.journal.write(step, **found)
             self.progress.say(f"step {step}: validation {metrics.show(self.shown)}")
-        if validate or save:
-            self._publish(step, found)
-        if save:
+        published = (validate or save) and self._publish(step, found)
+        if save or published:  # so that the best of model/ is among the checkpoints too
             self.checkpoints.save(step, self.state, found)
 
     def _log(self, step, pending):
@@ -206,13 +210,15 @@ class Run:
             )
 
     def _publish(self, step, found):
-        """Rewrite ``model/`` when this step is the best so far, or when nothing is held out."""
+        """Rewrite ``model/`` when this step is the best so far, or when nothing is held out.
+
+        True when it was rewritten.
+        """
         metric, mode = self.c.best
         if self.store.sizes["valid"]:
             value = found.get(metric)
-            worse = self.best is not None and value is not None
-            if value is None or (worse and (value >= self.best) == (mode == "min")):
-                return
+            if value is None or not _better(value, self.best, mode):
+                return False
             self.best = value
         state = jax.device_get(self.state)
         save_model(
@@ -226,6 +232,7 @@ class Run:
                 info={"step": step, "store": self.store.content_hash, **found},
             ),
         )
+        return True
 
     def _verdict(self):
         """Say so when the model has learned no more than the mean of each gene."""
@@ -250,8 +257,10 @@ class Run:
                 found = self.eval_step(
                     self.state.params, self.state.batch_stats, batch, self.tables
                 )
-                sums = found if sums is None else jax.tree.map(lambda a, b: a + b, sums, found)
-        means = {k: float(v) for k, v in divide(jax.device_get(sums)).items()}
+                # On the host in float64: a float32 sum of many batches loses the last digits.
+                found = jax.tree.map(np.float64, jax.device_get(found))
+                sums = found if sums is None else jax.tree.map(np.add, sums, found)
+        means = {k: float(n / max(d, 1)) for k, (n, d) in sums.items()}
         return {**means, "loss": float(weighted(self.c.losses, means))}
 
 

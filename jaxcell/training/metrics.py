@@ -15,6 +15,13 @@ from jaxcell import config
 PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
+def replace(path, text):
+    """Write a file beside ``path`` and rename, so that a kill leaves the old one or the new."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.rename(path)
+
+
 class Journal:
     """``WORKDIR/metrics.jsonl``, an object a line; a restart drops what lies after its step."""
 
@@ -22,9 +29,11 @@ class Journal:
         self._path = Path(workdir) / "metrics.jsonl"
         kept = []
         if self._path.exists():
-            lines = self._path.read_text().splitlines()
+            lines = self._path.read_text().splitlines(keepends=True)
+            # A killed run may have left half a line at the end.
+            lines = [line for line in lines if line.endswith("\n")]
             kept = [line for line in lines if json.loads(line)["step"] <= start]
-        self._path.write_text("".join(line + "\n" for line in kept))
+        replace(self._path, "".join(kept))
 
     def write(self, step, **values):
         """Append one line with the step and plain numbers."""
@@ -118,7 +127,7 @@ def write_run(workdir, c, store, mesh, start, steps):
             "mesh": dict(mesh.shape),
         }
     )
-    path.write_text(json.dumps(run, indent=1))
+    replace(path, json.dumps(run, indent=1))
 
 
 def _version(package):
