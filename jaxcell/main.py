@@ -217,12 +217,17 @@ def start(argv=None):
     flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
     flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
     flags.mark_flag_as_required("config")
-    argv = sys.argv if argv is None else argv
+    app.run(main, argv=argv, flags_parser=_parse)
+
+
+def _parse(argv):
     try:
-        flags.FLAGS(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
     except (KeyError, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")  # a mistyped field or a missing file, from ml_collections
-    app.run(main, argv=argv)
+        # From ml_collections: a mistyped field or value, a config that is not there.
+        sys.exit(f"error: --config: {error}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def segment_sums(values, indptr):
     # Each segment by itself: a running sum over the batch would let a cell's total feel its
     # neighbours in the last digit.
     segment = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    return np.bincount(segment, weights=values, minlength=len(indptr) - 1)
+    sums = np.bincount(segment, weights=values, minlength=len(indptr) - 1)
+    return sums.astype(np.float64)  # of nothing at all numpy counts in integers
 
 
 @dataclass

@@ -43,12 +43,18 @@ def test_raw_has_its_own_genes(h5ad):
     assert len(open_source(h5ad(adata, "b.h5ad")).var) == 3
 
 
-@pytest.mark.parametrize("kind", ["int64", "uint16", "bool", "float64"])
+@pytest.mark.parametrize("kind", ["int64", "uint16", "float64"])
 def test_other_types_of_numbers(h5ad, kind):
     matrix = counts().astype(kind)
     source = open_source(h5ad(sp.csr_matrix(matrix)))
     np.testing.assert_array_equal(read(source), matrix)
     assert next(source.chunks()).dtype in (np.float32, np.float64)
+
+
+def test_detected_or_not_is_no_count(h5ad):
+    source = open_source(h5ad(sp.csr_matrix(counts() > 0)))
+    with pytest.raises(ValueError, match="True and False"):
+        read(source)
 
 
 def test_the_callers_anndata_is_left_as_it_was():
