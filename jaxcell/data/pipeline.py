@@ -129,8 +129,8 @@ def iterate(batches, *, workers=0, threads=2):
             if not workers:
                 raise
             raise RuntimeError(
-                f"config.data.workers = {workers}: the worker processes did not start. A script must "
-                "train under `if __name__ == '__main__':`, since each worker imports the script"
+                f"config.data.workers = {workers}: the worker processes did not start. A script "
+                "must train under `if __name__ == '__main__':`, since each worker imports it"
             ) from error
 
     def stream():
