@@ -29,7 +29,7 @@ READS = {
     "embed": ("embed.", "name", "prepare.allow_non_integer"),
     "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
-LEAVES = {"embed": "embeddings.h5ad", "evaluate": "evaluation/results.json"}
+LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
 
 
 def train(c, workdir=None):
@@ -158,18 +158,18 @@ def _evaluate(c, workdir):
     from jaxcell.evaluation.report import evaluate
     from jaxcell.evaluation.tables import format_table
 
-    out = workdir / "evaluation"
     found = evaluate(
         workdir / "embeddings.h5ad",
         [f"X_{c.name}"],
         label=c.evaluate.label,
         batch=c.evaluate.batch or None,
-        out=out,
+        out=workdir,
         allow_non_integer=c.prepare.allow_non_integer,
     )
     print(format_table(found))
-    print(f"report: {out / 'report.md'}")
-    for picture in sorted(out.glob("*.png")):
+    print(f"embeddings: {workdir / LEAVES['embed']}")
+    print(f"report: {workdir / 'report.md'}")
+    for picture in sorted(workdir.glob("*.png")):
         print(f"picture: {picture}")
 
 

@@ -115,11 +115,11 @@ def demo(sources, tmp_path_factory):
 
 
 def test_all_stages_leave_their_results(demo):
-    results = json.loads((demo / "evaluation" / "results.json").read_text())["results"]
+    results = json.loads((demo / "results.json").read_text())["results"]
     assert {"X_demo_tiny", "PCA", "(Lib+Log)Norm", "Shuffled labels"} <= set(results)
     assert "X_demo_tiny" in anndata.read_h5ad(demo / "embeddings.h5ad").obsm
-    assert (demo / "evaluation" / "report.md").exists()
-    assert list((demo / "evaluation").glob("*.png"))
+    assert (demo / "report.md").exists()
+    assert list(demo.glob("*.png"))
 
 
 def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, capsys):

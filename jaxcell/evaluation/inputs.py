@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from jaxcell.data.checks import check_chunk
+from jaxcell.data.sources import open_source
+
 # Values of a label or batch column that say "not known"; compared without case and blanks.
 MISSING = ("", "nan", "na", "n/a", "none", "unknown")
 FEWEST_CELLS = 30  # below this a graph of 15 neighbours says nothing
@@ -135,31 +138,14 @@ def _embedding(value, key):
 
 
 def _counts(data, where, allow_non_integer):
-    layers = [f"layers/{name}" for name in data.layers if name is not None]
-    places = ["X"] * (data.X is not None) + ["raw"] * (data.raw is not None) + layers
-    if where not in places:
-        raise ValueError(f"counts={where!r}: this AnnData has {places}")
-    if where.startswith("layers/"):
-        x = data.layers[where.removeprefix("layers/")]
-    else:
-        x = data.X if where == "X" else data.raw.X
-    x = sp.csr_matrix(x, dtype=np.float32)
-
-    others = [place for place in places if place != where] or "nothing else"
-    cure = (
-        f"name where the raw counts are (counts='layers/NAME' or 'raw'; there is {others}), or give"
-        " counts=None to evaluate the embeddings without the baselines"
-    )
-    if not np.isfinite(x.data).all():
-        raise ValueError(f"counts={where!r} has NaN or infinite values; {cure}")
-    if x.nnz and x.data.min() < 0:
-        least = f"{x.data.min():.4g}"
-        raise ValueError(f"counts={where!r} has negative values (least {least}): no counts; {cure}")
-    fractional = int((x.data != np.rint(x.data)).sum())
-    if fractional and not allow_non_integer:
+    """Counts of all cells, float32 CSR; what is not counts is refused as in ``prepare``."""
+    try:
+        source, chunks = open_source(data, counts=where), []
+        for chunk in source.chunks():
+            check_chunk(chunk, source, allow_non_integer)
+            chunks.append(chunk)
+    except ValueError as error:
         raise ValueError(
-            f"counts={where!r}: {fractional} of {x.nnz} non-zero values are not whole numbers"
-            f" (largest {x.data.max():.4g}), so they are no raw counts; {cure}; for expected counts"
-            " such as RSEM's give allow_non_integer=True"
-        )
-    return x
+            f"{error}. In Python counts=None evaluates the embeddings without the baselines"
+        ) from error
+    return sp.vstack(chunks, format="csr").astype(np.float32)
