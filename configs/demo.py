@@ -25,5 +25,5 @@ def get_config(name=""):
     c.embed.genes = 765
     c.train.validate_every = 400
     c.optimizer.learning_rate = 3e-3
-    c.steps = 2400
+    c.steps = 1600
     return variant(c, name)
