@@ -124,8 +124,9 @@ def state_shardings(state, rules, mesh):
             for f in ("step", "batch_stats", "key")
         },
     )
-    is_spec = lambda s: isinstance(s, PartitionSpec)  # noqa: E731
-    return jax.tree.map(lambda s: NamedSharding(mesh, s), placed, is_leaf=is_spec)
+    return jax.tree.map(
+        lambda s: NamedSharding(mesh, s), placed, is_leaf=lambda s: isinstance(s, PartitionSpec)
+    )
 
 
 def replicated(mesh):

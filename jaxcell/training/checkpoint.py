@@ -213,6 +213,7 @@ def load_model(path):
         state = _whole(path / "state", _host_arrays)
         model.variables = {k: state[k] for k in ("params", "batch_stats")}
         model.info = {"step": path.name}
+        _check_tensors(model, path)
         return model
     folder = _model_folder(path)
     version = (folder / "format_version").read_text().strip()

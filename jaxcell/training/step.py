@@ -191,7 +191,7 @@ def compile_steps(model, c, optimizer, mesh, tables):
     sharding.rows_divide(c.train.batch_size, mesh)
     whole = sharding.replicated(mesh)
     tables = jax.device_put(tables, whole)
-    init = lambda t: initial_state(model, c, optimizer, t)  # noqa: E731
+    init = functools.partial(initial_state, model, c, optimizer)
     layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
     rows = sharding.batch_sharding(mesh)
     with jax.set_mesh(mesh):
