@@ -3,12 +3,21 @@
 B cells; a path starts at ``heads.<name>``, ``cell``, ``tokens``, ``batch.`` or ``tables.``.
 """
 
+import inspect
+
 import jax.numpy as jnp
 
-from jaxcell.losses.expression import poisson_log1p
+from jaxcell.losses.expression import mse, nb, poisson_log1p, smooth_l1, zinb
 from jaxcell.registry import lookup
 
-LOSSES = {"poisson_log1p": poisson_log1p}
+LOSSES = {
+    "poisson_log1p": poisson_log1p,
+    "mse": mse,
+    "smooth_l1": smooth_l1,
+    "nb": nb,
+    "zinb": zinb,
+}
+FIELDS = ("kind", "pred", "target", "where", "reduce", "weight")  # of every spec
 
 
 def _sum_then_mean(values, where, real):
@@ -28,7 +37,8 @@ def total(spec, outputs, batch, tables):
 
     Parameters
     ----------
-    spec : the config's ``losses``: name → {kind, pred, target, where, reduce, weight}
+    spec : the config's ``losses``: name → {kind, pred, target, where, reduce, weight} and, by the
+        names of the kind's own arguments, the paths of its further inputs or plain numbers
     outputs : what ``CellModel.apply`` returned
     batch : the batch, with panel [B, R] and measured [B, R] where a path names them
     tables : masks and statistics
@@ -46,11 +56,44 @@ def total(spec, outputs, batch, tables):
         mask = resolve(tree, one["where"], f"{where}.where")
         if pred.ndim < target.ndim:  # one prediction for all cells, from a table
             pred = jnp.broadcast_to(pred, target.shape)
-        values = lookup(LOSSES, one["kind"], f"{where}.kind")(pred, target)
+        loss = lookup(LOSSES, one["kind"], f"{where}.kind")
+        further = _further(loss, one, tree, where)
+        real = batch["real"].reshape((-1,) + (1,) * (mask.ndim - 1))
+        counted = mask & real
+        pred, target = _blank(pred, counted), _blank(target, counted)
+        values = loss(pred, target, **{k: _blank(v, counted) for k, v in further.items()})
         reduce = lookup(REDUCE, one["reduce"], f"{where}.reduce")
         numerator, denominator = reduce(values, mask, batch["real"])
         parts[name] = (numerator, denominator.astype(numerator.dtype))
     return parts
+
+
+def _blank(x, counted):
+    """0 where nothing is compared: what may lie there reaches neither the loss nor a gradient."""
+    return jnp.where(counted, x, 0) if jnp.shape(x) == counted.shape else x
+
+
+def _further(loss, one, tree, where):
+    """What a loss takes beside prediction and target: {argument: array or number}."""
+    kind, takes = one["kind"], list(inspect.signature(loss).parameters)[2:]
+    given = [name for name in one if name not in FIELDS]
+    unknown = [name for name in given if name not in takes]
+    if unknown:
+        known = ", ".join(takes) or "nothing"
+        raise ValueError(
+            f"{where}: beside {', '.join(FIELDS)} {kind!r} takes {known}; not {', '.join(unknown)}"
+        )
+    missing = [name for name in takes if name not in given]
+    if missing:
+        raise ValueError(f"{where}: {kind!r} takes {', '.join(takes)}; add {', '.join(missing)}")
+    found = {}
+    for name in given:
+        value = one[name]
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"{where}.{name}: found {value!r}, expected a path or a number")
+        is_path = isinstance(value, str)
+        found[name] = resolve(tree, value, f"{where}.{name}") if is_path else value
+    return found
 
 
 def divide(parts):

@@ -1,9 +1,12 @@
 """What is read from a cell's or a token's vector; each head returns an array or a dict of arrays.
 
-B cells, D width, V genes (rows of a gene table are padded to R ≥ V).
+B cells, D width, V genes (rows of a gene table are padded to R ≥ V). Every head is called with the
+cells' vectors and the batch, of which most ask nothing.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +30,60 @@ def inverse_rectified_tanh(y, upper):
     return 4 * math.e * jnp.arctanh(y / math.log1p(upper))
 
 
-COUNT_ACTIVATIONS = {"rectified_tanh": (rectified_tanh, inverse_rectified_tanh)}
+def relu(z, upper):
+    """max(0, z), without a bound: z [...] -> [...]. Source: TxFM, C.1."""
+    return jax.nn.relu(z)
+
+
+def clamped_relu(z, upper):
+    """The logit, cut off below 0 and above ln(1 + upper): z [...] -> [...]. Source: TxFM, C.1."""
+    return jnp.minimum(jax.nn.relu(z), math.log1p(upper))
+
+
+def softmax(z, upper):
+    """ln(1 + upper · softmax(z)): the genes share out the library size. Source: TxFM, C.1.
+
+    z [..., R] -> [..., R]. A logit of −inf takes no part and gets 0; where all are, all get 0.
+    """
+    takes_part = z > -jnp.inf
+    z = jnp.where(takes_part, z, jnp.finfo(z.dtype).min / 2)
+    shares = jax.nn.log_softmax(z, axis=-1)
+    return jnp.where(takes_part, jax.nn.softplus(math.log(upper) + shares), 0)
+
+
+def inverse_softmax(y, upper):
+    """The logarithms of the shares whose ``softmax`` is y > 0."""
+    return jnp.log(jnp.expm1(y) / upper)
+
+
+class CountActivation(NamedTuple):
+    """From logits to expression in log1p space, and back.
+
+    ``apply(z, upper)``; ``inverse(y, upper)`` for 0 < y < ln(1 + upper); ``shared``: whether genes
+    compete for one sum, so that those which a cell did not measure must take no part.
+    """
+
+    apply: Callable
+    inverse: Callable
+    shared: bool = False
+
+
+COUNT_ACTIVATIONS = {
+    "rectified_tanh": CountActivation(rectified_tanh, inverse_rectified_tanh),
+    "relu": CountActivation(relu, lambda y, upper: y),
+    "clamped_relu": CountActivation(clamped_relu, lambda y, upper: y),
+    "softmax": CountActivation(softmax, inverse_softmax, shared=True),
+}
+
+
+def _gene_logits(cell, table, bias, dtype):
+    """Product cell [B, D] · table [R, D] + bias [R] -> [B, R] in float32 or wider."""
+    dtype = dtype or jnp.promote_types(cell.dtype, table.dtype)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    logits = jnp.einsum(
+        "bd,vd->bv", cell.astype(dtype), table.astype(dtype), preferred_element_type=wide
+    )
+    return logits + bias[None]
 
 
 class VocabularyMlp(nn.Module):
@@ -38,6 +94,8 @@ class VocabularyMlp(nn.Module):
     ``blocks`` residual blocks of two D × D layers, then a gene table ``rows`` [R, D] and ``bias``
     [R] (the decoder's gene vectors), then the count activation. Padded rows get the logit −inf.
     The paper's sizes leave 9 D² for the token projection and this MLP: one D × D and four blocks.
+    A softmax asks for ``batch["measured"]`` [B, R]. ``depth``: return the cell's vector [B, D]
+    behind that many of the blocks instead.
     """
 
     rows: int
@@ -48,29 +106,67 @@ class VocabularyMlp(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, cell):
+    def __call__(self, cell, batch, *, depth=None):
         width = cell.shape[-1]
-        for i in range(self.blocks):
+        for i in range(self.blocks if depth is None else depth):
             cell = cell + Mlp(width, dtype=self.dtype, name=f"blocks_{i}")(cell)
+        if depth is not None:
+            return cell
         table = self.param("rows", nn.initializers.normal(0.02), (self.rows, width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.rows,))
-        dtype = self.dtype or jnp.promote_types(cell.dtype, table.dtype)
-        wide = jnp.promote_types(dtype, jnp.float32)
-        logits = jnp.einsum(
-            "bd,vd->bv", cell.astype(dtype), table.astype(dtype), preferred_element_type=wide
-        )
+        where = f"config.model.heads.{self.name}.activation"
+        activation = lookup(COUNT_ACTIVATIONS, self.activation, where)
         real = (jnp.arange(self.rows) < self.vocabulary)[None]
-        logits = jnp.where(real, logits + bias[None], -jnp.inf)
-        activation, _ = lookup(COUNT_ACTIVATIONS, self.activation, "activation")
-        return activation(logits, self.library_size)
+        if activation.shared:
+            real = real & batch["measured"]
+        logits = jnp.where(real, _gene_logits(cell, table, bias, self.dtype), -jnp.inf)
+        return activation.apply(logits, self.library_size)
 
 
-HEADS = {"vocabulary_mlp": VocabularyMlp}
+class GeneLinear(nn.Module):
+    """A linear layer from the cell's vector to one number for every gene, without an activation.
+
+    cell [B, D] -> [B, R] in float32 or wider; padded rows hold what their weights give.
+    """
+
+    rows: int
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, cell, batch):
+        table = self.param("rows", nn.initializers.normal(0.02), (self.rows, cell.shape[-1]))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.rows,))
+        return _gene_logits(cell, table, bias, self.dtype)
+
+
+class GeneParameter(nn.Module):
+    """One learned number for every gene, the same for all cells: -> [R]; 0 at the start."""
+
+    rows: int
+
+    @nn.compact
+    def __call__(self, cell, batch):
+        return self.param("values", nn.initializers.zeros_init(), (self.rows,))
+
+
+HEADS = {
+    "vocabulary_mlp": VocabularyMlp,
+    "gene_linear": GeneLinear,
+    "gene_parameter": GeneParameter,
+}
 
 
 def bias_at(spec, expression):
-    """The bias that makes a vocabulary head with zero rows predict ``expression`` [R] (log1p)."""
-    _, inverse = lookup(COUNT_ACTIVATIONS, spec.get("activation", "rectified_tanh"), "activation")
-    # A gene that takes a whole cell's counts lies at the bound, whose inverse is infinite.
-    top = 0.999 * math.log1p(spec["library_size"])
-    return inverse(jnp.minimum(expression, top), spec["library_size"])
+    """The bias that makes a head with zero rows predict ``expression`` [R] (log1p).
+
+    None for a head that predicts no expression.
+    """
+    if spec["kind"] != "vocabulary_mlp":
+        return None
+    name, upper = spec.get("activation", VocabularyMlp.activation), spec["library_size"]
+    activation = COUNT_ACTIVATIONS[name]
+    # A gene that takes a whole cell's counts lies at the bound, whose inverse is infinite. One that
+    # no training cell shows lies at 0, where a rectifier has no slope to leave it by and a share no
+    # logarithm: it starts at a thousandth of a count.
+    top = 0.999 * math.log1p(upper)
+    return activation.inverse(jnp.clip(expression, math.log1p(1e-3), top), upper)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
+from jaxcell import config
 from jaxcell.losses.expression import poisson_log1p
-from jaxcell.losses.total import divide, total, weighted
+from jaxcell.losses.total import LOSSES, divide, total, weighted
 from jaxcell.sharding import make_mesh, to_global
 from tests.reference import txfm as reference
 
@@ -34,15 +35,23 @@ SPEC = {
 
 def draw(cells=16, genes=12):
     random = np.random.default_rng(0)
-    return (
-        {"heads": {"expression": random.uniform(0, 5, (cells, genes))}},
-        {
-            "panel": random.uniform(0, 5, (cells, genes)),
-            "measured": random.random((cells, genes)) < 0.7,
-            "real": random.random(cells) < 0.8,
-        },
-        {"mean": random.uniform(0, 5, genes)},
-    )
+    outputs = {"heads": {"expression": random.uniform(0, 5, (cells, genes))}}
+    batch = {
+        "panel": random.uniform(0, 5, (cells, genes)),
+        "measured": random.random((cells, genes)) < 0.7,
+        "real": random.random(cells) < 0.8,
+        "panel_raw": random.poisson(2, (cells, genes)).astype(float),
+        "total": random.uniform(20, 90, cells),
+    }
+    tables = {"mean": random.uniform(0, 5, genes)}
+    outputs["heads"]["dispersion"] = random.normal(size=genes)
+    outputs["heads"]["zero_inflation"] = random.normal(size=(cells, genes))
+    return outputs, batch, tables
+
+
+def spec_of(kind):
+    """The losses of a config that trains on this kind."""
+    return config.reconstruction(config.defaults(), kind).losses.to_dict()
 
 
 def test_value_and_gradient_equal_autodiff_of_the_formula():
@@ -79,49 +88,119 @@ def test_total_by_hand():
         np.testing.assert_allclose(weighted(SPEC, means), 2 * means["expression"], rtol=1e-15)
 
 
-def test_masked_entries_and_padded_rows_count_for_nothing_whatever_they_hold():
+def mean_of(kind, batch, tables):
+    """Heads -> the mean of the loss that such a config trains on."""
+    spec = spec_of(kind)
+    return lambda heads: divide(total(spec, {"heads": heads}, batch, tables))["expression"]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_masked_entries_and_padded_rows_count_for_nothing_whatever_they_hold(kind):
+    """Not even in a gradient, where 0 times NaN would be NaN."""
     outputs, batch, tables = draw()
+    counted = batch["measured"] & batch["real"][:, None]
+    spoil = lambda t: {  # noqa: E731
+        k: np.where(counted, v, np.nan) if v.shape == counted.shape and v.dtype == float else v
+        for k, v in t.items()
+    }
     with jax.enable_x64(True):
-        before = total(SPEC, outputs, batch, tables)
-        spoiled = np.where(batch["measured"] & batch["real"][:, None], batch["panel"], np.nan)
-        after = total(SPEC, outputs, {**batch, "panel": spoiled}, tables)
-        assert before["expression"] == after["expression"]
+        before = jax.value_and_grad(mean_of(kind, batch, tables))(outputs["heads"])
+        heads, spoiled = spoil(outputs["heads"]), {**batch, **spoil(batch)}
+        assert np.isnan(heads["expression"]).any()
+        assert np.isnan(spoiled["panel_raw"]).any()
+        after = jax.value_and_grad(mean_of(kind, spoiled, tables))(heads)
+        jax.tree.map(np.testing.assert_array_equal, after, before)
+        assert not np.asarray(after[1]["expression"])[~counted].any()
 
 
-def test_all_masked_gives_zero_and_no_gradient():
+@pytest.mark.parametrize("kind", LOSSES)
+def test_all_masked_gives_zero_and_no_gradient(kind):
     outputs, batch, tables = draw()
-    batch = {**batch, "measured": np.zeros_like(batch["measured"])}
-    assert divide(total(SPEC, outputs, batch, tables))["expression"] == 0
-    batch = {**batch, "real": np.zeros_like(batch["real"])}
-
-    def loss(z):
-        return divide(total(SPEC, {"heads": {"expression": z}}, batch, tables))["expression"]
-
-    assert loss(outputs["heads"]["expression"]) == 0
-    np.testing.assert_array_equal(jax.grad(loss)(jnp.ones_like(batch["panel"])), 0)
+    outputs = jax.tree.map(jnp.float32, outputs)
+    for nothing in ("measured", "real"):
+        batch = {**batch, nothing: np.zeros_like(batch[nothing])}
+        value, found = jax.value_and_grad(mean_of(kind, batch, tables))(outputs["heads"])
+        assert value == 0
+        assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(found))
 
 
-def test_eight_devices_give_the_sums_of_one():
+@pytest.mark.parametrize("kind", LOSSES)
+def test_eight_devices_give_the_sums_of_one(kind):
     outputs, batch, tables = draw()
+    spec = spec_of(kind)
     with jax.enable_x64(True):
         mesh = make_mesh(ConfigDict(dict(data=8, fsdp=1, tensor=1)))
-        f = jax.jit(lambda o, b, t: total(SPEC, o, b, t)["expression"])
-        one = f(outputs, batch, tables)
-        eight = f(to_global(outputs, mesh), to_global(batch, mesh), tables)
-        np.testing.assert_allclose(eight, one, rtol=1e-14)
+        dispersion = outputs["heads"].pop("dispersion")  # of genes, so it lies on every device
+
+        @jax.jit
+        def f(heads, d, b, t):
+            return total(spec, {"heads": {**heads, "dispersion": d}}, b, t)["expression"]
+
+        one = f(outputs["heads"], dispersion, batch, tables)
+        cells = to_global(outputs["heads"], mesh), dispersion, to_global(batch, mesh)
+        np.testing.assert_allclose(f(*cells, tables), one, rtol=1e-14)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_perfect_prediction_costs_least(kind):
+    """And beside it the mean predictor; both share all but the mean with the model."""
+    outputs, batch, tables = draw()
+    with jax.enable_x64(True):
+        raw, cells = batch["panel_raw"], batch["total"][:, None]
+        batch["panel"] = np.log1p(1e5 * raw / cells)
+        for change in (-0.02, 0.02):
+            heads = {**outputs["heads"], "expression": np.maximum(batch["panel"] + change, 0)}
+            found = divide(total(spec_of(kind), {"heads": heads}, batch, tables))
+            assert found["perfect"] < found["expression"] < found["mean_predictor"]
+        heads["expression"] = np.broadcast_to(tables["mean"], batch["panel"].shape)
+        found = divide(total(spec_of(kind), {"heads": heads}, batch, tables))
+        assert found["expression"] == found["mean_predictor"]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("kind", "poison", "config.losses.expression.kind: 'poison' is unknown; known are poisson"),
-        ("pred", "heads.expresion", "'heads.expresion' has no 'expresion'; there is expression"),
-        ("where", "batch.mask", "there is measured, panel, real"),
+        ("kind", "poison", "config.losses.expression.kind: 'poison' is unknown; known are mse, nb"),
+        ("pred", "heads.expresion", "'heads.expresion' has no 'expresion'; there is dispersion, e"),
+        ("where", "batch.mask", "there is measured, panel, panel_raw, real, total"),
         ("reduce", "mean", "'mean' is unknown; known are sum_then_mean"),
     ],
 )
 def test_a_wrong_spec_says_what_there_is(field, value, text):
     outputs, batch, tables = draw()
     spec = {"expression": {**SPEC["expression"], field: value}}
+    with pytest.raises(ValueError, match=text):
+        total(spec, outputs, batch, tables)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (
+            "nb",
+            {"dispersion": "heads.dispersion", "total": "batch.total"},
+            "config.losses.expression: 'nb' takes dispersion, total, library_size; add library_siz",
+        ),
+        ("mse", {"dispersion": "heads.dispersion"}, "'mse' takes nothing; not dispersion"),
+        (
+            "nb",
+            {"dispersion": "heads.dispersion", "total": "batch.total", "size": 3.0},
+            "reduce, weight 'nb' takes dispersion, total, library_size; not size",
+        ),
+        (
+            "nb",
+            {"dispersion": "heads.spread", "total": "batch.total", "library_size": 1e5},
+            "config.losses.expression.dispersion: 'heads.spread' has no 'spread'; there is disper",
+        ),
+        (
+            "nb",
+            {"dispersion": (1, 2), "total": "batch.total", "library_size": 1e5},
+            r"config.losses.expression.dispersion: found \(1, 2\), expected a path or a number",
+        ),
+    ],
+)
+def test_a_wrong_further_input_says_what_the_kind_takes(kind, fields, text):
+    outputs, batch, tables = draw()
+    spec = {"expression": {**SPEC["expression"], "kind": kind, **fields}}
     with pytest.raises(ValueError, match=text):
         total(spec, outputs, batch, tables)

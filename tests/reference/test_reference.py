@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 torch = pytest.importorskip("torch")
 
@@ -94,6 +95,36 @@ def test_gradient_of_a_logit():
     (got,) = torch.autograd.grad(txfm.poisson_log1p(y, x).sum(), z)
     want = math.log1p(UPPER) / e4 / torch.cosh(z / e4) ** 2 * (y.exp() - x.exp()) * (z > 0)
     np.testing.assert_allclose(got, want.detach(), rtol=1e-12)
+
+
+def test_negative_binomials_are_scipys():
+    """And below a thousandth of a normalised count ln μ is its tangent: by hand."""
+    k = torch.tensor([[0.0, 1, 7, 0, 250]] * 2).double()
+    y = torch.tensor([[0.3, 2.0, 5.0, 0.002, 9.0]] * 2).double()
+    log_theta = torch.tensor([-3.0, 0, 1, 4, 2]).double()
+    total, logits = torch.tensor([800.0, 5e4]).double(), torch.linspace(-6, 6, 10).view(2, 5)
+    mean, theta = np.expm1(y.numpy()) * total.numpy()[:, None] / UPPER, np.exp(log_theta.numpy())
+    log_pmf = scipy.stats.nbinom.logpmf(k.numpy(), theta, theta / (theta + mean))
+    np.testing.assert_allclose(txfm.nb(y, k, log_theta, total, UPPER), -log_pmf, 1e-10, atol=1e-13)
+    pi = 1 / (1 + np.exp(-logits.double().numpy()))
+    want = -np.log(pi * (k.numpy() == 0) + (1 - pi) * np.exp(log_pmf))
+    got = txfm.zinb(y, k, logits.double(), log_theta, total, UPPER)
+    np.testing.assert_allclose(got, want, rtol=1e-9)
+
+    one, y = torch.ones(1, 1).double(), torch.zeros(1, 1).double().requires_grad_()
+    value = txfm.nb(y, one, torch.zeros(1).double(), torch.tensor([UPPER]).double(), UPPER)
+    value.backward()
+    # θ = k = size = 1: -ln μ at 1e-3, its tangent's further 1 down to 0, and 2 ln(1 + 0) = 0.
+    np.testing.assert_allclose(value.item(), -math.log(1e-3) + 1, rtol=1e-12)
+    np.testing.assert_allclose(y.grad, 2 - 1e3, rtol=1e-12)
+
+
+def test_softmax_shares_out_the_library_among_the_measured():
+    z, measured = torch.randn(3, V).double(), torch.rand(3, V) < 0.6
+    measured[2] = False
+    y = txfm.softmax(z, UPPER, measured)
+    np.testing.assert_allclose(torch.expm1(y[:2]).sum(1), UPPER, rtol=1e-12)
+    assert (y[~measured] == 0).all()
 
 
 def test_normalise():

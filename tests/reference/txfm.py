@@ -15,12 +15,46 @@ def rectified_tanh(z, upper):
     return math.log1p(upper) * torch.relu(torch.tanh(z / (4 * math.e)))
 
 
+def softmax(z, upper, measured):
+    """Gene logits z to ln(1 + upper · share), shares over the measured genes alone. [B, V]"""
+    shares = torch.exp(z) * measured
+    total = shares.sum(-1, keepdim=True)
+    return torch.log1p(upper * shares / torch.where(total > 0, total, 1.0))
+
+
+ACTIVATIONS = {
+    "rectified_tanh": lambda z, upper, measured: rectified_tanh(z, upper),
+    "relu": lambda z, upper, measured: torch.relu(z),
+    "clamped_relu": lambda z, upper, measured: torch.clamp(z, 0, math.log1p(upper)),
+    "softmax": softmax,
+}
+
+
 def poisson_log1p(y, t):
     """Poisson negative log-likelihood of log rate y and target t = ln(1 + count), elementwise.
 
     The constant is dropped; the least value is (1 − t)·exp(t), at y = t.
     """
     return torch.exp(y) - torch.exp(t) * y
+
+
+def nb(y, k, log_theta, total, upper, smallest=1e-3):
+    """−ln NB(k) of mean μ = expm1(y)·total/upper and inverse dispersion exp(log_theta) [V]. [B, V]
+
+    Below `smallest` normalised counts ln μ is continued by its tangent, so that μ = 0 is allowed.
+    """
+    size, theta = (total / upper)[:, None], torch.exp(log_theta)
+    mean, floor = torch.expm1(y) * size, smallest * torch.where(size > 0, size, 1.0)
+    at = torch.maximum(mean, floor)
+    known = torch.distributions.NegativeBinomial(theta, logits=torch.log(at) - torch.log(theta))
+    below = (theta + k) * (torch.log1p(mean / theta) - torch.log1p(at / theta))
+    return below - k * (mean - at) / at - known.log_prob(k)
+
+
+def zinb(y, k, logits, log_theta, total, upper):
+    """−ln of π·[k = 0] + (1 − π)·NB(k), π = sigmoid(logits) [B, V]. [B, V]"""
+    pi, drawn = torch.sigmoid(logits), nb(y, k, log_theta, total, upper)
+    return torch.where(k > 0, drawn - torch.log(1 - pi), -torch.log(pi + (1 - pi) * (-drawn).exp()))
 
 
 def normalise(counts, measured, upper):
@@ -86,21 +120,37 @@ class TxFM(nn.Module):
     ids [B, T]: V (or more) at position 0, which is CLS, then genes 0 … V−1; values [B, T]: as
     `normalise` gives them, the one of CLS is not used; length [B]: valid tokens, CLS included.
     Nothing behind `length` is read. `drop_path` is the last block's rate, the first has 0.
+    `counts` 'nb' adds a dispersion for each gene, 'zinb' the logits of additional zeros as well.
     """
 
     def __init__(
-        self, vocabulary, width, layers, heads, *, drop_path=0.0, upper=1e5, layer_scale=1e-4
+        self,
+        vocabulary,
+        width,
+        layers,
+        heads,
+        *,
+        drop_path=0.0,
+        upper=1e5,
+        layer_scale=1e-4,
+        decoder=4,
+        activation="rectified_tanh",
+        counts=None,
     ):
         super().__init__()
-        self.vocabulary, self.upper = vocabulary, upper
+        self.vocabulary, self.upper, self.activation = vocabulary, upper, activation
         self.codebook = nn.Embedding(vocabulary, width)
         self.cls = nn.Parameter(torch.randn(width))
         self.combine = nn.Linear(width + 1, width)
         rates = [drop_path * i / max(layers - 1, 1) for i in range(layers)]
         self.blocks = nn.ModuleList(Block(width, heads, rate, layer_scale) for rate in rates)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.decoder = nn.ModuleList(Residual(width) for _ in range(4))
+        self.decoder = nn.ModuleList(Residual(width) for _ in range(decoder))
         self.output = nn.Linear(width, vocabulary)
+        if counts in ("nb", "zinb"):
+            self.dispersion = nn.Parameter(torch.zeros(vocabulary))
+        if counts == "zinb":
+            self.zero_inflation = nn.Linear(width, vocabulary)
         self.double()
 
     def encode(self, ids, values, length):
@@ -127,22 +177,41 @@ class TxFM(nn.Module):
             cell = block(cell)
         return self.output(cell)
 
-    def forward(self, ids, values, length):
-        """Predicted ln(1 + normalised count) of every gene, [B, V]."""
-        return rectified_tanh(self.decode(self.embed(ids, values, length)), self.upper)
+    def activate(self, z, measured=None):
+        """Predicted ln(1 + normalised count) of gene logits z, [B, V]."""
+        return ACTIVATIONS[self.activation](z, self.upper, measured)
+
+    def forward(self, ids, values, length, measured=None):
+        """Predicted ln(1 + normalised count) of every gene, [B, V]; softmax: of the measured."""
+        return self.activate(self.decode(self.embed(ids, values, length)), measured)
 
 
-def loss(model, ids, values, length, panel, measured, real):
-    """Poisson loss, summed over a cell's measured genes, mean over the real cells (0 if none).
+def loss(
+    model, ids, values, length, panel, measured, real, *, kind="poisson_log1p", raw=None, total=None
+):
+    """A loss, summed over a cell's measured genes, mean over the real cells (0 if none).
 
-    panel [B, V]: *normalised* targets, from `normalise`; measured bool [B, V]; real bool [B].
+    panel [B, V]: *normalised* targets, from `normalise`; measured bool [B, V]; real bool [B]; for
+    'nb' and 'zinb' the raw counts [B, V] and the cells' totals [B] beside them.
     """
     panel, measured, real = _tensor(panel).double(), _tensor(measured).bool(), _tensor(real).bool()
     panel = torch.where(measured & real[:, None], panel, 0.0)
     if panel.max() > math.log1p(model.upper) * (1 + 1e-6):
         raise ValueError(f"panel holds {panel.max()}, above ln(1 + {model.upper}): raw counts?")
-    y = model(ids, values, length)
-    each = torch.where(measured, poisson_log1p(y, panel.to(y.dtype)), 0.0).sum(-1)
+    cell = model.embed(ids, values, length)
+    y = model.activate(model.decode(cell), measured)
+    panel = panel.to(y.dtype)
+    if kind == "poisson_log1p":
+        each = poisson_log1p(y, panel)
+    elif kind == "mse":
+        each = nn.functional.mse_loss(y, panel, reduction="none")
+    elif kind == "smooth_l1":
+        each = nn.functional.smooth_l1_loss(y, panel, reduction="none")
+    else:
+        size = model.dispersion, _tensor(total), model.upper
+        logits = (model.zero_inflation(cell),) if kind == "zinb" else ()
+        each = {"nb": nb, "zinb": zinb}[kind](y, _tensor(raw), *logits, *size)
+    each = torch.where(measured, each, 0.0).sum(-1)
     return torch.where(real, each, 0.0).sum() / real.sum().clamp(min=1)
 
 
@@ -196,6 +265,10 @@ def jax_slots(model):
         put(f"decoder.{i}.first", f"heads/expression/blocks_{i}/in", "kernel")
         put(f"decoder.{i}.second", f"heads/expression/blocks_{i}/out", "kernel")
     put("output", "heads/expression", "rows", genes)
+    if hasattr(model, "dispersion"):
+        slots["dispersion"] = "heads/dispersion/values", genes, False
+    if hasattr(model, "zero_inflation"):
+        put("zero_inflation", "heads/zero_inflation", "rows", genes)
     return slots
 
 
