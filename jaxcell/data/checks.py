@@ -1,11 +1,14 @@
 """Are these values raw counts? What was found, and what to do, in one error."""
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 
 WHERE_COUNTS = (
     "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
 )
+BINARY_FROM = 1000  # non-zero values, all of them 1, from which on that is no chance
 ESTIMATED = "these look like estimated or corrected counts"
 
 
@@ -63,7 +66,16 @@ def check_counts(matrix, where, allow_non_integer=False):
 
 
 def check_chunk(chunk, source, allow_non_integer=False):
-    """`check_counts` on a chunk of a source; the error also names where the source has counts."""
+    """`check_counts` on a chunk of a source; the error also names where the source has counts.
+
+    Warns of many values that are all 0 or 1.
+    """
+    if chunk.nnz >= BINARY_FROM and chunk.data.min() == chunk.data.max() == 1:
+        warnings.warn(
+            f"{source.name}, {source.counts}: holds only 0 and 1: this looks binarised (detected "
+            f"or not), not counts. {WHERE_COUNTS}",
+            stacklevel=2,
+        )
     try:
         return check_counts(chunk, f"{source.name}, {source.counts}", allow_non_integer)
     except ValueError as error:

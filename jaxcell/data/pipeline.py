@@ -10,35 +10,8 @@ import grain
 import numpy as np
 from absl import flags
 
+from jaxcell.data.mixture import order
 from jaxcell.data.transforms import Draft, build_transforms, panel
-
-
-class Permutations:
-    """Position p of an endless stream over n cells → (epoch, cell), in constant memory.
-
-    Each epoch is another permutation (grain's index shuffle, a format-preserving cipher), so every
-    cell comes once an epoch and batches straddle epochs.
-    """
-
-    def __init__(self, cells, seed):
-        self.cells, self.seed, self._epochs = cells, seed, {}
-
-    def __call__(self, positions):
-        """i64 [b] -> (epochs i64 [b], cells i64 [b])."""
-        epochs = positions // self.cells
-        cells = [
-            self._epoch(int(e))[int(p)] for e, p in zip(epochs, positions % self.cells, strict=True)
-        ]
-        return epochs, np.array(cells, np.int64)
-
-    def _epoch(self, epoch):
-        shuffled = self._epochs.get(epoch)
-        if shuffled is None:
-            seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
-            shuffled = grain.MapDataset.range(self.cells).shuffle(seed=int(seed))
-            # A batch straddles two epochs at most; reading threads may replace this at any time.
-            self._epochs = {epoch: shuffled, **dict(list(self._epochs.items())[:1])}
-        return shuffled
 
 
 class Batches:
@@ -48,13 +21,27 @@ class Batches:
     ----------
     store : Store
     c : the config (data, model.specials, seed)
-    split : 'train' (endless, shuffled) or 'valid' (each cell once, in order; last batch padded)
+    split : 'train' (endless, in the order of `mixture.order`) or 'valid' (each cell once, in order;
+        last batch padded)
     batch_size : B
     start, stop : steps; stop is ignored for 'valid'
+    frequency : training cells with each gene, [V], which a temperature draws by; None: the store's
     process, processes : this process takes rows [process · B / processes, …) of every batch
     """
 
-    def __init__(self, store, c, split, batch_size, *, start=0, stop=0, process=0, processes=1):
+    def __init__(
+        self,
+        store,
+        c,
+        split,
+        batch_size,
+        *,
+        start=0,
+        stop=0,
+        process=0,
+        processes=1,
+        frequency=None,
+    ):
         if batch_size % processes:
             raise ValueError(
                 f"config.train.batch_size: {batch_size} does not divide over {processes} processes"
@@ -67,9 +54,12 @@ class Batches:
         self._seed, self._start = c.seed, start
         steps = stop if split == "train" else -(-self._cells // batch_size)
         self._length = max(steps - start, 0)
-        self._order = Permutations(self._cells, c.seed)
+        self._order = order(store, c.data, c.seed) if split == "train" else None
         self._genes = len(store.vocabulary)
-        self._transforms = build_transforms(c.data, self._genes, len(c.model.specials))
+        weighted = c.data.sample_genes.get("temperature")  # else the statistics stay on disk
+        if weighted and frequency is None:
+            frequency = store.stats["nonzero"].sum(axis=0)
+        self._transforms = build_transforms(c.data, self._genes, len(c.model.specials), frequency)
         self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
 
     def __len__(self):

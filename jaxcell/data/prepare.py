@@ -18,12 +18,13 @@ from jaxcell.data.splits import (
     VALID,
     check_columns,
     label_codes,
+    lacking,
     parse_hold_out,
     present_classes,
     split_cells,
 )
 from jaxcell.data.store import Store
-from jaxcell.data.survey import survey
+from jaxcell.data.survey import divide, survey
 from jaxcell.data.vocabulary import read_vocabulary
 from jaxcell.data.writer import Part, write_store
 
@@ -44,6 +45,7 @@ def prepare(
     vocabulary=None,
     duplicates="error",
     allow_non_integer=False,
+    measured_by=None,
     seed=0,
     shards=None,
     progress=True,
@@ -55,7 +57,7 @@ def prepare(
     out : path
         The store's folder; must not exist.
     files : path, AnnData, ``'scanpy:pbmc68k_reduced'``, or a list of these
-        Each is a dataset of its own.
+        Each is a dataset of its own, or several by `measured_by`.
     counts : str
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'.
     labels : list of str
@@ -79,6 +81,10 @@ def prepare(
         What to do with genes that stand in several columns.
     allow_non_integer : bool
         Take non-integer values as they are, with a warning.
+    measured_by : str, optional
+        obs column of merged files whose batches had different panels. Each of its values is a
+        dataset of its own, and a gene without any count in a value's kept cells is not measured
+        there. Files without the column stay one dataset.
     seed : int
         Of the random fraction.
     shards : int, optional
@@ -103,7 +109,8 @@ def prepare(
         "counts": counts, "labels": labels, "hold_out": list(map("=".join, hold_out)),
         "hold_out_fraction": hold_out_fraction,
         "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
-        "duplicates": duplicates, "allow_non_integer": allow_non_integer, "seed": seed,
+        "duplicates": duplicates, "allow_non_integer": allow_non_integer,
+        "measured_by": measured_by, "seed": seed,
     }  # fmt: skip
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
@@ -111,6 +118,7 @@ def prepare(
         raise ValueError(f"shards is {shards}; expected 1 or more")
     sources, whole = _open_all(files, hold_out_file, counts)
     check_columns(sources, whole, labels, hold_out)
+    _check_datasets(sources, measured_by)
     gene_map = read_gene_map(gene_map)
     names = {s.name: identify(s.var, identifiers, s.name) for s in sources}
     genes = read_vocabulary(vocabulary) if vocabulary else union(names, gene_map)
@@ -123,6 +131,7 @@ def prepare(
                 min_genes=min_genes,
                 min_cells=min_cells,
                 allow_non_integer=allow_non_integer,
+                measured_by=measured_by,
                 advance=bar.update,
             )
             for source, found in zip(sources, matches, strict=True)
@@ -133,9 +142,11 @@ def prepare(
     ]
     _check_splits(splits, asked=bool(hold_out or hold_out_fraction or any(whole)))
     # Genes that no source measures stay only where the vocabulary was asked for.
-    wanted = np.any([v.measured for v in surveys], axis=0) | bool(vocabulary)
+    wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(vocabulary)
     classes = {column: present_classes(column, surveys) for column in labels}
-    parts = [_part(v, s, wanted, classes) for v, s in zip(surveys, splits, strict=True)]
+    parts = [
+        _part(v, s, wanted, classes, measured_by) for v, s in zip(surveys, splits, strict=True)
+    ]
     with _unfinished(out) as folder, _bar("writing", sources, progress) as bar:
         write_store(
             folder,
@@ -163,8 +174,6 @@ def _open_all(files, hold_out_file, counts):
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts")
-    if len(files) > MAX_DATASETS:
-        raise ValueError(f"{len(files)} files; a store takes {MAX_DATASETS} datasets at most")
     sources = [open_source(file, counts=counts) for file in files]
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
@@ -189,6 +198,16 @@ def _check_output(out):
         raise ValueError(f"{out} cannot be made: {parent} is not a folder one can write to")
 
 
+def _check_datasets(sources, measured_by):
+    if measured_by and all(measured_by not in source.obs for source in sources):
+        raise ValueError(f"column {measured_by!r}: {lacking(sources[0])} (--measured-by)")
+    datasets = sum(len(divide(source, measured_by)[1]) for source in sources)
+    if datasets > MAX_DATASETS:
+        raise ValueError(
+            f"{datasets} datasets of {len(sources)} files; a store takes {MAX_DATASETS} at most"
+        )
+
+
 def _check_splits(splits, asked):
     if not any((s == TRAIN).any() for s in splits):
         raise ValueError("no cell is left for training: hold out fewer (--hold-out …)")
@@ -199,37 +218,51 @@ def _check_splits(splits, asked):
         )
 
 
-def _part(v, split, wanted, classes):
+def _part(v, split, wanted, classes, measured_by):
     """A source as the writer takes it: columns renumbered to the wanted genes [V before]."""
-    new = np.where(v.measured & wanted, np.cumsum(wanted) - 1, -1)
+    new = np.where(v.filtered & wanted, np.cumsum(wanted) - 1, -1)
     columns = np.where(v.match.columns >= 0, new[v.match.columns], -1).astype(np.int32)
     source, n_var = v.source, len(v.match.columns)
     facts = {
         "source": source.name,
         "counts": source.counts,
         "checksum": source.checksum(),
-        "cells": source.n_cells,
-        "below_min_genes": int((~v.kept).sum()),
-        "train": int((split == TRAIN).sum()),
-        "valid": int((split == VALID).sum()),
         "genes": n_var,
         "unmatched": len(v.match.unmatched),
         "duplicated": len(v.match.duplicated),
-        "below_min_cells": v.match.n_matched - int(v.measured.sum()),
-        "measured": int(v.measured.sum()),
+        "below_min_cells": v.match.n_matched - int(v.filtered.sum()),
         "non_integer": v.looks,
         "without_labels": [column for column in classes if column not in source.obs],
         "match": v.match.report(),
     }
+    each = []
+    for i, value in enumerate(v.values):
+        mine = v.dataset == i
+        each.append(
+            {
+                **facts,
+                "measured_by": measured_by if value else None,
+                "value": value,
+                "cells": int(mine.sum()),
+                "below_min_genes": int((mine & ~v.kept).sum()),
+                "train": int((mine & (split == TRAIN)).sum()),
+                "valid": int((mine & (split == VALID)).sum()),
+                "undetected": int((v.filtered & ~v.measured[i]).sum()),
+                "measured": int(v.measured[i].sum()),
+            }
+        )
     codes = [label_codes(source, column, names) for column, names in classes.items()]
     labels = np.stack(codes, axis=1) if codes else np.empty((source.n_cells, 0), np.int32)
-    return Part(source, columns, v.measured[wanted], split, v.total, labels, facts)
+    return Part(source, columns, v.measured[:, wanted], v.dataset, split, v.total, labels, each)
 
 
 @contextlib.contextmanager
 def _unfinished(out):
     """A folder beside `out` that becomes `out` at the end, or goes if anything is raised."""
     folder = out.parent / f".{out.name}.unfinished-{os.getpid()}"
+    for left in sorted(out.parent.glob(f".{out.name}.unfinished-*")):
+        # Not removed: its process may live on another machine that shares these disks.
+        print(f"{left} was left by a prepare that was killed; remove it, unless one is at work")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir()
     try:

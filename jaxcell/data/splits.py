@@ -28,12 +28,12 @@ def check_columns(sources, whole, labels, hold_out):
     """
     for column in labels:
         if all(column not in source.obs for source in sources):
-            raise ValueError(f"label column {column!r}: {_lacking(sources[0])} (--labels)")
+            raise ValueError(f"label column {column!r}: {lacking(sources[0])} (--labels)")
     divided = [source for source, w in zip(sources, whole, strict=True) if not w]
     for column, value in hold_out:
         for source in divided:
             if column not in source.obs:
-                raise ValueError(f"hold-out column {column!r}: {_lacking(source)} (--hold-out)")
+                raise ValueError(f"hold-out column {column!r}: {lacking(source)} (--hold-out)")
         values = sorted({name for s in divided for name in classes(s.obs[column])[1]})
         if value not in values:
             raise ValueError(
@@ -42,7 +42,8 @@ def check_columns(sources, whole, labels, hold_out):
             )
 
 
-def _lacking(source):
+def lacking(source):
+    """That a source has no such obs column, and which it has."""
     return (
         f"{source.name} has no such obs column; it has: {', '.join(map(str, source.obs.columns))}"
     )

@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 SPLITS = ("train", "valid")
 INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256
+TABLE_ROWS = 40  # datasets that the table shows
 TABLE = {  # heading of each of the facts of a dataset
     "source": "source",
     "cells": "cells",
@@ -24,6 +25,7 @@ TABLE = {  # heading of each of the facts of a dataset
     "genes": "genes",
     "unmatched": "unmatched",
     "below_min_cells": "few cells",
+    "undetected": "no count",
     "measured": "measured",
     "kind": "counts",
 }
@@ -42,6 +44,9 @@ class Store:
         {obs column: [classes]}, in the order of the columns of `Rows.labels`.
     datasets : list of dict
         Source, cells, genes, checks and gene set of each dataset code.
+    names : list of str
+        Of each dataset: its file, with 'column=value' behind it where `prepare` divided the file by
+        --measured-by.
     gene_set : i32 [datasets]
         Row of `measured` of each dataset.
     sizes : dict
@@ -64,6 +69,7 @@ class Store:
         self.vocabulary = Vocabulary.load(self.path / "vocabulary.json")
         self.labels = json.loads((self.path / "labels.json").read_text(encoding="utf-8"))
         self.datasets = json.loads((self.path / "datasets.json").read_text(encoding="utf-8"))
+        self.names = [_name(facts) for facts in self.datasets]
         self.gene_set = np.array([d["gene_set"] for d in self.datasets], np.int32)
         self._records = {}
 
@@ -138,38 +144,48 @@ class Store:
         path = self.path / "index" / split / f"{column}.npy"
         return np.load(path, mmap_mode="r" if self.sizes[split] else None)
 
-    def read(self, split, positions):
-        """Cells at some positions of a split, in that order, as `Rows`; one batched read."""
-        if len(positions) == 0:
-            return decode_batch([], len(self.labels))
+    def records(self, split, positions):
+        """Bytes of the cells at some positions of a split, in that order; one batched read."""
         if split not in self._records:  # opened at the first read, in the process that reads
             shards = [str(self.path / f) for f in self._files if f.startswith(f"{split}-")]
             if not shards:
                 raise ValueError(f"{self.path} has no {split} cells")
             self._records[split] = ArrayRecordDataSource(sorted(shards))
-        records = self._records[split].__getitems__(np.asarray(positions).tolist())
+        return self._records[split].__getitems__(np.asarray(positions).tolist())
+
+    def read(self, split, positions):
+        """Cells at some positions of a split, in that order, as `Rows`; one batched read."""
+        records = self.records(split, positions) if len(positions) else []
         return decode_batch(records, len(self.labels))
 
-    def verify(self):
+    def verify(self, records=True):
         """Compare the checksum of every file with the one written by `prepare`.
+
+        Parameters
+        ----------
+        records : bool
+            False leaves out the record files: their chunks carry checksums, which every read
+            compares, and hashing an atlas takes minutes.
 
         Raises
         ------
         ValueError
             A file has changed; the message names all that have.
         """
-        changed = [n for n, facts in self._files.items() if facts != file_facts(self.path / n)]
+        files = {n: f for n, f in self._files.items() if records or not n.endswith("array_record")}
+        changed = [n for n, facts in files.items() if facts != file_facts(self.path / n)]
         if changed:
             raise ValueError(f"{self.path} is damaged: {', '.join(changed)} changed since prepare")
 
     def table(self):
-        """What was kept and dropped per source, as aligned text."""
-        rows = [list(TABLE.values())]
-        for facts in self.datasets:
+        """What was kept and dropped per dataset, as aligned text; of many the first 40."""
+        divided = any(facts.get("value") for facts in self.datasets)
+        columns = [c for c in TABLE if divided or c != "undetected"]
+        rows = [[TABLE[c] for c in columns]]
+        for name, facts in zip(self.names[:TABLE_ROWS], self.datasets, strict=False):
             kind = "NOT integer" if facts["non_integer"] else "integer"
-            shown = facts | {"source": Path(facts["source"]).name}
-            shown["kind"] = f"{facts['counts']}, {kind}"
-            rows.append([f"{v:,}" if isinstance(v := shown[c], int) else v for c in TABLE])
+            shown = {**facts, "source": name, "kind": f"{facts['counts']}, {kind}"}
+            rows.append([f"{v:,}" if isinstance(v := shown[c], int) else v for c in columns])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         left = {0, len(widths) - 1}
         lines = [
@@ -180,13 +196,22 @@ class Store:
             for row in rows
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))
+        rest = self.datasets[TABLE_ROWS:]
+        if rest:
+            cells = ", ".join(f"{sum(d[c] for d in rest):,} {c}" for c in ("cells", *SPLITS))
+            lines.append(f"… and {len(rest):,} more datasets: {cells}")
         lines.append(
             "left out: cells with few genes (--min-genes), columns unmatched to a gene of the "
             "vocabulary, genes in few cells (--min-cells)"
         )
-        for facts in self.datasets:
+        if divided:
+            lines.append("no count: not measured in that dataset (--measured-by)")
+        sources = {facts["source"]: facts for facts in self.datasets}
+        for source, facts in sources.items():
+            if divided and not facts["value"]:
+                lines.append(f"{source} has no column for --measured-by: it is one dataset")
             for column in facts["without_labels"]:
-                lines.append(f"{facts['source']} has no {column}: unknown for all its cells")
+                lines.append(f"{source} has no {column}: unknown for all its cells")
         classes = ", ".join(
             f"{column} ({len(names)} classes)" for column, names in self.labels.items()
         )
@@ -196,6 +221,11 @@ class Store:
             f"genes, at most {self.max_nonzero:,} genes > 0 in a cell"
         )
         return "\n".join(lines)
+
+
+def _name(facts):
+    file = Path(facts["source"]).name
+    return f"{file} {facts['measured_by']}={facts['value']}" if facts.get("value") else file
 
 
 def file_facts(path):

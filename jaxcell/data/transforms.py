@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxcell.data import draws
 from jaxcell.registry import build, lookup
 
 
@@ -34,10 +35,12 @@ class Draft:
 def segment_sums(values, indptr):
     """Sums of the segments of ``values`` that ``indptr`` [B+1] bounds, in float64; [B]."""
     # Each segment by itself: a running sum over the batch would let a cell's total feel its
-    # neighbours in the last digit.
-    segment = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    sums = np.bincount(segment, weights=values, minlength=len(indptr) - 1)
-    return sums.astype(np.float64)  # of nothing at all numpy counts in integers
+    # neighbours in the last digit. reduceat has no empty segments, so they are left out.
+    sums = np.zeros(len(indptr) - 1)
+    filled = np.diff(indptr) > 0
+    if filled.any():
+        sums[filled] = np.add.reduceat(values.astype(np.float64), indptr[:-1][filled])
+    return sums
 
 
 @dataclass
@@ -45,62 +48,112 @@ class Normalise:
     """Library-size normalisation and log1p: x = ln(1 + L · count / total). Source: TxFM, section 3.
 
     ``total`` is the sum over the measured genes, or the source's total over all its genes. Adds
-    total f32 [B]. A cell without counts keeps zeros.
+    total f32 [B]. A cell without counts keeps zeros. Without ``scale``, x = ln(1 + count).
     """
 
     library_size: float
     total: str = "measured"
+    scale: bool = True
 
     def __call__(self, draft):
         rows = draft.rows
         measured = segment_sums(rows.counts, rows.indptr)
         total = measured if self.total == "measured" else rows.total.astype(np.float64)
-        scale = np.divide(self.library_size, total, out=np.zeros_like(total), where=total > 0)
-        each = np.repeat(scale, np.diff(rows.indptr))
-        draft.values = np.log1p(rows.counts * each).astype(np.float32)
+        scale = np.ones_like(total)
+        if self.scale:
+            np.divide(self.library_size, total, out=scale, where=total > 0)
+        counts = np.diff(rows.indptr)
+        draft.values = np.empty(len(rows.counts), np.float32)
+        for cells in draws.blocks(len(rows), counts.max(initial=0)):
+            mine = slice(rows.indptr[cells.start], rows.indptr[cells.stop])
+            values = rows.counts[mine] * np.repeat(scale[cells], counts[cells])
+            draft.values[mine] = np.log1p(values, out=values)
         draft.batch["total"] = total.astype(np.float32)
 
 
 @dataclass
 class SampleGenes:
-    """Draw K of a cell's measured genes uniformly, zeros included, behind the special tokens.
+    """Draw K of a cell's measured genes, zeros included, behind the special tokens.
 
     Adds ids i32 [B, T], values f32 [B, T], length i32 [B] with T = specials + K. A cell with fewer
     measured genes shows them all and is padded. Source: TxFM, section 3 'Masking strategy'.
+
+    number : K
+    temperature : T; genes are drawn with chances ∝ n_g ** T, one after the other, where n_g is the
+        number of training cells with gene g > 0 (0 counts as 1). 0, the default, is uniform and
+        several times faster. Source: TxFM, section 4.3 'Masking ratio and strategy'.
+    frequency : n_g [V]; only a temperature other than 0 needs it
     """
 
     number: int
     specials: int
     vocabulary: int
+    temperature: float = 0.0
+    frequency: np.ndarray | None = None
+
+    def __post_init__(self):
+        if not abs(self.temperature) <= 8:  # beyond, n_g ** T leaves float64's range
+            raise ValueError(
+                f"config.data.sample_genes.temperature: found {self.temperature}, expected a "
+                "number from -8 to 8"
+            )
 
     def __call__(self, draft):
-        rows, s = draft.rows, self.specials
-        cells = len(draft.gene_set)
+        s, cells = self.specials, len(draft.gene_set)
         ids = np.zeros((cells, s + self.number), np.int32)
         values = np.zeros((cells, s + self.number), np.float32)
-        ids[:, :s] = self.vocabulary + np.arange(s)
         length = np.empty(cells, np.int32)
-        scratch = np.zeros(self.vocabulary, np.float32)
-        for b in range(cells):
-            measured = draft.gene_sets[draft.gene_set[b]]
-            if len(measured) > self.number:
-                random = np.random.Generator(np.random.Philox(key=draft.keys[b]))
-                measured = measured[
-                    random.choice(len(measured), self.number, replace=False, shuffle=False)
-                ]
-            mine = slice(rows.indptr[b], rows.indptr[b + 1])
-            end = s + len(measured)
-            scratch[rows.ids[mine]] = draft.values[mine]
-            ids[b, s:end], values[b, s:end], length[b] = measured, scratch[measured], end
-            scratch[rows.ids[mine]] = 0
+        ids[:, :s] = self.vocabulary + np.arange(s)
+        for gene_set in np.unique(draft.gene_set):
+            mine = np.flatnonzero(draft.gene_set == gene_set)
+            shown = self._shown(draft.keys[mine], draft.gene_sets[gene_set])
+            length[mine] = s + shown.shape[1]
+            ids[mine, s : s + shown.shape[1]] = shown
+        values[:, s:] = look_up(draft.rows, draft.values, ids[:, s:], self.vocabulary)
+        for b in np.flatnonzero(length < s + self.number):
+            values[b, length[b] :] = 0  # padding bears gene 0's id
         draft.batch |= {"ids": ids, "values": values, "length": length}
+
+    def _shown(self, keys, measured):
+        """Genes that cells with these measured genes [M] show, [b, min(K, M)]."""
+        if len(measured) <= self.number:
+            return np.broadcast_to(measured, (len(keys), len(measured)))
+        if self.temperature == 0:
+            return measured[draws.subsets(keys, self.number, len(measured))]
+        if self.frequency is None:
+            raise ValueError(
+                f"config.data.sample_genes.temperature: found {self.temperature}, which needs the "
+                "training cells with each gene; this model's tables.npz has no 'detected'"
+            )
+        frequency = np.maximum(np.asarray(self.frequency, np.float64)[measured], 1)
+        weights = (frequency / frequency.max()) ** self.temperature
+        return measured[draws.weighted_subsets(keys, self.number, weights)]
+
+
+def look_up(rows, values, ids, vocabulary):
+    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
+    found = np.empty(ids.shape, np.float32)
+    for cells in draws.blocks(len(rows), vocabulary):
+        offset = vocabulary * np.arange(cells.stop - cells.start)
+        bounds = rows.indptr[cells.start : cells.stop + 1]
+        mine = slice(bounds[0], bounds[-1])
+        dense = np.zeros(vocabulary * len(offset), np.float32)
+        dense[rows.ids[mine] + np.repeat(offset, np.diff(bounds))] = values[mine]
+        found[cells] = dense[ids[cells] + offset[:, None]]
+    return found
 
 
 TRANSFORMS = {"normalise": Normalise, "sample_genes": SampleGenes}
 
 
-def build_transforms(data, vocabulary, specials):
-    """The transforms that ``config.data.transforms`` names, in that order."""
+def build_transforms(data, vocabulary, specials, frequency=None):
+    """The transforms that ``config.data.transforms`` names, in that order.
+
+    data : ``config.data``
+    vocabulary : V
+    specials : number of special tokens
+    frequency : training cells with each gene > 0, [V]; only a temperature needs it
+    """
     made = []
     for name in data.transforms:
         lookup(TRANSFORMS, name, "config.data.transforms")
@@ -113,6 +166,7 @@ def build_transforms(data, vocabulary, specials):
                 total=data.total,
                 specials=specials,
                 vocabulary=vocabulary,
+                frequency=frequency,
             )
         )
     return made

@@ -6,7 +6,7 @@ V = genes of the vocabulary, L = label columns.
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +27,22 @@ class Part:
 
     source : opened source
     columns : i32 [n_var], gene index of each column, -1 = left out
-    measured : bool [V]
+    measured : bool [datasets of the source, V]
+    dataset : i32 [cells], which of these datasets a cell is in
     split : i8 [cells], TRAIN, VALID or DROPPED
     total : f32 [cells], over all genes of the source
     labels : i32 [cells, L]
-    facts : dict, its entry in datasets.json
+    facts : list of dict, the entries of its datasets in datasets.json
     """
 
     source: object
     columns: np.ndarray
     measured: np.ndarray
+    dataset: np.ndarray
     split: np.ndarray
     total: np.ndarray
     labels: np.ndarray
-    facts: dict = field(default_factory=dict)
+    facts: list
 
 
 def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None, advance=None):
@@ -53,7 +55,7 @@ def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None,
     labels : dict
         {obs column: [classes]}, L columns.
     parts : list of Part
-        One per dataset.
+        One per source.
     shards : int, optional
         Record files of each split; by default one for each 262 144 cells.
     options : dict
@@ -63,8 +65,9 @@ def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None,
     """
     folder = Path(folder)
     sets = {}  # measured genes, as bytes → gene set
-    for part in parts:
-        part.facts["gene_set"] = sets.setdefault(part.measured.tobytes(), len(sets))
+    datasets = [facts for part in parts for facts in part.facts]
+    for facts, genes in zip(datasets, (m for p in parts for m in p.measured), strict=True):
+        facts["gene_set"] = sets.setdefault(genes.tobytes(), len(sets))
     measured = np.stack([np.frombuffer(key, bool) for key in sets])
     vocabulary.save(folder / "vocabulary.json")
     _save_json(folder / "labels.json", labels)
@@ -75,17 +78,19 @@ def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None,
         _Split(folder, name, size, len(labels), shards)
         for name, size in zip(SPLITS, sizes, strict=True)
     ]
-    statistics = _Statistics(len(parts), len(vocabulary))
-    for dataset, part in enumerate(parts):
-        _write_part(dataset, part, writers, statistics, len(vocabulary), advance)
+    statistics = _Statistics(len(datasets), len(vocabulary))
+    first = 0  # dataset of the source
+    for part in parts:
+        _write_part(first, part, writers, statistics, len(vocabulary), advance)
+        first += len(part.facts)
     for writer in writers:
         writer.close()
     np.savez(folder / "gene_stats.npz", **statistics.arrays)
-    _save_json(folder / "datasets.json", [part.facts for part in parts])
+    _save_json(folder / "datasets.json", datasets)
 
     content = hashlib.sha256(vocabulary.sha256.encode())
     content.update(json.dumps(labels).encode())
-    content.update(np.array([part.facts["gene_set"] for part in parts], "<u4").tobytes())
+    content.update(np.array([facts["gene_set"] for facts in datasets], "<u4").tobytes())
     content.update(measured.tobytes())
     for writer in writers:
         content.update(writer.digest.digest())
@@ -102,7 +107,7 @@ def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None,
     os.replace(folder / "store.json.partial", folder / "store.json")
 
 
-def _write_part(dataset, part, writers, statistics, n_genes, advance):
+def _write_part(first, part, writers, statistics, n_genes, advance):
     start = 0
     for chunk in part.source.chunks():
         rows = np.arange(start, start + chunk.shape[0])
@@ -110,12 +115,15 @@ def _write_part(dataset, part, writers, statistics, n_genes, advance):
         kept = part.split[rows] >= 0
         cells = project(chunk if kept.all() else chunk[kept], part.columns, n_genes)
         rows = rows[kept]
-        split = part.split[rows]
+        split, dataset = part.split[rows], first + part.dataset[rows]
         for s, writer in enumerate(writers):
             mine = np.flatnonzero(split == s)
-            writer.write(cells[mine], dataset, part.total[rows[mine]], part.labels[rows[mine]])
-        training = np.flatnonzero(split == TRAIN)
-        statistics.add(dataset, cells[training], part.total[rows[training]])
+            writer.write(
+                cells[mine], dataset[mine], part.total[rows[mine]], part.labels[rows[mine]]
+            )
+        for one in np.unique(dataset[split == TRAIN]):
+            mine = np.flatnonzero((split == TRAIN) & (dataset == one))
+            statistics.add(one, cells[mine], part.total[rows[mine]])
         if advance:
             advance(chunk.shape[0])
 
@@ -141,7 +149,7 @@ class _Split:
                 self._index[column] = np.lib.format.open_memmap(path, "w+", kind, shapes[column])
 
     def write(self, cells, dataset, total, labels):
-        """Append cells (canonical CSR [n, V]) with total f32 [n] and labels i32 [n, L]."""
+        """Append cells (canonical CSR [n, V]); dataset, total [n] and labels i32 [n, L] of each."""
         n_genes = np.diff(cells.indptr)
         rows = slice(self._done, self._done + len(total))
         columns = {"dataset": dataset, "total": total, "n_genes": n_genes, "labels": labels}
@@ -152,7 +160,7 @@ class _Split:
             record = encode(
                 cells.indices[a:b],
                 cells.data[a:b],
-                dataset=dataset,
+                dataset=dataset[i],
                 total=total[i],
                 labels=labels[i],
             )

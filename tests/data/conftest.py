@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from jaxcell.data.prepare import prepare
 from jaxcell.data.records import Rows
 
 GENES = ["TP53", "GAPDH", "ACTB", "CD3E", "MS4A1", "ERCC1", "HLA-A", "MATR3"]
@@ -57,3 +58,15 @@ def h5ad(tmp_path):
 def dense(rows: Rows, n_genes):
     """Rows → counts [B, n_genes]."""
     return sp.csr_matrix((rows.counts, rows.ids, rows.indptr), (len(rows), n_genes)).toarray()
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Function: files, options → the store at tmp_path/store."""
+
+    def run(files, **options):
+        return prepare(tmp_path / "store", files, **{"progress": False} | options)
+
+    yield run
+    # Nothing half-done stays behind, whatever the test did.
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

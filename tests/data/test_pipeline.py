@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from jaxcell.data.pipeline import Batches, Permutations, iterate
+from jaxcell.data.mixture import Permutations
+from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.records import Rows
 from jaxcell.data.transforms import Draft, Normalise, SampleGenes, panel, segment_sums
 from tests.conftest import ROOT, config_of

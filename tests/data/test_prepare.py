@@ -14,18 +14,6 @@ from jaxcell.data.vocabulary import Vocabulary
 from tests.data.conftest import ENSEMBL, GENES, cells, counts, dense
 
 
-@pytest.fixture
-def make(tmp_path):
-    """Function: files, options → the store at tmp_path/store."""
-
-    def run(files, **options):
-        return prepare(tmp_path / "store", files, **{"progress": False} | options)
-
-    yield run
-    # Nothing half-done stays behind, whatever the test did.
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
-
-
 def everything(store, split="train"):
     rows = store.read(split, np.arange(store.sizes[split]))
     return rows, dense(rows, len(store.vocabulary))
@@ -340,6 +328,14 @@ def test_the_store_remembers_how_it_was_made(make):
     assert all(len(d["checksum"]) == 64 for d in store.datasets)
 
 
+def test_what_a_killed_prepare_left_is_named(make, tmp_path, capsys):
+    left = tmp_path / ".store.unfinished-1"
+    left.mkdir()
+    make(cells())
+    assert f"{left} was left by a prepare that was killed" in capsys.readouterr().out
+    left.rmdir()
+
+
 def test_cells_without_any_measured_gene_are_kept(make):
     matrix = counts()
     matrix[3, :4] = 0
@@ -352,3 +348,8 @@ def test_cells_without_any_measured_gene_are_kept(make):
 def test_many_cells_keep_their_order_over_chunks(make):
     matrix = counts(5000)
     np.testing.assert_array_equal(everything(make(cells(matrix)))[1], matrix)
+
+
+def test_values_of_0_and_1_are_warned_of(make):
+    with pytest.warns(UserWarning, match="AnnData, X: holds only 0 and 1: this looks binarised"):
+        make(cells((counts(600) > 0).astype(np.float32)))

@@ -91,6 +91,9 @@ def test_missing_truncated_and_changed_files_are_found(copy):
     records.write_bytes(content)
     with pytest.raises(ValueError, match=f"is damaged: {records.name} changed since prepare"):
         Store.open(copy).verify()
+    Store.open(copy).verify(records=False)
+    with pytest.raises(RuntimeError, match="hash mismatch"):  # reading finds damaged records
+        Store.open(copy).read("train", range(Store.open(copy).sizes["train"]))
     records.write_bytes(content[:-1])
     with pytest.raises(ValueError, match=f"{records.name} is damaged: .* bytes"):
         Store.open(copy)

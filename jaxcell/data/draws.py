@@ -1,0 +1,125 @@
+"""Randomness that is a function of a key and a place alone, for many cells at once, in numpy.
+
+B cells, K positions drawn out of M. No generator is carried along: the i-th number of a key is the
+same whichever cells, process or worker ask for it. Source of the numbers: Steele, Lea & Flood 2014,
+SplitMix64 (its state is the key plus i times the golden ratio), with Stafford's 13th finaliser.
+"""
+
+import math
+
+import numpy as np
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+SCRATCH = 2**18  # elements of a block's scratch: cells at a time × M, so that it stays in cache
+ROUNDS = 8
+
+
+def mix(z):
+    """A bijection of 64 bits in which every bit of the result hangs on every bit of z; u64."""
+    z = z ^ (z >> np.uint64(30))
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+def states(keys):
+    """u64 [B, 2] -> u64 [B], where the stream of each key begins."""
+    return mix(mix(keys[:, 0] + GOLDEN) + keys[:, 1])
+
+
+def words(keys, number):
+    """The first ``number`` 32-bit words of each key's stream, u32 [B, number]."""
+    steps = np.arange(1, -(-number // 2) + 1, dtype=np.uint64) * GOLDEN
+    return mix(states(keys)[:, None] + steps).view("<u4")[:, :number]
+
+
+def blocks(cells, width):
+    """Slices over the cells, each of as many as a scratch of ``width`` for each has room for."""
+    step = max(1, SCRATCH // max(width, 1))
+    return [slice(a, min(a + step, cells)) for a in range(0, cells, step)]
+
+
+def subsets(keys, number, of):
+    """K = ``number`` of the positions [0, M = ``of``), each K-subset equally likely; K <= M.
+
+    Words become positions (word · M) >> 32, each equally likely up to M / 2³² of itself, and
+    repetitions are left out. Nothing in that but the name of a position tells it from the others,
+    so no K-subset is likelier than another. Above M / 2 the positions left out are drawn.
+
+    Returns
+    -------
+    i64 [B, K], in no particular order
+    """
+    if number > of / 2:
+        rest = subsets(keys, of - number, of) if number < of else np.empty((len(keys), 0), np.int64)
+        kept = np.ones((len(keys), of), bool)
+        np.put_along_axis(kept, rest, False, axis=1)
+        return np.nonzero(kept)[1].reshape(len(keys), number)
+    # So many draws have K distinct positions on average; six standard deviations more.
+    draws = -of * np.log1p(-number / of)
+    draws = int(draws + 6 * np.sqrt(draws * number / of)) + 16
+    chosen = np.empty((len(keys), number), np.int64)
+    for cells in blocks(len(keys), of):
+        chosen[cells] = _distinct(keys[cells], number, of, draws)
+    return chosen
+
+
+def _distinct(keys, number, of, draws):
+    """K distinct positions among so many draws of each key; more where they do not suffice."""
+    drawn = (words(keys, draws) * np.uint64(of)) >> np.uint64(32)
+    drawn = drawn.astype(np.int64)
+    flat = (drawn + of * np.arange(len(keys))[:, None]).ravel()
+    # Whoever writes last into a position's place is the one draw of it that counts.
+    last = np.empty(len(keys) * of, np.int32)
+    order = np.arange(flat.size, dtype=np.int32)
+    last[flat] = order
+    places = np.flatnonzero(last[flat] == order)
+    first = np.searchsorted(places, draws * np.arange(len(keys) + 1))
+    short = np.diff(first) < number
+    wanted = first[:-1, None] + np.arange(number)
+    chosen = drawn.take(places.take(wanted, mode="clip"))
+    if short.any():
+        chosen[short] = _distinct(keys[short], number, of, 2 * draws)
+    return chosen
+
+
+def weighted_subsets(keys, number, weights):
+    """K = ``number`` of M positions, one after the other with chances ∝ ``weights`` [M]; K <= M.
+
+    The K least of E / weight with E ~ Exp(1). Source: Efraimidis & Spirakis 2006, in logarithms.
+
+    Returns
+    -------
+    i64 [B, K], in no particular order
+    """
+    of = len(weights)
+    chosen = np.empty((len(keys), number), np.int64)
+    for cells in blocks(len(keys), of):
+        uniform = (words(keys[cells], of) + 0.5) * 2.0**-32
+        waits = -np.log1p(-uniform) / weights
+        # Of the same words the order of positions decides nothing: waits that tie are one in 2³².
+        chosen[cells] = np.argpartition(waits, min(number, of - 1), axis=1)[:, :number]
+    return chosen
+
+
+def shuffled(positions, size, keys):
+    """Where a permutation of [0, size) takes each of the positions i64 [b]; i64 [b].
+
+    Each position has its own key u64 [b, 2]; equal keys make one permutation. A Feistel network
+    over pairs (l, r) of digits to a base of about √size, applied again where it leads beyond
+    ``size``. Source: Black & Rogaway 2002, ciphers with arbitrary finite domains.
+    """
+    # Even: adding to a digit of an odd base is an even permutation, and so would be all of them.
+    base = np.uint64(2 * (math.isqrt(size - 1) // 2 + 1))
+    place, begin = np.asarray(positions).astype(np.uint64), states(keys)
+    beyond = np.ones(len(place), bool)
+    while beyond.any():
+        left, right = np.divmod(place[beyond], base)
+        for i in range(1, ROUNDS + 1):
+            step = mix(mix(begin[beyond] + np.uint64(i)) + (right + np.uint64(1)) * GOLDEN)
+            left, right = right, (left + step % base) % base
+        place[beyond] = left * base + right
+        beyond = place >= size
+    return place.astype(np.int64)
