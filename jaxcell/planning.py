@@ -23,7 +23,7 @@ def memory(c, devices, itemsize):
     """
     m, e, t = c.model, c.model.encoder, tokens_of(c)
     axes = c.mesh.fsdp * c.mesh.tensor
-    cells = -(-c.train.batch_size // max(devices // c.mesh.tensor, 1))
+    cells = -(-c.train.batch_size // (c.train.accumulate * max(devices // c.mesh.tensor, 1)))
     block = 18 * t * m.width * itemsize + e.heads * t * t * (4 + itemsize)
     kept = t * m.width * itemsize * e.layers + block if e.remat else block * e.layers
     return {

@@ -102,23 +102,29 @@ def _checked(path, shape, axes, mesh):
 def state_shardings(state, rules, mesh):
     """NamedShardings of a whole training state.
 
-    Parameters and, inside the optimizer's state, every subtree of their structure (moments) follow
-    the rules; counters, keys and statistics are replicated.
+    Parameters follow the rules, and so does what the optimizer keeps under a parameter's path in
+    its shape (moments; none of frozen parameters). Counters, keys and statistics are replicated.
     """
     params = specs(state.params, rules, mesh)
-    structure = jax.tree.structure(state.params)
+    shapes = {path_of(k): x.shape for k, x in jax.tree_util.tree_leaves_with_path(state.params)}
+    known = {
+        path_of(k): spec
+        for k, spec in jax.tree_util.tree_leaves_with_path(
+            params, is_leaf=lambda s: isinstance(s, PartitionSpec)
+        )
+    }
 
-    def like_params(subtree):
-        return jax.tree.structure(subtree) == structure
-
-    def place(subtree):
-        if like_params(subtree):
-            return params
-        return jax.tree.map(lambda _: PartitionSpec(), subtree)
+    def place(keys, leaf):
+        # '0/mu/encoder/norm/scale' is the moment of 'encoder/norm/scale'.
+        for i in range(len(keys)):
+            path = path_of(keys[i:])
+            if path in known and shapes[path] == leaf.shape:
+                return known[path]
+        return PartitionSpec()
 
     placed = state.replace(
         params=params,
-        opt_state=jax.tree.map(place, state.opt_state, is_leaf=like_params),
+        opt_state=jax.tree_util.tree_map_with_path(place, state.opt_state),
         **{
             f: jax.tree.map(lambda _: PartitionSpec(), getattr(state, f))
             for f in ("step", "batch_stats", "key")
@@ -139,13 +145,15 @@ def batch_sharding(mesh):
     return NamedSharding(mesh, PartitionSpec(LOGICAL["batch"]))
 
 
-def rows_divide(batch_size, mesh):
-    """Raise when a batch of that many cells does not divide over the mesh's data and fsdp axes."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+def rows_divide(batch_size, mesh, accumulate=1):
+    """Raise when a batch's micro-batches do not divide over the mesh's data and fsdp axes."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = devices * accumulate
     if batch_size % parts:
+        each = f" {accumulate} micro-batches on each of" if accumulate > 1 else ""
         raise ValueError(
-            f"config.train.batch_size: {batch_size} cells do not divide over data × fsdp = {parts} "
-            f"devices; take a multiple of {parts}"
+            f"config.train.batch_size: {batch_size} cells do not divide over{each} data × fsdp = "
+            f"{devices} devices; take a multiple of {parts}"
         )
 
 

@@ -43,6 +43,11 @@ def lock(workdir):
         yield
 
 
+def begun(workdir):
+    """Whether a run has saved a step there; asked without Orbax, which would make the folder."""
+    return any(p.name.isdigit() for p in (Path(workdir) / "checkpoints").glob("*"))
+
+
 class Checkpoints:
     """``WORKDIR/checkpoints/<step>/``: best, last and every N-th state of a run, saved by Orbax."""
 
@@ -164,8 +169,9 @@ class Model:
 
     @property
     def sha256(self):
-        """Hash of the config, the vocabulary, and every parameter's path, shape and bytes."""
-        digest = hashlib.sha256(config.to_json(self.config).encode())
+        """Hash of config.json as saved, the vocabulary, and every parameter's path and bytes."""
+        # Not of the config in memory, into which a call may have put its own settings.
+        digest = hashlib.sha256(self.info["config.json"].encode())
         digest.update(self.vocabulary.sha256.encode())
         for path, leaf in sorted(flatten(self.variables).items()):
             digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
@@ -212,7 +218,8 @@ def load_model(path):
         model = load_model(path.parent.parent)
         state = _whole(path / "state", _host_arrays)
         model.variables = {k: state[k] for k in ("params", "batch_stats")}
-        model.info = {"step": path.name}
+        kept = ("store", *HASHED)
+        model.info = {"step": path.name, **{k: model.info[k] for k in kept if k in model.info}}
         _check_tensors(model, path)
         return model
     folder = _model_folder(path)

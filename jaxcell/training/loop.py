@@ -1,113 +1,57 @@
 """A training run: store in, ``model/`` out; resumes where it was stopped."""
 
+import functools
 import math
-import signal
-import threading
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxcell import config, sharding
+from jaxcell import sharding
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
-from jaxcell.data.transforms import build_transforms
 from jaxcell.losses.total import weighted
 from jaxcell.models.cell import CellModel
-from jaxcell.training import metrics, optim
-from jaxcell.training.checkpoint import Checkpoints, Model, lock, save_model
-from jaxcell.training.step import check_parts, compile_steps, compute_dtype
-
-
-def check(c):
-    """Raise ValueError for whatever in a config is wrong, before anything is read or compiled."""
-    config.check(c)
-    build_transforms(c.data, c.model.vocabulary, len(c.model.specials))
-    check_parts(c)
-
-
-def tables_of(store, c, rows):
-    """Masks and statistics for the step, padded to ``rows`` = R.
-
-    Returns
-    -------
-    dict with measured bool [G, R], gene_set i32 [datasets] and mean f32 [R]: ln(1 + L · the mean
-    share of a gene in a training cell's total), which minimises the Poisson loss among constants.
-    """
-    genes = len(store.vocabulary)
-    share = store.stats["share" if c.data.total == "measured" else "share_source"].sum(axis=0)
-    cells = store.stats["cells"][:, None] * store.measured[store.gene_set]
-    mean = np.log1p(c.data.normalise.library_size * share / np.maximum(cells.sum(axis=0), 1))
-    pad = rows - genes
-    return {
-        "measured": np.pad(store.measured, ((0, 0), (0, pad))),
-        "gene_set": store.gene_set.astype(np.int32),
-        "mean": np.pad(mean, (0, pad)).astype(np.float32),
-    }
-
-
-def steps_of(c, cells):
-    """Optimizer steps of a run: ``c.steps``, or as many as ``c.epochs`` over the cells take."""
-    return c.steps or math.ceil(c.epochs * cells / c.train.batch_size)
-
-
-def adopt(c, store, say):
-    """Check a config against its store; the store's vocabulary wins, and that is said."""
-    if not store.sizes["train"]:
-        raise ValueError(f"{store.path}: holds no training cells")
-    if c.model.vocabulary != len(store.vocabulary):
-        say(
-            f"config.model.vocabulary: {c.model.vocabulary} genes nominally, "
-            f"{len(store.vocabulary)} in {store.path}: the store's are used"
-        )
-        c.model.vocabulary = len(store.vocabulary)
-    missing = set(c.model.specials) - set(store.vocabulary.specials)
-    if missing:
-        raise ValueError(f"{store.path}: its vocabulary lacks the special tokens {missing}")
+from jaxcell.training import gene_errors, metrics, optim, report, tensorboard, warm_start
+from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
+from jaxcell.training.means import tables_of
+from jaxcell.training.setup import adopt, check, steps_of
+from jaxcell.training.step import compile_steps, compute_dtype
+from jaxcell.training.stop import Stop
 
 
 def _better(value, best, mode):
     return best is None or (value < best if mode == "min" else value > best)
 
 
-class Stop:
-    """Set by SIGTERM (or by Ctrl-C once): the run saves and returns."""
-
-    def __enter__(self):
-        self.asked, self._before = False, {}
-        if threading.current_thread() is threading.main_thread():
-            for s in (signal.SIGTERM, signal.SIGINT):
-                self._before[s] = signal.signal(s, self._ask)
-        return self
-
-    def _ask(self, number, frame):
-        self.asked = True
-        # A second Ctrl-C ends at once.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __exit__(self, *_):
-        for s, handler in self._before.items():
-            signal.signal(s, handler)
-
-
 class Run:
     """One session of a training run; ``train`` is the way in."""
 
-    def __init__(self, c, workdir, on_step=None):
+    def __init__(self, c, workdir, on_step=None, monitor=None):
         check(c)
+        if c.best[0] == "val/avg_bio" and monitor is None:
+            raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
         c = c.copy_and_resolve_references()  # what the store overrides stays out of the caller's
-        self.c, self.workdir, self.on_step = c, workdir, on_step
+        self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
         self.store = Store.open(c.data.store)
+        self.store.verify(records=False)
         adopt(c, self.store, print)
         self.steps = steps_of(c, self.store.sizes["train"])
         self.mesh = sharding.make_mesh(c.mesh)
-        model = CellModel(c.model, compute_dtype(c.dtype))
-        self.host_tables = tables_of(self.store, c, model.rows)
+        self.model = CellModel(c.model, compute_dtype(c.dtype))
+        self.host_tables = tables_of(self.store, c, self.model.rows)
+        # Before the steps are compiled; a run that goes on needs its source no more.
+        source = "" if begun(workdir) else c.train.init_from
+        self.warm = warm_start.read(source, c, self.store.vocabulary) if source else None
         optimizer = optim.adamw(c, self.steps)
         self.state, self.train_step, self.eval_step, self.tables = compile_steps(
-            model, c, optimizer, self.mesh, self.host_tables
+            self.model, c, optimizer, self.mesh, self.host_tables
         )
+        if c.optimizer.frozen:
+            print(optim.describe(self.state.params, c.optimizer.frozen))
         self.rate = optim.one_cycle(c, self.steps)
         self.best, self.shown = None, {}
+        self.first = jax.process_index() == 0  # the one that writes what is the same for all
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
         self.every = c.train.validate_every or math.ceil(
@@ -123,26 +67,65 @@ class Run:
             if start:
                 self.checkpoints.check()
                 metrics.check_data(self.workdir, self.store)
-            if start >= self.steps:
-                print(f"{self.workdir}: trained to step {start} already, skipped")
+            trained, closing = start >= self.steps, self._closing()
+            if trained:  # but perhaps killed before its last files were there
+                closing = {path: write for path, write in closing.items() if not path.exists()}
+                lacks = ", ".join(path.name for path in closing)
+                what = f"writes {lacks}" if lacks else "skipped"
+                print(f"{self.workdir}: trained to step {start} already, {what}")
+            if trained and not closing:
                 self.checkpoints.close()
                 return True
             if start:
                 self.state = self.checkpoints.restore(self.state)
-                print(f"{self.workdir}: goes on from step {start} of {self.steps}")
-            self.best = self.checkpoints.best()
-            metrics.write_run(self.workdir, c, self.store, self.mesh, start, self.steps)
-            self.journal = metrics.Journal(self.workdir, start)
+            if not trained:
+                self._open(start)
+            board = c.train.tensorboard and self.first
+            boards = [tensorboard.TensorBoard(self.workdir, start)] if board else []
+            self.journal = metrics.Journal(self.workdir, start, boards)
             self.progress = metrics.Progress(start, self.steps, c.train.batch_size)
             try:
-                return self._steps(start, stop)
+                done = trained or self._steps(start, stop)
+                for write in closing.values() if done else ():
+                    write()
+                return done
             finally:
                 self.progress.close()
+                self.journal.close()
                 self.checkpoints.close()
+
+    def _open(self, start):
+        """What a session that trains does first: say where it starts, write it into run.json."""
+        if start:
+            print(f"{self.workdir}: goes on from step {start} of {self.steps}")
+        warm = None if start else self._warm_start()
+        self.best = self.checkpoints.best()
+        metrics.write_run(self.workdir, self.c, self.store, self.mesh, start, self.steps, warm)
+
+    def _warm_start(self):
+        """Load what ``train.init_from`` names into the new state; returns where it came from."""
+        warm, self.warm = self.warm, None  # its arrays are let go
+        if warm is None:
+            return None
+        print(warm.report)
+        self.state = warm.apply(self.state)
+        return warm.provenance
+
+    def _closing(self):
+        """{file: what writes it} of the work behind the last step."""
+        work = {}
+        if self.c.train.gene_errors and self.store.sizes["valid"]:
+            work["gene_errors.tsv"] = self._gene_errors
+        if self.first and report.can_draw():
+            work["curves.png"] = functools.partial(report.draw_run, self.workdir)
+        return {Path(self.workdir) / name: write for name, write in work.items()}
 
     def _batches(self, split, **where):
         processes = {"process": jax.process_index(), "processes": jax.process_count()}
-        return Batches(self.store, self.c, split, self.c.train.batch_size, **where, **processes)
+        t = self.c.train
+        # Validation takes no more memory than training: a micro-batch at a time.
+        size = t.batch_size // (t.accumulate if split == "valid" else 1)
+        return Batches(self.store, self.c, split, size, **where, **processes)
 
     def _steps(self, start, stop):
         c, pending = self.c, []
@@ -168,8 +151,26 @@ class Run:
                         "goes on from there"
                     )
                     return False
-        self._verdict()
+        if verdict := metrics.verdict(self.shown):
+            self.progress.say(verdict)
         return True
+
+    def _gene_errors(self):
+        """Write the last step's errors per gene, and their summary into the journal."""
+        found = gene_errors.measure(
+            self.model,
+            self.c,
+            self._batches("valid"),
+            self.mesh,
+            self._variables(),
+            self.tables,
+            self.store.vocabulary,
+        )
+        known = gene_errors.summary(found)
+        self.journal.write(self.steps, **{f"genes/{k}": v for k, v in known.items()})
+        if self.first:
+            gene_errors.write(found, Path(self.workdir) / "gene_errors.tsv")
+        self.progress.say(gene_errors.show(found))
 
     def _keep(self, step, pending, asked):
         """Log, validate, publish and save where the config asks for it."""
@@ -184,6 +185,9 @@ class Run:
             self.shown = self.validate()
             self._finite(step, self.shown["loss"])
             found = {f"val/{k}": v for k, v in self.shown.items()}
+            if self.monitor:
+                seen = self.monitor(self._variables())
+                found |= {f"val/{k}": v for k, v in seen.items()}
             self.journal.write(step, **found)
             self.progress.say(f"step {step}: validation {metrics.show(self.shown)}")
         published = (validate or save) and self._publish(step, found)
@@ -220,32 +224,20 @@ class Run:
             if value is None or not _better(value, self.best, mode):
                 return False
             self.best = value
-        state = jax.device_get(self.state)
-        save_model(
-            self.workdir,
-            Model(
-                config=self.c,
-                vocabulary=self.store.vocabulary,
-                labels=self.store.labels,
-                variables={"params": state.params, "batch_stats": state.batch_stats},
-                tables=self.host_tables,
-                info={"step": step, "store": self.store.content_hash, **found},
-            ),
+        model = Model(
+            config=self.c,
+            vocabulary=self.store.vocabulary,
+            labels=self.store.labels,
+            variables=jax.device_get(self._variables()),
+            tables=self.host_tables,
+            info={"step": step, "store": self.store.content_hash, **found},
         )
+        if self.first:
+            save_model(self.workdir, model)
         return True
 
-    def _verdict(self):
-        """Say so when the model has learned no more than the mean of each gene."""
-        shown = self.shown
-        if {"mean_predictor", "perfect"} <= shown.keys():
-            ends = shown["mean_predictor"], shown["perfect"]
-            share = metrics.share_explained(shown["expression"], *ends)
-            if share < 0.02:
-                self.progress.say(
-                    f"this run has not left the mean predictor ({share:.1%} of the way to a "
-                    "perfect prediction): its embeddings carry little. More steps, a higher "
-                    "learning rate or more visible genes may mend it"
-                )
+    def _variables(self):
+        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
 
     def validate(self):
         """Every loss over all held-out cells, each cell once; {name: mean}."""
@@ -264,14 +256,16 @@ class Run:
         return {**means, "loss": float(weighted(self.c.losses, means))}
 
 
-def train(c, workdir, on_step=None):
+def train(c, workdir, on_step=None, monitor=None):
     """Train a model as a config says, or go on with the run that ``workdir`` holds.
 
     Parameters
     ----------
     c : ConfigDict; its ``data.store`` must exist
-    workdir : folder of the run: checkpoints/, model/, metrics.jsonl, run.json
+    workdir : folder of the run: checkpoints/, model/, metrics.jsonl, run.json,
+        gene_errors.tsv and, where matplotlib is installed, curves.png
     on_step : called with the number of each step that was computed
+    monitor : called with the variables at each validation; its dict of metrics joins the losses
 
     Returns
     -------
@@ -284,4 +278,4 @@ def train(c, workdir, on_step=None):
     FloatingPointError
         When the loss is no longer a number; nothing of that state is saved.
     """
-    return Run(c, workdir, on_step).go()
+    return Run(c, workdir, on_step, monitor).go()

@@ -23,10 +23,13 @@ def replace(path, text):
 
 
 class Journal:
-    """``WORKDIR/metrics.jsonl``, an object a line; a restart drops what lies after its step."""
+    """``WORKDIR/metrics.jsonl``, an object a line; a restart drops what lies after its step.
 
-    def __init__(self, workdir, start):
-        self._path = Path(workdir) / "metrics.jsonl"
+    writers : whatever else takes the numbers, by ``write(step, {name: number})`` and ``close()``
+    """
+
+    def __init__(self, workdir, start, writers=()):
+        self._path, self._writers = Path(workdir) / "metrics.jsonl", writers
         kept = []
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
@@ -39,6 +42,13 @@ class Journal:
         """Append one line with the step and plain numbers."""
         with open(self._path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+        for writer in self._writers:
+            writer.write(step, values)
+
+    def close(self):
+        """Close the writers."""
+        for writer in self._writers:
+            writer.close()
 
 
 def share_explained(loss, mean_predictor, perfect):
@@ -54,6 +64,20 @@ def show(means):
         share = share_explained(means["expression"], *ends)
         text += f" (mean predictor {ends[0]:.2f}, perfect {ends[1]:.2f}: {share:.0%} of the way)"
     return text
+
+
+def verdict(means):
+    """A line when the model has learned no more than the mean of each gene, else None."""
+    if not {"mean_predictor", "perfect"} <= means.keys():
+        return None
+    share = share_explained(means["expression"], means["mean_predictor"], means["perfect"])
+    if share >= 0.02:
+        return None
+    return (
+        f"this run has not left the mean predictor ({share:.1%} of the way to a perfect "
+        "prediction): its embeddings carry little. More steps, a higher learning rate or more "
+        "visible genes may mend it"
+    )
 
 
 class Progress:
@@ -104,10 +128,15 @@ def check_data(workdir, store):
         )
 
 
-def write_run(workdir, c, store, mesh, start, steps):
-    """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices."""
+def write_run(workdir, c, store, mesh, start, steps, warm=None):
+    """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices.
+
+    warm : where the parameters of step 0 came from; a session that goes on keeps what is there
+    """
     path = Path(workdir) / "run.json"
     run = json.loads(path.read_text()) if path.exists() else {"sessions": []}
+    if not start:
+        run["init_from"] = warm
     run["config"] = json.loads(config.to_json(c))
     run["steps"] = steps
     run["data"] = {

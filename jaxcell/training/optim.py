@@ -40,3 +40,51 @@ def adamw(c, steps):
         weight_decay=weight_decay(c, steps),
         mask=decayed,
     )
+
+
+def split(params, frozen):
+    """Parameters that train, and those whose path matches the regex ``frozen`` ('' freezes none).
+
+    Returns
+    -------
+    trained, held : nested dicts that ``merge`` puts together again
+
+    Raises
+    ------
+    ValueError
+        When ``frozen`` is no regex, or matches no parameter or all of them.
+    """
+    if not frozen:
+        return params, {}
+    try:
+        pattern = re.compile(frozen)
+    except re.error as error:
+        raise ValueError(f"config.optimizer.frozen: {frozen!r} is no regex: {error}") from None
+    paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
+    matched = sum(pattern.search(path) is not None for path in paths)
+    if matched in (0, len(paths)):
+        raise ValueError(
+            f"config.optimizer.frozen: {frozen!r} matches {'every' if matched else 'no'} "
+            f"parameter; there are {', '.join(paths)}"
+        )
+    return tuple(_only(params, pattern, side, "") for side in (False, True))
+
+
+def _only(tree, pattern, side, above):
+    """The part of a nested dict whose paths match (``side``) or do not; no empty dicts."""
+    if not isinstance(tree, dict):
+        return tree if (pattern.search(above[:-1]) is not None) == side else None
+    parts = {k: _only(v, pattern, side, f"{above}{k}/") for k, v in tree.items()}
+    return {k: v for k, v in parts.items() if v is not None} or None
+
+
+def merge(a, b):
+    """One nested dict of two that share no leaf."""
+    both = {k: merge(a[k], b[k]) for k in a.keys() & b.keys()}
+    return {**a, **b, **both}
+
+
+def describe(params, frozen):
+    """How many parameters train under ``optimizer.frozen``, padded gene rows included."""
+    trained, held = (sum(x.size for x in jax.tree.leaves(p)) for p in split(params, frozen))
+    return f"frozen: {trained:,} of {trained + held:,} parameters train (padded gene rows included)"

@@ -16,6 +16,8 @@ from jaxcell import sharding
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel
 from jaxcell.models.heads import bias_at
+from jaxcell.training import optim
+from jaxcell.training.gradients import make_gradients
 
 
 @chex.dataclass
@@ -39,7 +41,7 @@ def compute_dtype(name):
     return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
 
 
-def add_panel(batch, tables, rows, library_size):
+def add_panel(batch, tables, rows, library_size, scale=True):
     """Scatter each cell's sparse counts into the panel, on the device.
 
     Parameters
@@ -48,6 +50,7 @@ def add_panel(batch, tables, rows, library_size):
     tables : measured bool [G, R], gene_set i32 [datasets]
     rows : R
     library_size : what a cell's counts are scaled to before log1p
+    scale : False leaves them as they are
 
     Returns
     -------
@@ -60,10 +63,12 @@ def add_panel(batch, tables, rows, library_size):
         return jnp.zeros(rows, counts.dtype).at[ids].add(counts, mode="drop")
 
     raw = jax.vmap(scatter)(batch["panel_ids"], batch["panel_counts"])
-    divisor = batch["total"][:, None]
-    scale = jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
     measured = tables["measured"][tables["gene_set"][batch["dataset"]]]
-    panel = sharding.shard(jnp.log1p(raw * scale), "batch", None)
+    scaled = raw
+    if scale:
+        divisor = batch["total"][:, None]
+        scaled = raw * jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
+    panel = sharding.shard(jnp.log1p(scaled), "batch", None)
     return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
 
 
@@ -71,7 +76,7 @@ def initial_state(model, c, optimizer, tables):
     """Parameters, optimizer state and key from ``c.seed``; jit it with out_shardings.
 
     With ``c.train.bias_at_means`` each expression head starts as the mean predictor: its bias is
-    the inverse activation of the training means. Without it a run needs thousands of steps to get
+    the inverse activation of ``tables["mean"]``. Without it a run needs thousands of steps to get
     there.
     """
     key = jax.random.key(c.seed)
@@ -79,24 +84,36 @@ def initial_state(model, c, optimizer, tables):
     params = variables["params"]
     if c.train.bias_at_means:
         for name, head in model.spec.heads.items():
-            bias = bias_at(head, tables["mean"]).astype(jnp.float32)
-            params["heads"][name] = {**params["heads"][name], "bias": bias}
+            bias = bias_at(head, tables["mean"])
+            if bias is not None:
+                bias = bias.astype(jnp.float32)
+                params["heads"][name] = {**params["heads"][name], "bias": bias}
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(optim.split(params, c.optimizer.frozen)[0]),
         key=jax.random.key_data(jax.random.fold_in(key, 1)),
     )
 
 
+def make_forward(model, c):
+    """(variables, batch, tables, …) -> the batch with its panel, outputs, new statistics."""
+    how = c.data.normalise
+
+    def forward(variables, batch, tables, *, train, rngs=None):
+        batch = add_panel(batch, tables, model.rows, how.library_size, how.scale)
+        return batch, *model.apply(variables, batch, tables, train=train, rngs=rngs)
+
+    return forward
+
+
 def make_parts(model, c):
     """(variables, batch, tables, …) -> {loss: (numerator, denominator)}, new statistics."""
-    library_size = c.data.normalise.library_size
+    forward = make_forward(model, c)
 
     def parts(variables, batch, tables, *, train, rngs=None):
-        batch = add_panel(batch, tables, model.rows, library_size)
-        outputs, stats = model.apply(variables, batch, tables, train=train, rngs=rngs)
+        batch, outputs, stats = forward(variables, batch, tables, train=train, rngs=rngs)
         return losses.total(c.losses, outputs, batch, tables), stats
 
     return parts
@@ -105,27 +122,23 @@ def make_parts(model, c):
 def make_train_step(model, c, optimizer):
     """``step(state, batch, tables) -> (state, metrics)``, to be jitted with the state donated.
 
-    metrics holds every loss's mean, 'loss' (the weighted sum that is minimised) and 'grad_norm'.
+    metrics holds every loss's mean, 'loss' (the weighted sum that is minimised) and 'grad_norm'
+    (of the parameters that train).
     """
-    parts = make_parts(model, c)
+    gradients = make_gradients(make_parts(model, c), c)
 
     def step(state, batch, tables):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-
-        def objective(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            found, stats = parts(variables, batch, tables, train=True, rngs={"dropout": key})
-            means = losses.divide(found)
-            return losses.weighted(c.losses, means), (means, stats)
-
-        (loss, (means, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params, frozen = optim.split(state.params, c.optimizer.frozen)
+        means, stats, grads = gradients(params, frozen, state.batch_stats, batch, tables, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
         new = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=optim.merge(optax.apply_updates(params, updates), frozen),
             batch_stats=stats,
             opt_state=opt_state,
         )
+        loss = losses.weighted(c.losses, means)
         return new, {**means, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     return step
@@ -172,8 +185,18 @@ def check_parts(c):
         "mean": of((model.rows,)),
     }
     variables = jax.eval_shape(model.init, jax.random.key(0))
+    optim.split(variables["params"], c.optimizer.frozen)
     jax.eval_shape(functools.partial(make_parts(model, c), train=False), variables, batch, tables)
-    known = [f"val/{k}" for k in ("loss", *c.losses)]
+    if path := c.train.gene_errors:
+        forward = functools.partial(make_forward(model, c), train=False)
+        _, outputs, _ = jax.eval_shape(forward, variables, batch, tables)
+        shape = getattr(losses.resolve(outputs, path, "config.train.gene_errors"), "shape", "parts")
+        if shape != (1, model.rows):
+            raise ValueError(
+                f"config.train.gene_errors: {path!r} has {shape} for a cell, expected one value "
+                "for each gene; '' measures no errors"
+            )
+    known = [f"val/{k}" for k in ("loss", *c.losses, "avg_bio")]
     if c.best[0] not in known:
         raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
 
@@ -188,7 +211,7 @@ def compile_steps(model, c, optimizer, mesh, tables):
     eval_step : (params, batch_stats, batch, tables) -> sums
     tables : the tables, replicated on the mesh
     """
-    sharding.rows_divide(c.train.batch_size, mesh)
+    sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
     whole = sharding.replicated(mesh)
     tables = jax.device_put(tables, whole)
     init = functools.partial(initial_state, model, c, optimizer)

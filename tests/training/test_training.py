@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcell import sharding
+from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
@@ -36,12 +37,12 @@ def lines(workdir):
 
 
 def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
-    assert loop.train(tiny(store, steps=60, **{"train.validate_every": 20}), tmp_path)
+    assert loop.train(tiny(store, steps=120, **{"train.validate_every": 40}), tmp_path)
     found = lines(tmp_path)
     losses = [line["train/loss"] for line in found if "train/loss" in line]
     valid = [line for line in found if "val/loss" in line]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
-    assert [line["step"] for line in valid] == [20, 40, 60]
+    assert [line["step"] for line in valid] == [40, 80, 120]
     for line in valid:  # the loss is always shown between its two ends
         assert line["val/perfect"] < line["val/loss"] == line["val/expression"]
         assert line["val/perfect"] < line["val/mean_predictor"]
@@ -51,7 +52,7 @@ def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
     assert model.info["step"] == str(best["step"])
     assert model.vocabulary == store.vocabulary
     steps = {int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()}
-    assert steps == {best["step"], 60}  # best and last
+    assert steps == {best["step"], 120}  # best and last
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["data"]["content_hash"] == store.content_hash
     assert run["sessions"][0]["versions"]["jax"] == jax.__version__
@@ -177,6 +178,17 @@ def test_a_second_run_is_kept_out(store, tmp_path):
         loop.train(tiny(store), tmp_path)
 
 
+def test_a_damaged_store_is_refused(store, tmp_path):
+    shutil.copytree(store.path, tmp_path / "store")
+    measured = tmp_path / "store" / "measured.npy"
+    content = bytearray(measured.read_bytes())
+    content[-1] ^= 1
+    measured.write_bytes(content)
+    c = tiny(store, **{"data.store": str(tmp_path / "store")})
+    with pytest.raises(ValueError, match=r"is damaged: measured\.npy changed since prepare"):
+        loop.train(c, tmp_path / "run")
+
+
 def test_nan_stops_the_run_and_saves_nothing_of_it(store, tmp_path):
     c = tiny(store, steps=6, **{"optimizer.learning_rate": 1e30, "train.validate_every": 1})
     with pytest.raises(FloatingPointError, match="step 1: loss or gradient norm is nan"):
@@ -239,10 +251,10 @@ def test_a_mesh_of_eight_gives_the_losses_of_one_device(store, axes):
         np.testing.assert_allclose(after[path], before[path], rtol=1e-9, atol=1e-9, err_msg=path)
 
 
-def three_steps(store, axes):
-    c = tiny(store, dtype="float32")
+def three_steps(store, axes, arm="", steps=3, **fields):
+    c = tiny(store, dtype="float32", **{"model.encoder.drop_path": 0.1, **fields})
+    c = config.variant(c, arm)
     c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
-    c.model.encoder.drop_path = 0.1
     loop.adopt(c, store, print)
     wide = lambda t: jax.tree.map(  # noqa: E731
         lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
@@ -252,9 +264,9 @@ def three_steps(store, axes):
     mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
     optimizer = optax.sgd(1e-6)
     state, step, _, tables = compile_steps(model, c, optimizer, mesh, tables)
-    batches, found = Batches(store, c, "train", 16, stop=3), []
+    batches, found = Batches(store, c, "train", 16, stop=steps), []
     state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state)
-    for i in range(3):
+    for i in range(steps):
         with jax.set_mesh(mesh):
             state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
         found.append([float(metrics["loss"]), float(metrics["grad_norm"])])

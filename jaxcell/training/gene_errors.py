@@ -1,0 +1,237 @@
+"""How well each gene of held-out cells is predicted from other genes.
+
+Every held-out cell shows the genes that it shows in validation; an entry counts where a gene was
+measured in a cell and **not** shown to the model, since a shown one is partly copied. The score of
+detection (count > 0) is the predicted expression. Errors are in log1p space; the null predicts
+each gene's training mean ``tables["mean"]``, which is the best constant under the training loss.
+B cells, R rows of a gene table, V genes.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxcell import sharding
+from jaxcell.data.pipeline import Batches, iterate
+from jaxcell.data.store import Store
+from jaxcell.losses.total import resolve
+from jaxcell.models.cell import CellModel
+from jaxcell.training.checkpoint import load_model
+from jaxcell.training.means import tables_of
+from jaxcell.training.metrics import replace
+from jaxcell.training.step import compute_dtype, make_forward
+
+BINS = 512
+ENOUGH = 10  # cells with and without the gene, for it to count in the summary
+
+
+def gene_errors(checkpoint, store, out=None, *, batch_size=64):
+    """Detection AUC and error against the null for each gene, on a store's held-out cells.
+
+    Parameters
+    ----------
+    checkpoint : workdir, step folder or model folder
+    store : folder or Store with validation cells, of the checkpoint's vocabulary
+    out : tab-separated file to write, must not exist; None writes none
+    batch_size : cells computed at a time; changes no number but in its last digits
+
+    A store other than the one trained on may hold cells out that were trained on; this is printed.
+
+    Returns
+    -------
+    DataFrame, a row for each gene of the vocabulary; see `table`
+
+    Raises
+    ------
+    ValueError
+        No such checkpoint, or one without the genes' means (or, with a temperature, the cells with
+        each gene); a store of other genes, without validation cells, or whose cells show every
+        gene; a batch size below 1; or ``out`` exists.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
+    if out is not None and Path(out).exists():
+        raise ValueError(f"{out}: exists already; remove it or name another output")
+    model = load_model(checkpoint)
+    store = store if isinstance(store, Store) else Store.open(store)
+    if store.vocabulary.sha256 != model.vocabulary.sha256:
+        raise ValueError(
+            f"{store.path}: its genes are not those of {checkpoint}; prepare a store with "
+            f"--vocabulary and the checkpoint's vocabulary.json"
+        )
+    if not store.sizes["valid"]:
+        raise ValueError(f"{store.path}: holds no validation cells")
+    c = model.config
+    needs = ["mean", *(["detected"] if c.data.sample_genes.get("temperature") else [])]
+    if lacks := [name for name in needs if name not in model.tables]:
+        raise ValueError(
+            f"{checkpoint}: its tables.npz has no {' and no '.join(lacks)}, which errors per gene "
+            "need; expected a model that jaxcell trained"
+        )
+    if model.info.get("store") != store.content_hash:
+        print(
+            f"{store.path} is another store than the one that {checkpoint} was trained on; its "
+            "validation cells may have been trained on"
+        )
+    c.train.gene_errors = c.train.get("gene_errors") or "heads.expression"
+    net = CellModel(c.model, compute_dtype(c.dtype))
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    tables = {**tables_of(store, c, net.rows), "mean": model.tables["mean"]}
+    variables, tables = jax.device_put((model.variables, tables), sharding.replicated(mesh))
+    detected = model.tables.get("detected")  # padded; the visible genes are drawn as in training
+    frequency = None if detected is None else detected[: len(store.vocabulary)]
+    batches = Batches(store, c, "valid", batch_size, frequency=frequency)
+    found = measure(net, c, batches, mesh, variables, tables, store.vocabulary)
+    if not found["n_cells"].any():
+        raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")
+    if out is not None:
+        write(found, out)
+    return found
+
+
+def measure(model, c, batches, mesh, variables, tables, vocabulary):
+    """The `table` of all held-out cells; one pass, memory [R, 2, BINS] whatever their number.
+
+    model : CellModel; variables : {'params', 'batch_stats'} on the mesh, as the tables are
+    batches : Batches of the validation split
+    """
+    whole = sharding.replicated(mesh)
+    step = jax.jit(make_step(model, c), out_shardings=whole, donate_argnums=0)
+    counts = jax.device_put(np.zeros(model.rows * 2 * BINS, np.int32), whole)
+    sums = None
+    with iterate(batches, threads=c.data.threads) as stream, jax.set_mesh(mesh):
+        for batch in stream:
+            batch = sharding.to_global(batch, mesh)
+            counts, found = step(counts, variables, batch, tables)
+            found = jax.tree.map(np.float64, jax.device_get(found))
+            sums = found if sums is None else jax.tree.map(np.add, sums, found)
+    counts = jax.device_get(counts).reshape(model.rows, 2, BINS)
+    return table(counts, sums, vocabulary)
+
+
+def make_step(model, c):
+    """``step(counts, variables, batch, tables) -> (counts, {'mae', 'mae_null'})``.
+
+    counts i32 [R · 2 · BINS]: hidden entries of each gene by (count > 0) and bin of the prediction;
+    the sums [R] are of absolute errors over hidden entries.
+    """
+    forward = make_forward(model, c)
+
+    def step(counts, variables, batch, tables):
+        batch, outputs, _ = forward(variables, batch, tables, train=False)
+        predicted = resolve(outputs, c.train.gene_errors, "config.train.gene_errors")
+        hidden = batch["measured"] & ~shown(batch, model.rows) & batch["real"][:, None]
+        null = jnp.broadcast_to(tables["mean"][None], predicted.shape)
+        row = jnp.arange(model.rows)[None] * 2 + (batch["panel_raw"] > 0)
+        place = row * BINS + bins(predicted, null)
+        counts = counts.at[jnp.where(hidden, place, counts.size)].add(1, mode="drop")
+        errors = {"mae": predicted, "mae_null": null}
+        return counts, {
+            k: jnp.where(hidden, jnp.abs(p - batch["panel"]), 0).sum(axis=0)
+            for k, p in errors.items()
+        }
+
+    return step
+
+
+def shown(batch, rows):
+    """Bool [B, R]: the genes that a cell's tokens show (and special tokens in padded rows)."""
+
+    def one(ids, length):
+        ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
+        return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
+
+    return jax.vmap(one)(batch["ids"], batch["length"])
+
+
+def bins(predicted, null):
+    """Bin i32 of a prediction ≥ 0: equal steps of p / (p + null), finest around the null.
+
+    A step there is 4 / BINS of the null, 0.8 %; predictions of the same bin count as ties.
+    """
+    scale = jnp.where(null > 0, null, 1e-3)
+    share = jnp.maximum(predicted, 0) / (jnp.maximum(predicted, 0) + scale)
+    return jnp.minimum((share * BINS).astype(jnp.int32), BINS - 1)
+
+
+def auc(counts):
+    """ROC-AUC of binned scores and what binning may change in it at most.
+
+    counts [..., 2, bins]: entries without and with the label -> two arrays [...]; NaN where there
+    is only one kind. Ties count half. Source: Mann and Whitney 1947.
+    """
+    without, with_ = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
+    ties = (without * with_).sum(axis=-1) / 2
+    below = np.cumsum(without, axis=-1) - without
+    pairs = without.sum(axis=-1) * with_.sum(axis=-1)
+    pairs = np.where(pairs > 0, pairs, np.nan)
+    return ((with_ * below).sum(axis=-1) + ties) / pairs, ties / pairs
+
+
+def table(counts, sums, vocabulary):
+    """A row for each gene, over its hidden entries in the held-out cells.
+
+    Returns
+    -------
+    DataFrame with gene, ensembl; n_cells (hidden entries), n_detected (those with a count);
+    auc of detection, ± auc_bound (at most; from binning); mae and mae_null (log1p); ratio of the
+    two, below 1 where the model is better than the gene's training mean
+    """
+    genes = len(vocabulary)
+    entries = counts[:genes].sum(axis=2)
+    n = entries.sum(axis=1)
+    # Some genes at a time: in float64 all of them would take gigabytes.
+    parts = [auc(part) for part in np.array_split(counts[:genes], -(-genes // 4096))]
+    score, bound = (np.concatenate(one) for one in zip(*parts, strict=True))
+    mae, null = (sums[k][:genes] / np.where(n > 0, n, np.nan) for k in ("mae", "mae_null"))
+    return pd.DataFrame(
+        {
+            "gene": vocabulary.names,
+            "ensembl": vocabulary.ensembl,
+            "n_cells": n,
+            "n_detected": entries[:, 1],
+            "auc": score,
+            "auc_bound": bound,
+            "mae": mae,
+            "mae_null": null,
+            "ratio": mae / np.where(null > 0, null, np.nan),
+        }
+    )
+
+
+def summary(found):
+    """{'genes', 'median_auc', 'median_ratio', 'better_than_null'} of a `table`.
+
+    Over the genes with at least 10 hidden entries with a count and 10 without; only 'genes', 0,
+    when there are none.
+    """
+    rare = np.minimum(found["n_detected"], found["n_cells"] - found["n_detected"])
+    some = found[rare >= ENOUGH]
+    if not len(some):
+        return {"genes": 0}
+    return {
+        "genes": len(some),
+        "median_auc": float(some["auc"].median()),
+        "median_ratio": float(some["ratio"].median()),
+        "better_than_null": float((some["ratio"] < 1).mean()),
+    }
+
+
+def show(found):
+    """The summary as a line."""
+    s = summary(found)
+    if not s["genes"]:
+        return f"errors per gene: no gene has {ENOUGH} hidden entries with and without a count"
+    return (
+        f"errors per gene, hidden ones of held-out cells: median detection AUC "
+        f"{s['median_auc']:.3f}, median error {s['median_ratio']:.3f} of the null's, "
+        f"{s['better_than_null']:.0%} of {s['genes']:,} genes better than the null"
+    )
+
+
+def write(found, path):
+    """Write a `table` as tab-separated text; what is not known stays empty."""
+    replace(Path(path), found.to_csv(sep="\t", index=False, float_format="%.6g"))

@@ -1,0 +1,47 @@
+"""What is settled before a run begins: whether its config holds, and holds for its store."""
+
+import math
+
+from jaxcell import config
+from jaxcell.data.mixture import order
+from jaxcell.data.transforms import build_transforms
+from jaxcell.losses.expression import INTEGER_COUNTS
+from jaxcell.training import tensorboard
+from jaxcell.training.step import check_parts
+
+
+def check(c):
+    """Raise for whatever in a config is wrong or not installed, before anything is read."""
+    config.check(c)
+    build_transforms(c.data, c.model.vocabulary, len(c.model.specials))
+    check_parts(c)
+    if c.train.tensorboard:
+        tensorboard.check()
+
+
+def steps_of(c, cells):
+    """Optimizer steps of a run: ``c.steps``, or as many as ``c.epochs`` over the cells take."""
+    return c.steps or math.ceil(c.epochs * cells / c.train.batch_size)
+
+
+def adopt(c, store, say):
+    """Check a config against its store; the store's vocabulary wins, and that is said."""
+    if not store.sizes["train"]:
+        raise ValueError(f"{store.path}: holds no training cells")
+    if c.model.vocabulary != len(store.vocabulary):
+        say(
+            f"config.model.vocabulary: {c.model.vocabulary} genes nominally, "
+            f"{len(store.vocabulary)} in {store.path}: the store's are used"
+        )
+        c.model.vocabulary = len(store.vocabulary)
+    missing = set(c.model.specials) - set(store.vocabulary.specials)
+    if missing:
+        raise ValueError(f"{store.path}: its vocabulary lacks the special tokens {missing}")
+    order(store, c.data, c.seed)  # the mixture's patterns against the store's datasets
+    for name, one in c.losses.items():
+        for facts in store.datasets:
+            if one.kind in INTEGER_COUNTS and facts["non_integer"]:
+                raise ValueError(
+                    f"config.losses.{name}.kind: {one.kind!r} is a likelihood of integer counts; "
+                    f"{facts['source']} has other values ({facts['non_integer']})"
+                )
