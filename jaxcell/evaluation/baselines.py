@@ -1,16 +1,12 @@
 """What an embedding has to beat: views of the counts of the very same cells.
 
-n cells, g genes. All are fitted on the evaluated cells (transductive), without labels.
+n cells, g genes, k components. Nothing here looks at labels.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-
-LOG = "(Lib+Log)Norm"
-HVG = "(Lib+Log)Norm + HVG"
-PCA = "PCA"
-SHUFFLED = "Shuffled labels"
-BASELINES = (LOG, HVG, PCA, SHUFFLED)
 
 LIBRARY_SIZE = 1e4
 
@@ -32,10 +28,8 @@ def highly_variable(x, n_genes):
 
     Source: Satija et al. 2015, as scanpy.pp.highly_variable_genes(flavor='seurat').
 
-    x [n, g] (normalised, CSR) -> bool [g] with min(n_genes, g) genes.
+    x [n, g] (normalised, CSR), n_genes < g -> bool [g], true for n_genes and ties with the last.
     """
-    if n_genes >= x.shape[1]:
-        return np.ones(x.shape[1], bool)
     import anndata
     import scanpy
 
@@ -45,27 +39,41 @@ def highly_variable(x, n_genes):
     return table["highly_variable"].to_numpy()
 
 
-def principal_components(x, n_components, seed):
-    """Scores of the leading principal components of the centred matrix.
+@dataclass(frozen=True)
+class Components:
+    """Principal components of some cells, to project these or others on."""
 
-    x [n, g] (CSR) -> float32 [n, min(n_components, n - 1, g - 1)]
+    mean: np.ndarray  # [g]
+    axes: np.ndarray  # [k, g], orthonormal rows
+    singular: np.ndarray  # [k], of the centred matrix, largest first
+
+    def scores(self, x, ridge=0.0):
+        """Codes of cells by PCA, or by Ridge PCA where `ridge` is above 0.
+
+        Ridge PCA is the linear encoder E [g, k] and decoder D [k, g] that minimise
+        ‖Y − Y E D‖² + λ ‖E D‖² over the fitted, centred cells Y = U S Vᵀ: reduced-rank ridge
+        regression of Y on itself (Mukherjee and Zhu 2011). The solution of rank k is
+        E = V_k diag(s² / (s² + λ)), D = V_kᵀ, so the code is PCA's with each component shrunk by
+        s² / (s² + λ), weak ones most: distances change, the subspace does not, and a probe that
+        standardises its features cannot tell the two apart. λ = ridge · s_k², so that `ridge`
+        has no unit: at 1 the last component is halved, whatever the number of cells.
+
+        x CSR [., g] -> float32 [., k]
+        """
+        axes = self.axes
+        if ridge:
+            energy = np.maximum(self.singular**2, np.finfo(np.float64).tiny)
+            axes = axes * (energy / (energy + ridge * energy[-1]))[:, None]
+        return np.asarray(x @ axes.T - axes @ self.mean, np.float32)
+
+
+def principal_components(x, k):
+    """The leading principal components, exact (ARPACK, to machine precision).
+
+    x CSR [n, g] -> Components, min(k, n - 1, g - 1) of them
     """
-    from sklearn.decomposition import PCA as Pca
+    from sklearn.decomposition import PCA
 
-    pca = Pca(min(n_components, min(x.shape) - 1), svd_solver="arpack", random_state=seed)
-    return pca.fit_transform(x.astype(np.float64)).astype(np.float32)
-
-
-def views(counts, *, n_hvg, n_pcs, seed):
-    """The matrices of the baselines, dense.
-
-    counts [n, g] (CSR) -> {name: float32 [n, .]}; where all genes are among the `n_hvg`, the
-    HVG view *is* the full view (the same object), so that it is computed once. The shuffled
-    labels look at PCA's view.
-    """
-    x = normalise(counts)
-    chosen = highly_variable(x, n_hvg)
-    full = x.toarray()
-    hvg = full if chosen.all() else full[:, chosen]
-    pca = principal_components(x, n_pcs, seed)
-    return {LOG: full, HVG: hvg, PCA: pca, SHUFFLED: pca}
+    pca = PCA(min(k, min(x.shape) - 1), svd_solver="arpack", random_state=0)
+    pca.fit(x.astype(np.float64))
+    return Components(pca.mean_, pca.components_, pca.singular_values_)

@@ -6,7 +6,7 @@ the eight most frequent classes, and classes are numbered in the map as well.
 
 import numpy as np
 
-from .baselines import SHUFFLED
+from .methods import SHUFFLED
 from .tables import BIOLOGY, MIXING, PROBES, best, number
 
 # Okabe and Ito 2008 (without black and yellow), then P. Tol's muted scheme and darker mixes.

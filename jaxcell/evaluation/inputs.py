@@ -25,10 +25,12 @@ class Cells:
 
     labels: np.ndarray  # str [n]
     batch: np.ndarray | None  # str [n]; None: no batch column
-    embeddings: dict  # key -> float32 [n, d]
-    counts: sp.csr_matrix | None  # float32 [n, genes]; None: the baselines are not wanted
-    total: int  # cells in the file
-    left_out: dict = field(default_factory=dict)  # reason -> cells
+    keep: np.ndarray  # bool [cells in the file]
+    left_out: dict  # reason -> cells
+    embeddings: dict = field(default_factory=dict)  # key -> float32 [n, d], or one per fold: [...]
+    counts: sp.csr_matrix | None = None  # float32 [n, genes]; None: the baselines are not wanted
+    train: sp.csr_matrix | None = None  # float32 [., genes]; cells to fit the baselines on
+    shared: int = 0  # evaluated cells whose name is also in train
 
 
 def check_extra():
@@ -39,50 +41,40 @@ def check_extra():
         raise ImportError(f'evaluate needs {names}, not installed: pip install "jaxcell[eval]"')
 
 
-def load(data, keys, *, label, batch, counts, allow_non_integer):
-    """Read and check what evaluate needs.
+def read(data):
+    """The AnnData that evaluate was given, or the one in its file."""
+    import anndata
+
+    if isinstance(data, anndata.AnnData):
+        return data
+    if not Path(data).is_file():
+        raise FileNotFoundError(f"{data}: no such file; evaluate reads an h5ad file")
+    return anndata.read_h5ad(data)
+
+
+def labelled(adata, label, batch):
+    """The cells that have a label and a batch.
 
     Parameters
     ----------
-    data : path or AnnData
-    keys : sequence of str
-        Entries of ``obsm``.
+    adata : AnnData
     label, batch : str
         Columns of ``obs``; ``batch`` may be None.
-    counts : str
-        'X', 'raw', 'layers/NAME', or None for no baselines.
-    allow_non_integer : bool
-        Accept counts that are not whole numbers (RSEM, some read counts).
 
     Returns
     -------
     Cells
+        Without embeddings and counts.
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    ValueError
         Naming what was found and what would be right.
     """
-    import anndata
-
-    if not isinstance(data, anndata.AnnData):
-        if not Path(data).is_file():
-            raise FileNotFoundError(f"{data}: no such file; evaluate reads an h5ad file")
-        data = anndata.read_h5ad(data)
-
-    keys = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
-    if not keys and counts is None:
-        raise ValueError(
-            "nothing to evaluate: no embedding key, and counts=None leaves out the baselines"
-        )
-    for key in keys:
-        if key not in data.obsm:
-            raise ValueError(f"obsm has no {key!r}; it has {sorted(data.obsm) or 'no entry'}")
-    labels = _column(data, label, "label")
-    batches = None if batch is None else _column(data, batch, "batch")
-
-    no_label = _is_missing(labels)
-    no_batch = np.zeros(len(labels), bool) if batches is None else _is_missing(batches)
+    labels = obs_column(adata, label, "label")
+    batches = None if batch is None else obs_column(adata, batch, "batch")
+    no_label = is_missing(labels)
+    no_batch = np.zeros(len(labels), bool) if batches is None else is_missing(batches)
     keep = ~(no_label | no_batch)
     left_out = {
         f"no label in obs[{label!r}]": int(no_label.sum()),
@@ -103,21 +95,101 @@ def load(data, keys, *, label, batch, counts, allow_non_integer):
     return Cells(
         labels=labels[keep],
         batch=None if batches is None else batches[keep],
-        embeddings={key: _embedding(data.obsm[key], key)[keep] for key in keys},
-        counts=None if counts is None else _counts(data, counts, allow_non_integer)[keep],
-        total=data.n_obs,
+        keep=keep,
         left_out={reason: n for reason, n in left_out.items() if n},
     )
 
 
-def _column(data, name, what):
+def embeddings(adata, keys, keep, held_out):
+    """Embeddings of the evaluated cells.
+
+    Parameters
+    ----------
+    adata : AnnData
+    keys : sequence of str
+        Entries of ``obsm``; '{}' in a key stands for what each fold holds out.
+    keep : bool [cells in the file]
+    held_out : list of str, or None
+        What each fold holds out, in order; None where no batch is held out.
+
+    Returns
+    -------
+    dict
+        {key: float32 [n, d], or for a key with '{}' a list of them, one per fold}
+
+    Raises
+    ------
+    ValueError
+        A key that is not there, or is no embedding; '{}' where no batch is held out.
+    """
+    found = {}
+    for key in keys:
+        if "{}" in key and held_out is None:
+            raise ValueError(
+                f"key {key!r}: {{}} stands for a held-out batch, and no batch is held out: name "
+                "a batch column with at least two batches with batch="
+            )
+        names = [key.replace("{}", name) for name in held_out] if "{}" in key else [key]
+        absent = [name for name in names if name not in adata.obsm]
+        if absent:
+            asked = f" (key {key!r}: one embedding per held-out batch)" if "{}" in key else ""
+            raise ValueError(
+                f"obsm has no {', '.join(map(repr, absent))}{asked}; "
+                f"it has {sorted(adata.obsm) or 'no entry'}"
+            )
+        views = [_embedding(adata.obsm[name], name)[keep] for name in names]
+        found[key] = views if "{}" in key else views[0]
+    return found
+
+
+def counts(adata, where, allow_non_integer, keep):
+    """Counts of the evaluated cells, float32 CSR, and the names of the genes."""
+    x, source = _counts(adata, where, allow_non_integer)
+    return x[keep], np.asarray(source.var.index.astype(str))
+
+
+def training_counts(train, where, genes, allow_non_integer):
+    """Counts of the cells that the inductive baselines are fitted on.
+
+    Parameters
+    ----------
+    train : path or AnnData
+        Its counts are at the same place as the evaluated cells'; extra genes are left out.
+    genes : str [g]
+        The evaluated cells' genes, all of which `train` must have.
+
+    Returns
+    -------
+    float32 CSR [., g], set of str
+        Counts in the order of `genes`, and the names of the cells.
+    """
+    import pandas as pd
+
+    x, source = _counts(train, where, allow_non_integer)
+    names = pd.Index(source.var.index.astype(str))
+    if not names.is_unique:
+        raise ValueError(f"train: {source.name} names a gene twice: {names[names.duplicated()][0]}")
+    column = names.get_indexer(genes)
+    if (column < 0).any():
+        absent = [str(name) for name in genes[column < 0][:3]]
+        raise ValueError(
+            f"train: {source.name} lacks {(column < 0).sum()} of the {len(genes)} genes of the"
+            f" evaluated cells (for example {', '.join(absent)}); it needs them all, by the names"
+            " in var"
+        )
+    return x[:, column], set(source.obs.index.astype(str))
+
+
+def obs_column(data, name, what):
+    """A column of obs as str [cells], without blanks at its ends; '' where it has no value."""
     if name not in data.obs:
         raise ValueError(f"obs has no {what} column {name!r}; it has {list(data.obs)}")
     values = data.obs[name]
     return np.where(values.isna(), "", values.astype(str).str.strip()).astype(str)
 
 
-def _is_missing(values):
+def is_missing(values):
+    """Which values say "not known": str [n] -> bool [n]."""
     return np.isin(np.char.lower(values), MISSING)
 
 
@@ -138,7 +210,7 @@ def _embedding(value, key):
 
 
 def _counts(data, where, allow_non_integer):
-    """Counts of all cells, float32 CSR; what is not counts is refused as in ``prepare``."""
+    """All cells' counts, float32 CSR, and their source; refused as in ``prepare``."""
     try:
         source, chunks = open_source(data, counts=where), []
         for chunk in source.chunks():
@@ -148,4 +220,4 @@ def _counts(data, where, allow_non_integer):
         raise ValueError(
             f"{error}. In Python counts=None evaluates the embeddings without the baselines"
         ) from error
-    return sp.vstack(chunks, format="csr").astype(np.float32)
+    return sp.vstack(chunks, format="csr").astype(np.float32), source

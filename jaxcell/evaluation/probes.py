@@ -4,6 +4,7 @@ n cells, d features, m training cells.
 """
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ C = 0.1
 MAX_ITERATIONS = 1000
 NEIGHBOURS = 15
 FOLDS = 5  # stratified, where there is no batch
+MOST_AT_ONCE = 4  # folds: each holds a copy of its cells
 GROUPS = 10  # of batches, where there are more batches than that
 
 
@@ -73,6 +75,11 @@ def folds(labels, batch, test_batches=(), seed=0):
     ], f"stratified {n_splits}-fold over cells ({why}): no batch is held out"
 
 
+def whole_batches(batch, test_batches=()):
+    """Whether `folds` holds out whole batches, and so draws nothing."""
+    return len(test_batches) > 0 or (batch is not None and len(np.unique(batch)) > 1)
+
+
 def _given(batch, names, wanted):
     if batch is None:
         raise ValueError(f"test_batches={wanted} needs a batch column: name it with batch=")
@@ -107,7 +114,6 @@ def linear(x, labels, test):
     str [.], bool
         Predictions, and whether the solver converged.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -115,21 +121,27 @@ def linear(x, labels, test):
         return np.full(len(test), labels[0]), True
     scaler = StandardScaler().fit(x)
     model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the second value
-        model.fit(scaler.transform(x), labels)
+    model.fit(scaler.transform(x), labels)
     return model.predict(scaler.transform(test)), bool(np.max(model.n_iter_) < MAX_ITERATIONS)
 
 
-def nearest(x, labels, test):
+def nearest(x, labels, test, distances=None):
     """Majority label of the 15 nearest training cells (Euclidean, features as they are).
 
-    x [m, d], labels [m], test [., d] -> str [.]
+    x [m, d], labels [m], test [t, d] -> str [t]; distances [t, m] where they are known already.
+    Of labels with equally many votes, the first of the alphabet.
     """
-    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neighbors import NearestNeighbors
 
-    model = KNeighborsClassifier(min(NEIGHBOURS, len(x)), algorithm="brute")
-    return model.fit(x, labels).predict(test)
+    k = min(NEIGHBOURS, len(labels))
+    if distances is None:
+        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x)
+        near = search.kneighbors(test, return_distance=False)
+    else:
+        near = np.argpartition(distances, k - 1, axis=1)[:, :k]
+    names, code = np.unique(labels, return_inverse=True)
+    votes = (code[near][:, :, None] == np.arange(len(names))).sum(axis=1)
+    return names[votes.argmax(axis=1)]
 
 
 def score(truth, predicted):
@@ -145,33 +157,98 @@ def score(truth, predicted):
     return float(accuracy_score(truth, predicted)), float(macro)
 
 
-def probe(x, labels, fold):
+def probe(x, labels, fold, distances=None):
     """Both probes on one fold.
 
-    x float32 [n, d], labels str [n] -> dict: scores, sizes, and the classes of the test cells
-    that no training cell has (`absent`; scored as the errors they are).
+    Parameters
+    ----------
+    x : float32 [n, d]
+    labels : str [n]
+    fold : Fold
+    distances : float32 [n, n], optional
+        Of all cells in x, where they are known already.
+
+    Returns
+    -------
+    dict, dict
+        Scores, sizes, and the classes of the test cells that no training cell has (`absent`;
+        scored as the errors they are). The predictions: {'linear', 'knn': str [test cells]}.
     """
     truth, known = labels[fold.test], labels[fold.train]
     train, test = x[fold.train], x[fold.test]
+    far = None if distances is None else distances[np.ix_(fold.test, fold.train)]
     by_line, converged = linear(train, known, test)
-    linear_accuracy, linear_f1 = score(truth, by_line)
-    knn_accuracy, knn_f1 = score(truth, nearest(train, known, test))
-    return {
+    predicted = {"linear": by_line, "knn": nearest(train, known, test, far)}
+    found = {
         "held_out": fold.name,
         "n_train": len(known),
         "n_test": len(truth),
         "absent": sorted(set(truth) - set(known)),
         "converged": converged,
-        "linear_accuracy": linear_accuracy,
-        "linear_macro_f1": linear_f1,
-        "knn_accuracy": knn_accuracy,
-        "knn_macro_f1": knn_f1,
     }
+    for kind, values in predicted.items():
+        found[f"{kind}_accuracy"], found[f"{kind}_macro_f1"] = score(truth, values)
+    return found, predicted
 
 
-PROBE_METRICS = ("linear_accuracy", "linear_macro_f1", "knn_accuracy", "knn_macro_f1")
+def probe_all(spaces, labels, folds):
+    """Both probes on all folds, side by side on the cores.
+
+    One BLAS thread each: the products are thin, and the figures are the same on any number of
+    cores.
+
+    Parameters
+    ----------
+    spaces : list of Space
+        One, or one per fold.
+    labels : str [n]
+    folds : list of Fold
+
+    Returns
+    -------
+    list of dict, dict
+        What `probe` says of each fold; the pooled scores.
+    """
+    from joblib import cpu_count
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    spaces = spaces * len(folds) if len(spaces) == 1 else spaces
+    for space in spaces:
+        _ = space.distances  # with all threads
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(min(cpu_count(), len(folds), MOST_AT_ONCE)) as pool,
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # probe says so
+        done = pool.map(lambda s, fold: probe(s.x, labels, fold, s.distances), spaces, folds)
+        scores, predictions = zip(*done, strict=True)
+    return list(scores), pooled(labels, folds, predictions)
+
+
+KINDS = ("linear", "knn")
+SCORES = ("accuracy", "macro_f1")
+PROBE_METRICS = tuple(f"{kind}_{score}" for kind in KINDS for score in SCORES)
+POOLED_METRICS = tuple(f"{kind}_pooled_{score}" for kind in KINDS for score in SCORES)
 
 
 def averages(results):
-    """The mean of each probe metric over folds: list of probe() -> {metric: float}."""
+    """The mean of each probe metric over folds: list of probe()'s scores -> {metric: float}."""
     return {name: float(np.mean([fold[name] for fold in results])) for name in PROBE_METRICS}
+
+
+def pooled(labels, folds, predictions):
+    """The same scores over the held-out cells of all folds together: a cell counts once.
+
+    The mean over folds gives a batch of 100 cells the weight of one of 10 000.
+
+    labels str [n], list of Fold, list of probe()'s predictions -> {metric: float}
+    """
+    truth = np.concatenate([labels[fold.test] for fold in folds])
+    values = [
+        value
+        for kind in KINDS
+        for value in score(truth, np.concatenate([one[kind] for one in predictions]))
+    ]
+    return dict(zip(POOLED_METRICS, values, strict=True))

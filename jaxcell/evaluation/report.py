@@ -2,18 +2,18 @@
 
 import json
 import re
-from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import baselines, clustering, figures, inputs, page, probes
+from . import figures, inputs, methods, page, probes
+from .measure import STEPS, measure
 from .tables import number
 
 PACKAGES = ("jaxcell", "numpy", "scikit-learn", "scib-metrics", "scanpy", "igraph", "umap-learn")
-STEPS = 5  # per method: probes, graph, clusters, scores, UMAP
+PACKAGES += ("jax", "optax")
 
 
 def evaluate(
@@ -24,28 +24,35 @@ def evaluate(
     batch=None,
     out,
     counts="X",
+    baselines=(),
+    train=None,
     test_batches=(),
     seed=0,
-    n_hvg=2000,
+    seeds=1,
     n_pcs=50,
+    ridge=1.0,
     allow_non_integer=False,
     progress=True,
 ):
     """Measure embeddings beside baselines on the same cells; write a report.
 
-    Per representation: a linear and a kNN probe with whole batches held out (one at a time up to
-    10 batches, 10 groups of batches above; stratified 5-fold where there is no batch), clustering
-    against the label, and batch mixing. The baselines are (Lib+Log)Norm, its highly variable
-    genes, its PCA, and PCA with permuted labels. Matrices are taken as they are, densely (float32,
-    4 bytes × cells × genes, twice or three times over), and neighbours are exact in all their
-    dimensions: time grows with the square of the cells, so thin an atlas first.
+    Per method: a linear and a kNN probe with whole batches held out (one at a time up to 10
+    batches, 10 groups of batches above; stratified 5-fold where there is no batch), clustering
+    against the label, and batch mixing. A method is one matrix, or one per fold (an inductive
+    baseline; an embedding by one model per held-out batch): then a fold's probes see its own
+    matrix, and the other metrics, on all evaluated cells in each of them, are averaged.
+
+    Full views are dense (float32, 4 bytes × cells × genes, twice or three times over), and
+    neighbours are exact in all dimensions: time grows with the square of the cells, so thin an
+    atlas to some 20 000 first. Baselines of more than 2 GiB are made only if named.
 
     Parameters
     ----------
     data : path or anndata.AnnData
         An h5ad file, or the object; it is not changed.
     keys : sequence of str
-        Embeddings: entries of ``obsm``, each [cells, d].
+        Embeddings: entries of ``obsm``, each [cells, d]. With '{}' in it a key is one embedding
+        per held-out batch: 'X_txfm_{}' is obsm['X_txfm_pbmc3k'] where pbmc3k is held out.
     label, batch : str
         Columns of ``obs``. Cells whose label or batch is missing (NaN, '', 'unknown' …) are left
         out and counted. Without batches, the metrics of mixing are None.
@@ -53,12 +60,21 @@ def evaluate(
         Folder of the report; made if absent, only files of the report's own names are replaced.
     counts : str or None
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'; None leaves out the baselines.
+    baselines : sequence of str
+        Some of raw, log, hvgN (any N), pca_inductive, pca, ridge_inductive, ridge, ae_inductive,
+        ae, shuffled; () is all, with 1024, 2000 and 5000 HVG.
+    train : path or anndata.AnnData, optional
+        Counts, at the same place, of the cells to fit the inductive baselines on, with all genes of
+        `data`; by default each fold's training cells.
     test_batches : sequence of str
         Hold out these batches together, and nothing else.
-    seed : int
-        Of the stratified folds, PCA, Leiden, UMAP and the permutation of labels.
-    n_hvg, n_pcs : int
-        Highly variable genes and principal components of the baselines.
+    seed, seeds : int
+        Everything that draws is repeated for seed … seed + seeds − 1: stratified folds, Leiden,
+        Louvain, the autoencoder, the permutation of labels. UMAP is drawn for the first.
+    n_pcs : int
+        Components of PCA and Ridge PCA, units of the autoencoder's code.
+    ridge : float
+        Ridge PCA's penalty, in units of the last component's s² (``baselines.Components.scores``).
     allow_non_integer : bool
         Accept counts that are not whole numbers.
     progress : bool
@@ -67,8 +83,10 @@ def evaluate(
     Returns
     -------
     dict
-        As in results.json: ``meta``; ``results`` {method: {metric: value or None}}; ``folds``
-        {method: [one dict per fold]}; ``leiden`` {method: {resolution: {nmi, ari}}}.
+        As in results.json: ``meta``; ``results`` {method: {metric: mean over seeds, or None}};
+        ``seeds`` {method: [the same per seed]}; ``folds`` {method: [one dict per seed and fold]};
+        ``views`` {method: [clustering and mixing per seed and matrix]}; ``leiden``, ``louvain``
+        {method: {resolution: {nmi, ari}}}.
 
     Raises
     ------
@@ -76,107 +94,137 @@ def evaluate(
         If the extra ``eval`` is not installed.
     FileNotFoundError, ValueError
         About the input, before anything is computed or written.
+
+    Examples
+    --------
+    >>> jaxcell.evaluate("cells.h5ad", ["X_txfm_b"], label="cell_type", batch="batch", out="report")
+
+    Other suites need only the array: scib-metrics' ``Benchmarker(adata, batch_key="batch",
+    label_key="cell_type", embedding_obsm_keys=["X_txfm_b"])`` takes the same AnnData, and
+    cz-benchmarks' tasks take ``adata.obsm["X_txfm_b"]``.
     """
     inputs.check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder")
-    cells = inputs.load(
-        data, keys, label=label, batch=batch, counts=counts, allow_non_integer=allow_non_integer
-    )
-    taken = set(cells.embeddings) & set(baselines.BASELINES)
-    if taken:
-        raise ValueError(f"obsm[{taken.pop()!r}] has the name of a baseline; give it another key")
-    folds, protocol = probes.folds(cells.labels, cells.batch, test_batches, seed)
+    _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
+    adata = inputs.read(data)
+    cells, splits, protocol = _load(
+        adata, keys, label, batch, counts, train, test_batches, range(seed, seed + seeds),
+        allow_non_integer,
+    )  # fmt: skip
+    chosen, notes = methods.choose(baselines, cells)
+    compared = _methods(cells, chosen, n_pcs, ridge, splits)
     out.mkdir(parents=True, exist_ok=True)
 
-    n_methods = len(cells.embeddings) + (0 if cells.counts is None else len(baselines.BASELINES))
-    total = 1 + STEPS * n_methods
-    with tqdm(total=total, disable=not progress, desc="evaluate", unit="step") as bar:
-        bar.set_postfix_str("baselines")
-        views = dict(cells.embeddings)
-        if cells.counts is not None:
-            views |= baselines.views(cells.counts, n_hvg=n_hvg, n_pcs=n_pcs, seed=seed)
-        bar.update()
-        results, layouts = _measure_all(views, cells, folds, seed, bar)
-    meta = _meta(data, cells, label, batch, counts, test_batches, seed, protocol)
-    results = {"meta": meta, **results}
-    results["meta"]["notes"] = page.notes(cells, folds, results, n_hvg)
-    results["meta"]["figures"] = _draw(out, layouts, cells, results, seed)
+    measured = _measure_all(compared, cells, splits, progress)
+    asked = dict(label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs)
+    asked |= dict(ridge=ridge, baselines=chosen, test_batches=[str(b) for b in test_batches])
+    asked |= dict(data=_name(data), train=_name(train), protocol=protocol)
+    results = {"meta": asked | _meta(cells, compared), **_results(measured)}
+    results["meta"]["notes"] = notes + page.notes(cells, splits, compared, results)
+    results["meta"]["figures"] = _draw(out, measured, compared, cells, results)
     text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     (out / "results.json").write_text(text, encoding="utf-8")
     (out / "report.md").write_text(page.page(results), encoding="utf-8")
     return results
 
 
-def _measure_all(views, cells, folds, seed, bar):
-    """Every method's entries of the results, and {method: (UMAP layout, labels)}."""
-    results = {"results": {}, "folds": {}, "leiden": {}}
-    layouts, spaces, first = {}, {}, {}
-    shuffled_labels = np.random.default_rng(seed).permutation(cells.labels)
-    for name, x in views.items():
-        shuffled = name == baselines.SHUFFLED
-        labels = shuffled_labels if shuffled else cells.labels
-        space = spaces.setdefault(id(x), clustering.Space(x, seed))  # the shuffled use PCA's
-        twin = first.setdefault((id(x), shuffled), name)  # HVG may be all genes: measured once
-        if twin == name:
-            _measure(name, space, labels, cells.batch, folds, results, bar)
-        else:
-            for part in results.values():
-                part[name] = deepcopy(part[twin])
-            bar.update(STEPS - 1)
-        bar.set_postfix_str(f"{name}: UMAP")
-        layouts[name] = space.layout, labels
-        bar.update()
-    return results, layouts
+def _require_positive(**values):
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value}: it has to be above 0")
 
 
-def _measure(name, space, labels, batch, folds, results, bar):
-    """One method's entries of the results: all steps but the UMAP."""
+def _load(adata, keys, label, batch, counts, train, test_batches, seeds, allow_non_integer):
+    """Read and check all inputs: Cells, {seed: folds}, and the protocol in words."""
+    keys = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+    if not keys and counts is None:
+        raise ValueError(
+            "nothing to evaluate: no embedding key, and counts=None leaves out the baselines"
+        )
+    if train is not None and counts is None:
+        raise ValueError("train= is for the inductive baselines; counts=None leaves them out")
+    cells = inputs.labelled(adata, label, batch)
+    folds, protocol = probes.folds(cells.labels, cells.batch, test_batches, seeds[0])
+    whole = probes.whole_batches(cells.batch, test_batches)
+    splits = {
+        seed: folds
+        if whole or seed == seeds[0]
+        else probes.folds(cells.labels, cells.batch, (), seed)[0]
+        for seed in seeds
+    }
+    held_out = [fold.name for fold in folds] if whole else None
+    cells.embeddings = inputs.embeddings(adata, keys, cells.keep, held_out)
+    if counts is not None:
+        cells.counts, genes = inputs.counts(adata, counts, allow_non_integer, cells.keep)
+        if train is not None:
+            cells.train, names = inputs.training_counts(train, counts, genes, allow_non_integer)
+            cells.shared = sum(name in names for name in adata.obs_names[cells.keep])
+    return cells, splits, protocol
 
-    def step(what):
-        bar.set_postfix_str(f"{name}: {what}")
 
-    step("probes")
-    results["folds"][name] = [probes.probe(space.x, labels, fold) for fold in folds]
-    row = {"dimensions": space.x.shape[1], **probes.averages(results["folds"][name])}
-    bar.update()
-    step("graph")
-    neighbours, _ = space.neighbours, space.graph
-    bar.update()
-    step("clusters")
-    found, sweep = clustering.best_clustering(space.clusterings, labels)
-    row |= found
-    results["leiden"][name] = {str(r): {"nmi": n, "ari": a} for r, (n, a) in sweep.items()}
-    bar.update()
-    step("scores")
-    mixed = batch is not None and len(np.unique(batch)) > 1
-    row["asw_label"] = clustering.asw_label(space.x, labels)
-    row["asw_batch"] = clustering.asw_batch(space.x, labels, batch) if mixed else None
-    row["graph_connectivity"] = clustering.graph_connectivity(neighbours, labels) if mixed else None
-    row["ilisi"] = clustering.ilisi(neighbours, batch) if mixed else None
-    results["results"][name] = row | clustering.aggregates(row)
-    bar.update()
+def _methods(cells, chosen, n_pcs, ridge, splits):
+    """Embeddings, then baselines, in the order of the tables."""
+    seeded_folds = len({id(folds) for folds in splits.values()}) > 1
+    compared = methods.embeddings(cells.embeddings)
+    if chosen:
+        fits = methods.Fits(cells.counts, cells.train, n_pcs, ridge, seeded_folds)
+        compared += [fits.method(short) for short in chosen]
+    names = [method.name for method in compared]
+    for name in cells.embeddings:
+        if names.count(name) > 1:
+            raise ValueError(f"obsm[{name!r}] has the name of a baseline; give it another key")
+    return compared
 
 
-def _meta(data, cells, label, batch, counts, test_batches, seed, protocol):
+def _measure_all(compared, cells, splits, progress):
+    """{method: Measured}."""
+    found = {}
+    pictured = {*cells.embeddings, *methods.MAIN}
+    total = len(compared) * len(splits) * len(STEPS)
+    total += sum(method.name in pictured for method in compared)
+    with tqdm(total=total, disable=not progress, desc="evaluate", unit="step") as bar:
+        for method in compared:
+
+            def step(what, name=method.name):
+                bar.set_postfix_str(f"{name}: {what}")
+                bar.update()
+
+            picture = method.name in pictured
+            found[method.name] = measure(method, cells, splits, picture=picture, step=step)
+    return found
+
+
+def _results(measured):
+    """{method: Measured} as the tables of results.json."""
     return {
-        "data": str(data) if isinstance(data, str | Path) else "AnnData",
-        "label": label,
-        "batch": batch,
-        "counts": counts,
-        "test_batches": [str(b) for b in test_batches],
-        "seed": seed,
-        "protocol": protocol,
+        "results": {n: {"dimensions": m.dimensions, **m.mean()} for n, m in measured.items()},
+        "seeds": {name: m.rows for name, m in measured.items()},
+        "folds": {name: m.folds for name, m in measured.items()},
+        "views": {name: m.views for name, m in measured.items()},
+        "leiden": {name: m.sweep("leiden") for name, m in measured.items()},
+        "louvain": {name: m.sweep("louvain") for name, m in measured.items()},
+    }
+
+
+def _name(data):
+    return str(data) if isinstance(data, str | Path) else None if data is None else "AnnData"
+
+
+def _meta(cells, compared):
+    versions = {package: version(package) for package in PACKAGES}
+    return {
         "cells": len(cells.labels),
-        "cells_in_file": cells.total,
+        "cells_in_file": len(cells.keep),
         "left_out": cells.left_out,
         "genes": None if cells.counts is None else cells.counts.shape[1],
         "classes": _frequencies(cells.labels),
         "batches": None if cells.batch is None else _frequencies(cells.batch),
         "embeddings": list(cells.embeddings),
-        "implementations": page.IMPLEMENTATIONS,
-        "versions": {package: version(package) for package in PACKAGES},
+        "fitted_on": {method.name: method.fitted for method in compared},
+        "implementations": page.implementations(versions),
+        "versions": versions,
     }
 
 
@@ -186,7 +234,7 @@ def _frequencies(values):
     return {str(names[i]): int(counts[i]) for i in order}
 
 
-def _draw(out, layouts, cells, results, seed):
+def _draw(out, measured, compared, cells, results):
     """Write the pictures; return their file names: {what: name}."""
     meta = results["meta"]
     colours = figures.palette(cells.labels, figures.LABEL_COLOURS)
@@ -194,16 +242,23 @@ def _draw(out, layouts, cells, results, seed):
     batch_colours = None if batch is None else figures.palette(batch, figures.BATCH_COLOURS)
     files = {"comparison": "comparison.png"}
     figures.comparison_figure(out / files["comparison"], results)
-    for name, (layout, labels) in layouts.items():
+    shown = [("NMI", "nmi"), ("ARI", "ari"), ("ASW label", "asw_label"), ("iLISI", "ilisi")]
+    for method in compared:
+        name, layout = method.name, measured[method.name].layout
+        if layout is None:
+            continue
         stem = "umap_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         while f"{stem}.png" in files.values():
             stem += "_"
         files[name] = f"{stem}.png"
-        row = results["results"][name]
-        shown = [("NMI", "nmi"), ("ARI", "ari"), ("ASW label", "asw_label"), ("iLISI", "ilisi")]
-        panels = [(meta["label"], labels, colours, name != baselines.SHUFFLED)]
+        view = results["views"][name][0]
+        panels = [(meta["label"], cells.labels, colours, True)]
         if batch is not None:
             panels.append((meta["batch"], batch, batch_colours, False))
-        caption = "   ".join(f"{t} {number(row[m])}" for t, m in shown if row[m] is not None)
-        figures.umap_figure(out / files[name], name, layout, panels, caption=caption, seed=seed)
+        caption = "   ".join(f"{t} {number(view[m])}" for t, m in shown if view[m] is not None)
+        if method.per_fold:
+            caption = f"the matrix of the fold that holds out {view['held_out']}   {caption}"
+        figures.umap_figure(
+            out / files[name], name, layout, panels, caption=caption, seed=meta["seed"]
+        )
     return files

@@ -36,6 +36,35 @@ def test_duplicated_cells_keep_themselves_first():
     assert all(len(set(row)) == len(row) for row in found.indices)
 
 
+def test_without_room_for_all_distances_the_neighbours_and_silhouettes_are_the_same(
+    overlapping, space, monkeypatch
+):
+    monkeypatch.setattr(clustering, "MOST_DISTANCES", 149)
+    x, labels, batch = overlapping
+    small = clustering.Space(x)
+    assert small.distances is None
+    np.testing.assert_array_equal(small.neighbours.indices, space.neighbours.indices)
+    np.testing.assert_allclose(
+        small.neighbours.distances, space.neighbours.distances, rtol=1e-5, atol=1e-5
+    )
+    assert (np.diag(space.distances) == 0).all()
+    far = space.distances, labels
+    assert clustering.asw_label(x, labels) == pytest.approx(
+        clustering.asw_label(*far, metric="precomputed"), abs=1e-6
+    )
+    assert clustering.asw_batch(x, labels, batch) == pytest.approx(
+        clustering.asw_batch(*far, batch, metric="precomputed"), abs=1e-6
+    )
+
+
+def test_distances_are_freed_and_come_back(overlapping):
+    space = clustering.Space(overlapping[0])
+    kept = space.distances
+    space.forget()
+    assert space.distances is not kept
+    np.testing.assert_array_equal(space.distances, kept)
+
+
 def test_asw_label_equals_scib_metrics_and_the_definition(overlapping):
     x, labels, _ = overlapping
     found = clustering.asw_label(x, labels)
@@ -105,15 +134,20 @@ def test_ilisi_by_hand():
     assert clustering.ilisi(neighbours, batch) == pytest.approx(expected, abs=1e-4)
 
 
-def test_leiden_finds_separate_blobs_and_is_repeatable():
+@pytest.mark.parametrize("algorithm", ["leiden", "louvain"])
+def test_separate_blobs_are_found_and_the_seed_decides(algorithm):
     x, labels, _ = blobs(120, gap=12.0)
-    space, again = clustering.Space(x, seed=1), clustering.Space(x, seed=1)
-    assert tuple(space.clusterings) == clustering.RESOLUTIONS
+    space = clustering.Space(x)
+    found, again = (space.clusterings(algorithm, seed=1) for _ in range(2))
+    assert tuple(found) == clustering.RESOLUTIONS
     assert clustering.RESOLUTIONS[0] == 0.1
     assert clustering.RESOLUTIONS[-1] == 2.0
-    for resolution, clusters in space.clusterings.items():
-        assert (clusters == again.clusterings[resolution]).all()
-    found, sweep = clustering.best_clustering(space.clusterings, labels)
+    for resolution, clusters in found.items():
+        assert (clusters == again[resolution]).all()
+    mixed = clustering.Space(np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32))
+    one, two = (mixed.clusterings(algorithm, seed)[2.0] for seed in (0, 1))
+    assert (one != two).any()
+    found, sweep = clustering.best_clustering(found, labels)
     assert found == {
         "nmi": pytest.approx(1.0),
         "ari": 1.0,
@@ -121,6 +155,23 @@ def test_leiden_finds_separate_blobs_and_is_repeatable():
         "clusters": 3,
     }
     assert len(sweep) == 20
+
+
+def test_louvain_at_resolution_one_is_the_multilevel_optimum_of_modularity(space):
+    # The partition's modularity, by hand, is igraph's, and above that of any one merge or split.
+    weights = space.graph.toarray()
+    degree = weights.sum(axis=1)
+    clusters = space.clusterings("louvain", 0)[1.0]
+
+    def modularity(clusters):
+        same = clusters[:, None] == clusters
+        return ((weights - np.outer(degree, degree) / degree.sum()) * same).sum() / degree.sum()
+
+    reached = modularity(clusters)
+    assert reached > 0.3
+    for a in np.unique(clusters):
+        for b in np.unique(clusters)[np.unique(clusters) > a]:
+            assert modularity(np.where(clusters == b, a, clusters)) <= reached + 1e-9
 
 
 def test_best_clustering_is_the_one_of_highest_nmi():
@@ -135,25 +186,31 @@ def test_best_clustering_is_the_one_of_highest_nmi():
 
 def test_the_layout_is_repeatable_and_keeps_blobs_apart():
     x, labels, _ = blobs(90, gap=12.0)
-    layout = clustering.Space(x, seed=2).layout
+    layout = clustering.Space(x).layout(seed=2)
     assert layout.shape == (90, 2)
     assert np.isfinite(layout).all()
-    np.testing.assert_array_equal(layout, clustering.Space(x, seed=2).layout)
+    np.testing.assert_array_equal(layout, clustering.Space(x).layout(seed=2))
     assert silhouette_samples(layout, labels).mean() > 0.7
 
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_the_layout_of_few_dimensions(d):
     x = blobs(60, classes=2, d=3, gap=12.0)[0][:, :d]
-    assert np.isfinite(clustering.Space(x).layout).all()
+    assert np.isfinite(clustering.Space(x).layout(0)).all()
 
 
 def test_aggregates_by_hand():
     scores = {"nmi": 0.6, "ari": 0.3, "asw_label": 0.9, "graph_connectivity": 0.8, "asw_batch": 0.4}
+    scores |= {"louvain_nmi": 0.5, "louvain_ari": 0.1}
     assert clustering.aggregates(scores) == {
         "avg_bio": pytest.approx(0.6),
+        "louvain_avg_bio": pytest.approx(0.5),
         "avg_batch": pytest.approx(0.6),
         "overall": pytest.approx(0.6),
     }
     alone = clustering.aggregates(scores | {"asw_batch": None})
-    assert alone == {"avg_bio": pytest.approx(0.6), "avg_batch": None, "overall": None}
+    assert (alone["avg_bio"], alone["avg_batch"], alone["overall"]) == (
+        pytest.approx(0.6),
+        None,
+        None,
+    )

@@ -4,6 +4,7 @@ import scipy.optimize
 import scipy.special
 
 from jaxcell.evaluation import probes
+from jaxcell.evaluation.clustering import Space
 
 from .cells import blobs
 
@@ -11,11 +12,11 @@ from .cells import blobs
 def test_separable_cells_are_read_and_shuffled_ones_are_not():
     x, labels, batch = blobs()
     folds, _ = probes.folds(labels, batch)
-    scores = probes.averages([probes.probe(x, labels, fold) for fold in folds])
+    scores = probes.averages([probes.probe(x, labels, fold)[0] for fold in folds])
     assert set(scores) == set(probes.PROBE_METRICS)
     assert min(scores.values()) == 1.0
     shuffled = np.random.default_rng(0).permutation(labels)
-    scores = probes.averages([probes.probe(x, shuffled, fold) for fold in folds])
+    scores = probes.averages([probes.probe(x, shuffled, fold)[0] for fold in folds])
     assert max(scores.values()) < 0.6
 
 
@@ -37,7 +38,7 @@ def test_a_label_leaking_through_the_batch_does_not_help():
     x = np.where(batch == "b0", code, 1 - code)[:, None].astype(np.float32)
     labels = np.array([f"type {c}" for c in code])
     folds, _ = probes.folds(labels, batch)
-    assert [probes.probe(x, labels, fold)["linear_accuracy"] for fold in folds] == [0.0, 0.0]
+    assert [probes.probe(x, labels, fold)[0]["linear_accuracy"] for fold in folds] == [0.0, 0.0]
 
 
 def test_more_than_ten_batches_are_held_out_in_groups():
@@ -114,6 +115,46 @@ def test_nearest_is_the_majority_of_fifteen():
     votes = (near[:, :, None] == names).sum(axis=1)
     expected = names[votes.argmax(axis=1)]
     assert (probes.nearest(x[train], labels[train], x[test]) == expected).all()
+    known = distance.astype(np.float32)
+    assert (probes.nearest(None, labels[train], None, known) == expected).all()
+
+
+def test_of_equally_many_votes_the_first_label_wins():
+    x = np.array([[-1.0], [1.0]], np.float32)
+    assert probes.nearest(x, np.array(["b", "a"]), np.zeros((1, 1), np.float32)) == ["a"]
+
+
+def test_pooled_scores_count_every_cell_once():
+    # Batch one: 8 of 8 right; batch two: 0 of 2. Mean over folds 1/2, pooled 8/10.
+    labels = np.array(["a"] * 4 + ["b"] * 4 + ["a", "b"])
+    folds = [
+        probes.Fold("one", np.array([8, 9]), np.arange(8)),
+        probes.Fold("two", np.arange(8), np.array([8, 9])),
+    ]
+    wrong = np.array(["b", "a"])
+    said = [{"linear": labels[:8], "knn": labels[:8]}, {"linear": wrong, "knn": labels[8:]}]
+    found = probes.pooled(labels, folds, said)
+    assert found == {
+        "linear_pooled_accuracy": pytest.approx(0.8),
+        "linear_pooled_macro_f1": pytest.approx(0.8),
+        "knn_pooled_accuracy": 1.0,
+        "knn_pooled_macro_f1": 1.0,
+    }
+
+
+def test_each_fold_is_probed_in_its_own_space_and_many_threads_change_nothing():
+    x, labels, batch = blobs()
+    noise = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    folds, _ = probes.folds(labels, batch)
+    scores, pools = probes.probe_all([Space(x), Space(noise), Space(noise)], labels, folds)
+    assert [fold["held_out"] for fold in scores] == ["b0", "b1", "b2"]
+    assert scores[0]["linear_accuracy"] == scores[0]["knn_accuracy"] == 1.0
+    assert max(fold["linear_accuracy"] for fold in scores[1:]) < 0.6
+    for one, view, fold in zip(scores, (x, noise, noise), folds, strict=True):
+        assert one == probes.probe(view, labels, fold)[0]
+    sizes = [len(fold.test) for fold in folds]
+    right = [one["linear_accuracy"] * n for one, n in zip(scores, sizes, strict=True)]
+    assert pools["linear_pooled_accuracy"] == pytest.approx(sum(right) / sum(sizes))
 
 
 def test_macro_f1_by_hand():
@@ -131,23 +172,23 @@ def test_a_class_absent_from_training_is_an_error_and_is_named():
     odd = np.flatnonzero(batch == "b2")[:10]
     labels[odd] = "new"
     folds, _ = probes.folds(labels, batch)
-    result = probes.probe(x, labels, folds[2])
+    result, _ = probes.probe(x, labels, folds[2])
     assert result["absent"] == ["new"]
     assert result["linear_accuracy"] == pytest.approx(1 - 10 / result["n_test"])
     assert result["linear_macro_f1"] < 0.76  # three classes at most 1, 'new' at 0
-    assert probes.probe(x, labels, folds[0])["absent"] == []
+    assert probes.probe(x, labels, folds[0])[0]["absent"] == []
 
 
 def test_training_cells_of_one_class_predict_it():
     x, labels, _ = blobs(60, classes=2)
     fold = probes.Fold("f", np.flatnonzero(labels == "type 0"), np.arange(60))
-    result = probes.probe(x, labels, fold)
+    result, _ = probes.probe(x, labels, fold)
     assert result["linear_accuracy"] == 0.5
     assert result["absent"] == ["type 1"]
 
 
 def test_a_solver_that_stops_early_says_so(monkeypatch):
     monkeypatch.setattr(probes, "MAX_ITERATIONS", 1)
-    x, labels, _ = blobs(60, gap=1.0)
-    _, converged = probes.linear(x, labels, x)
-    assert not converged
+    x, labels, batch = blobs(60, gap=1.0)
+    scores, _ = probes.probe_all([Space(x)], labels, probes.folds(labels, batch)[0])
+    assert not any(fold["converged"] for fold in scores)

@@ -1,0 +1,71 @@
+"""Gene vectors that a model's have to beat. V genes, n cells."""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+
+from jaxcell.data.checks import check_chunk
+from jaxcell.data.genes import identify
+from jaxcell.data.matching import match
+from jaxcell.data.sources import open_source
+
+from .baselines import normalise
+
+MOST_CELLS = 10_000  # the transposed matrix is dense: 4 bytes × genes × cells
+
+
+def random_vectors(n_genes, width, seed=0):
+    """Vectors that know nothing: standard normal, float32 [V, D]."""
+    return np.random.default_rng(seed).standard_normal((n_genes, width), np.float32)
+
+
+def read_counts(data, vocabulary, *, counts="X", allow_non_integer=False, seed=0):
+    """Raw counts of the vocabulary's genes, of at most 10 000 cells drawn by seed.
+
+    Parameters
+    ----------
+    data : path of an h5ad file, or AnnData
+    vocabulary : Vocabulary, V genes
+    counts : 'X', 'raw' or 'layers/NAME'
+
+    Returns
+    -------
+    CSR float32 [n, V], bool [V]
+        The counts, and which genes the file has.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        Not counts, or none of the genes.
+    """
+    source = open_source(data, counts=counts)
+    names = identify(source.var, where=source.name)
+    found = match(names, vocabulary, duplicates="sum", where=source.name)
+    drawn = np.random.default_rng(seed).permutation(source.n_cells)[:MOST_CELLS]
+    keep = np.zeros(source.n_cells, bool)
+    keep[drawn] = True
+    parts, start = [], 0
+    for chunk in source.chunks():
+        looks = check_chunk(chunk, source, allow_non_integer)
+        if looks and not parts:
+            warnings.warn(f"{source.name}: non-integer values taken: {looks}", stacklevel=3)
+        rows = keep[start : start + chunk.shape[0]]
+        parts.append(found.apply(chunk[rows]).astype(np.float32))
+        start += chunk.shape[0]
+    there = np.zeros(len(vocabulary), bool)
+    there[found.columns[found.columns >= 0]] = True
+    return sp.vstack(parts, format="csr"), there
+
+
+def transposed_pca(counts, n_components, seed=0):
+    """PCA with genes as the samples and cells as the features, of (Lib+Log)Norm counts.
+
+    counts [n, V] (CSR) -> float32 [V, min(n_components, n - 1, V - 1)], leading component first;
+    randomised above 1000 cells, exact below.
+    """
+    from sklearn.decomposition import PCA as Pca
+
+    x = normalise(counts).T.toarray()
+    pca = Pca(min(n_components, min(x.shape) - 1), random_state=seed)
+    return pca.fit_transform(x).astype(np.float32)
