@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from jaxcell import embed
+from jaxcell import cli, embed
 from jaxcell.data.transforms import SampleGenes
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import load_model
@@ -21,7 +21,7 @@ few_genes = pytest.mark.filterwarnings("ignore:.*with under half of them")
 @pytest.fixture(scope="module")
 def trained(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained")
-    loop.train(tiny(store), workdir)
+    loop.train(tiny(store, **{"embed.genes": 32}), workdir)
     return workdir
 
 
@@ -228,12 +228,94 @@ def test_non_integers_are_taken_where_allowed_and_recorded(cells, trained):
 
 
 def test_more_genes_than_in_training_can_be_shown(cells, trained):
-    found = embed(cells.copy(), trained, genes=300, progress=False)
-    assert found.uns["jaxcell"][KEY]["genes_shown"] == 300
-    again = vectors(cells, trained, genes=300, seed=4)  # all are shown: nothing to draw
+    found = embed(cells.copy(), trained, genes="all", progress=False)
+    said = found.uns["jaxcell"][KEY]
+    assert (said["genes_shown"], said["draws"]) == (300, 1)
+    # What a call asks for is not part of the checkpoint that it names.
+    assert said["checkpoint_hash"] == load_model(trained).sha256
+    with pytest.raises(ValueError, match="config.embed.draws: found 3, expected 1 where every"):
+        vectors(cells, trained, genes="all", draws=3)
+    # All are shown: nothing to draw.
+    again = vectors(cells, trained, genes=300, seed=4)
     np.testing.assert_array_equal(again, found.obsm[KEY])
     with pytest.raises(ValueError, match="config.embed.genes: found -1"):
         vectors(cells, trained, genes=-1)
+
+
+def test_genes_that_a_batch_did_not_measure_are_not_shown(cells, trained):
+    merged = cells.copy()
+    merged.obs["batch"] = np.where(np.arange(37) < 20, "a", "b")
+    dense = merged.X.toarray()
+    dense[20:, :50] = 0  # not on b's panel
+    merged.X = sp.csr_matrix(dense)
+    found = embed(merged.copy(), trained, genes="all", measured_by="batch", progress=False)
+    own = vectors(merged[20:, 50:], trained, genes="all")
+    np.testing.assert_allclose(found.obsm[KEY][20:], own, atol=1e-5)
+    assert np.abs(vectors(merged, trained, genes="all")[20:] - own).max() > 1e-2
+    assert found.uns["jaxcell"][KEY]["gene_sets"] == 2
+
+
+def test_few_cells_at_once_change_nothing(cells, trained, monkeypatch):
+    whole = vectors(cells, trained)
+    monkeypatch.setattr("jaxcell.embedder.SCORES", 4 * 2 * 33 * 33)  # four of the sixteen
+    np.testing.assert_allclose(vectors(cells, trained), whole, atol=1e-6)
+
+
+def test_a_costly_embedding_names_the_cheaper_way(cells, trained, capsys):
+    embed(cells.copy(), trained, genes="all")
+    assert "300 genes, training showed 32" in capsys.readouterr().out
+    embed(cells.copy(), trained)
+    assert capsys.readouterr().out == ""
+
+
+def test_draws_are_averaged(cells, trained):
+    first = vectors(cells, trained)
+    three = vectors(cells, trained, draws=3)
+    # Each draw is another one, and is a cell's own: as with one draw, order does not matter.
+    np.testing.assert_array_equal(vectors(cells[::-1], trained, draws=3), three[::-1])
+    np.testing.assert_array_equal(vectors(cells, trained, draws=1), first)
+    two = vectors(cells, trained, draws=2)
+    others = np.stack([first, 2 * two - first, 3 * three - 2 * two])
+    assert (np.abs(others[1:] - others[:-1]).max(axis=(1, 2)) > 1e-3).all()
+    # What one draw hides another shows: the mean lies nearer to the vector of all genes.
+    whole = vectors(cells, trained, genes="all")
+    many = vectors(cells, trained, draws=20)
+    assert np.linalg.norm(many - whole) < 0.9 * np.linalg.norm(first - whole)
+
+
+def test_a_vector_of_any_layer(cells, trained):
+    """Blocks of the encoder, then of the decoder, by hand from the model's own parts."""
+    from jaxcell.models.layers import Mlp
+
+    found = embed(cells.copy(), trained, layer=1, progress=False)
+    assert found.uns["jaxcell"][KEY]["layer"] == 1
+    own = vectors(cells, trained)
+    np.testing.assert_allclose(vectors(cells, trained, layer=2), own, atol=1e-6)
+    assert np.abs(found.obsm[KEY] - own).max() > 1e-3
+    head = load_model(trained).variables["params"]["heads"]["expression"]
+    expected = own
+    for i in range(4):
+        expected = expected + Mlp(32).apply({"params": head[f"blocks_{i}"]}, expected)
+        np.testing.assert_allclose(
+            vectors(cells, trained, layer=3 + i), expected, rtol=1e-4, atol=1e-5
+        )
+    for layer in (0, 7):
+        with pytest.raises(ValueError, match=f"layer: found {layer}, expected 1 to 2 .* or to 6"):
+            vectors(cells, trained, layer=layer)
+
+
+def test_bfloat16_says_how_far_it_is_from_float32(cells, trained):
+    found = embed(cells.copy(), trained, dtype="bfloat16", progress=False)
+    exact, said = vectors(cells, trained), found.uns["jaxcell"][KEY]
+    away = np.linalg.norm(found.obsm[KEY] - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert said["dtype"] == "bfloat16"
+    assert said["distance_from_float32"] == pytest.approx(away[:16].mean(), rel=1e-3)
+    assert 1e-5 < away.mean() < 0.05
+    for size in (1, 7):  # exactly its own in bfloat16 too
+        again = vectors(cells, trained, dtype="bfloat16", batch_size=size)
+        np.testing.assert_array_equal(again, found.obsm[KEY])
+    with pytest.raises(ValueError, match="dtype: found 'float16'"):
+        vectors(cells, trained, dtype="float16")
 
 
 def damaged(trained, tmp_path, name, change):
@@ -321,3 +403,11 @@ def test_outputs_and_checkpoints_that_cannot_be_are_refused(cells, trained, tmp_
     with pytest.raises(ValueError, match=r"bad\.h5ad"):
         embed(tmp_path / "bad.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
     assert not list(tmp_path.glob("out*"))  # nothing half-written
+
+
+@pytest.mark.parametrize("text", ["5.5", "0", "-3", "many"])
+def test_a_number_of_genes_that_is_none_is_said(text, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["embed", "in", "out", "--checkpoint", "c", f"--genes={text}"])
+    expected = f"--genes: found '{text}', expected a whole number above 0, or all"
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""A checkpoint → its gene vectors, as an AnnData whose observations are genes.
+
+V genes, R ≥ V rows of a padded gene table, D width.
+"""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from jaxcell import __version__
+from jaxcell.training.checkpoint import flatten, load_model
+
+
+def genes(checkpoint, out=None):
+    """Gene vectors of a trained model: the encoder's codebook and the decoder's weights.
+
+    Parameters
+    ----------
+    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
+    out : h5ad to write; must not exist. None writes nothing
+
+    Returns
+    -------
+    AnnData [V, 0] or Path
+        ``out``, where one is named. obs are the vocabulary's genes, by symbol (by Ensembl id where
+        the symbol is not unique or absent), with ``symbol``, ``ensembl_id``, ``mean`` (of the
+        normalised training cells, log1p) and ``n_cells`` (training cells with the gene, where the
+        checkpoint knows it). ``obsm['codebook']`` holds the rows that the encoder looks up,
+        before they are projected with the value; ``obsm['decoder']`` the output layer's rows; both
+        float32 [V, D], neither padded rows nor special tokens. ``uns['jaxcell']['genes']`` says
+        where they come from. X is absent: ``scanpy.pp.neighbors(adata, use_rep='decoder')``.
+
+    Raises
+    ------
+    ValueError
+        When there is no model, it has no table with a row for each gene, or ``out`` exists.
+    """
+    if out is not None:
+        out = Path(out)
+        if out.exists():
+            raise ValueError(f"{out}: exists already; remove it or name another output")
+        if not out.absolute().parent.is_dir():
+            raise ValueError(f"{out}: its folder does not exist; make it first")
+    model = load_model(checkpoint)
+    found = _tables(model, checkpoint)
+    adata = anndata.AnnData(obs=_obs(model), obsm=found)
+    adata.uns["jaxcell"] = {"genes": _provenance(model, checkpoint)}
+    if out is None:
+        return adata
+    partial = out.with_name(out.name + ".partial")
+    try:
+        adata.write_h5ad(partial)
+        partial.rename(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return out
+
+
+def _tables(model, checkpoint):
+    """{'codebook' | 'decoder': float32 [V, D]} of those that the model has."""
+    params, spec = model.variables["params"], model.config.model
+    looked_up = [f for f in spec.tokens if spec.fields[f].get("input") == "ids"]
+    places = {
+        "codebook": [f"fields/{field}/embedding" for field in looked_up],
+        "decoder": [f"heads/{head}/rows" for head in sorted(spec.heads)],
+    }
+    flat, found = flatten(params), {}
+    for name, paths in places.items():
+        there = [path for path in paths if path in flat]
+        for path in there:
+            # Beside the expression's decoder, another head with a gene table (ZINB's zeros) says
+            # by name which it is.
+            part = path.split("/")[1]
+            key = name if len(there) == 1 or part == "expression" else f"{name}_{part}"
+            found[key] = flat[path][: len(model.vocabulary)].astype(np.float32)
+    if not found:
+        tables = sorted(path for path, leaf in flat.items() if leaf.ndim == 2)
+        raise ValueError(
+            f"{checkpoint}: no gene table at fields/<gene>/embedding or heads/<name>/rows; its "
+            f"matrices are {', '.join(tables)}"
+        )
+    return found
+
+
+def _obs(model):
+    v = model.vocabulary
+    obs = pd.DataFrame({"symbol": v.symbols, "ensembl_id": v.ensembl}, index=v.names)
+    twice = obs.index.duplicated(keep=False)  # each of these has an Ensembl id of its own
+    obs.index = np.where(twice, obs["ensembl_id"], obs.index).astype(str)
+    tables = model.tables
+    if "mean" in tables:
+        obs["mean"] = tables["mean"][: len(v)]
+    if "detected" in tables:
+        obs["n_cells"] = tables["detected"][: len(v)].astype(np.int64)
+    return obs
+
+
+def _provenance(model, checkpoint):
+    return {
+        "jaxcell": __version__,
+        "checkpoint": str(checkpoint),
+        "checkpoint_hash": model.sha256,
+        "checkpoint_step": str(model.info["step"]),
+        "config": model.config.name,
+    }
