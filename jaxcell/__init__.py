@@ -10,6 +10,11 @@ _VERBS = {
     "train": "jaxcell.main",
     "embed": "jaxcell.embedding",
     "evaluate": "jaxcell.evaluation.report",
+    "gene_errors": "jaxcell.training.gene_errors",
+    "report": "jaxcell.training.report",
+    "genes": "jaxcell.gene_vectors",
+    "ablate": "jaxcell.ablation",
+    "relations": "jaxcell.evaluation.gene_report",
 }
 
 __all__ = list(_VERBS)

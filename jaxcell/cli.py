@@ -45,6 +45,11 @@ def _parser():
     )
     _embed(verbs.add_parser("embed", help="raw counts → embeddings in obsm"))
     _evaluate(verbs.add_parser("evaluate", help="embeddings beside baselines: tables and figures"))
+    _gene_errors(verbs.add_parser("gene-errors", help="error of each gene on held-out cells"))
+    _report(verbs.add_parser("report", help="curves and differences of training runs"))
+    _gene_vectors(verbs.add_parser("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
+    _relations(verbs.add_parser("relations", help="known relations that gene vectors recall"))
+    _ablate(verbs.add_parser("ablate", help="train and compare the arms of an ablation"))
     return parser
 
 
@@ -80,6 +85,11 @@ def _prepare(p):
     p.add_argument("--hold-out-file", nargs="+", default=(), metavar="FILE")
     p.add_argument("--min-genes", type=int, default=0, help="drop cells with fewer genes")
     p.add_argument("--min-cells", type=int, default=0, help="drop genes in fewer cells")
+    p.add_argument(
+        "--measured-by",
+        metavar="OBS",
+        help="for merged files: a gene without any count in a value of OBS is not measured there",
+    )
     p.add_argument("--vocabulary", metavar="FILE", help="vocabulary.json, a store, or a gene list")
     p.add_argument("--seed", type=int, default=0, help="of the fraction held out")
     _genes(p)
@@ -97,10 +107,14 @@ def _embed(p):
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
     p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
     p.add_argument("--key", help="name in obsm; X_<config> by default")
-    p.add_argument("--genes", type=int, help="how many genes each cell shows")
+    p.add_argument("--genes", type=_genes_shown, metavar="N|all", help="that each cell shows")
+    p.add_argument("--draws", type=int, help="average the vectors of so many draws of --genes")
+    p.add_argument("--layer", type=int, help="block of the encoder, counting on: of the decoder")
+    p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
     p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")
     p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")
+    p.add_argument("--measured-by", default="", metavar="OBS", help="as in prepare")
     _genes(p)
 
     def run(asked):
@@ -111,15 +125,40 @@ def _embed(p):
     p.set_defaults(verb=run)
 
 
+def _genes_shown(text):
+    if text == "all":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0, or all")
+    return int(text)
+
+
 def _evaluate(p):
     p.add_argument("data", metavar="FILE", help="h5ad with embeddings in obsm and raw counts")
-    p.add_argument("--key", dest="keys", nargs="+", required=True, metavar="X_…")
+    p.add_argument(
+        "--key",
+        dest="keys",
+        nargs="+",
+        required=True,
+        metavar="X_…",
+        help="in obsm; X_txfm_{}: one embedding per held-out batch, {} its name",
+    )
     p.add_argument("--label", required=True, metavar="OBS", help="obs column with the truth")
     p.add_argument("--batch", metavar="OBS", help="obs column whose values are held out whole")
     p.add_argument("--test-batches", nargs="+", default=(), metavar="VALUE")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--counts", default="X", help="where the raw counts are: X, layers/NAME or raw")
+    p.add_argument(
+        "--baselines",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="of raw, log, hvg1024 (any number), pca_inductive, pca, ridge_inductive, ridge, "
+        "ae_inductive, ae, shuffled; all by default",
+    )
+    p.add_argument("--train", metavar="FILE", help="h5ad to fit the inductive baselines on")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seeds", type=int, default=1, metavar="N", help="seed … seed + N - 1: ± sd")
     _non_integer(p)
 
     def run(asked):
@@ -127,6 +166,95 @@ def _evaluate(p):
         from jaxcell.evaluation.tables import format_table
 
         print(format_table(evaluate(asked.pop("data"), asked.pop("keys"), **asked)))
+
+    p.set_defaults(verb=run)
+
+
+def _gene_errors(p):
+    p.add_argument("store", metavar="STORE", help="a store with validation cells")
+    p.add_argument("out", metavar="OUT", help="tab-separated file to write; must not exist")
+    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--batch-size", type=int, default=64, help="cells computed at a time")
+
+    def run(asked):
+        from jaxcell.training.gene_errors import gene_errors, show
+
+        print(show(gene_errors(asked.pop("checkpoint"), asked.pop("store"), **asked)))
+
+    p.set_defaults(verb=run)
+
+
+def _gene_vectors(p):
+    p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
+    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+
+    def run(asked):
+        from jaxcell import genes
+
+        print(genes(**asked))
+
+    p.set_defaults(verb=run)
+
+
+def _report(p):
+    p.add_argument("runs", metavar="RUN", nargs="+", help="workdir of a training run")
+    p.add_argument("--out", required=True, metavar="DIR", help="for report.md and curves.png")
+
+    def run(asked):
+        from jaxcell import report
+
+        print(report(asked.pop("runs"), **asked))
+
+    p.set_defaults(verb=run)
+
+
+def _relations(p):
+    p.add_argument("genes", metavar="GENES", help="h5ad of genes, as jaxcell genes writes it")
+    p.add_argument("--pairs", nargs="+", required=True, metavar="FILE", help="entity1, entity2")
+    p.add_argument("--key", dest="keys", nargs="+", metavar="OBSM", help="all of obsm by default")
+    p.add_argument("--cells", metavar="H5AD", help="raw counts, for the PCA of their transpose")
+    p.add_argument("--counts", default="X", help="where in the cells: X, layers/NAME or raw")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--share", type=float, default=0.05, help="of all pairs that is predicted")
+    p.add_argument("--sides", default="top", choices=("top", "both"), help="both: each with SHARE")
+    p.add_argument("--seed", type=int, default=0)
+    _non_integer(p)
+
+    def run(asked):
+        from jaxcell import relations
+        from jaxcell.evaluation.gene_report import format_recall
+
+        print(format_recall(relations(asked.pop("genes"), asked.pop("pairs"), **asked)))
+
+    p.set_defaults(verb=run)
+
+
+def _ablate(p):
+    p.add_argument("--suite", dest="suite_name", default="txfm", help="txfm: its Table 5 a-g")
+    p.add_argument("--budget", default="small", choices=("small", "medium", "large"))
+    p.add_argument("--out", required=True, metavar="DIR", help="a run there is gone on with")
+    p.add_argument("--arms", nargs="+", default=(), metavar="NAME", help="these and the default")
+    p.add_argument("--steps", type=int, default=0, help="of each arm; the budget's by default")
+    p.add_argument("--seeds", type=int, default=1, help="training runs of each arm")
+    p.add_argument("--data", metavar="FOLDER", help="the suite's own data; or JAXCELL_DATA")
+    own = p.add_argument_group("data of your own, in place of --data")
+    own.add_argument("--train", nargs="+", metavar="FILE", help="h5ad with raw counts")
+    own.add_argument("--drop", nargs="+", default=(), metavar="OBS=VALUE", help="not to train on")
+    own.add_argument("--perturbed", metavar="FILE", help="h5ad with raw counts")
+    own.add_argument("--perturbation", metavar="OBS")
+    own.add_argument("--control", metavar="VALUE", help="of --perturbation: unperturbed")
+    own.add_argument("--batch", nargs="+", metavar="OBS", help="columns that make a batch")
+    own.add_argument("--per-batch", action="store_true", help="score each batch on its own")
+    own.add_argument("--pairs", nargs="+", metavar="FILE", help="known relations of genes")
+
+    def run(asked):
+        from jaxcell import ablate
+        from jaxcell.ablation import experiment_of
+        from jaxcell.evaluation.ablation_table import format_ablation
+
+        own = ("data", "train", "drop", "perturbed", "perturbation", "control", "batch")
+        experiment = experiment_of(**{k: asked.pop(k) for k in (*own, "per_batch", "pairs")})
+        print("\n" + format_ablation(ablate(experiment, asked.pop("out"), **asked)))
 
     p.set_defaults(verb=run)
 

@@ -5,12 +5,16 @@ The defaults are TxFM-B as its paper trains it; a file in configs/ changes what 
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
+from jaxcell.variants import cpu, reconstruction, tiny, variant  # noqa: F401 - for configs/
+
 STAGES = ("prepare", "train", "embed", "evaluate")
 DTYPES = ("auto", "float32", "bfloat16")
+BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
 
 
 def defaults():
@@ -20,16 +24,19 @@ def defaults():
     c.seed = 0  # of initial parameters, order of cells, visible genes, stochastic depth
     c.stages = ("train",)  # of prepare, train, embed, evaluate; each is a block of this config
     c.dtype = "auto"  # of matrix products: bfloat16 on TPU and Ampere or newer, else float32
-    c.epochs = 200  # passes over the training cells
+    c.epochs = 200  # as many cells as so many passes over the training cells, also by a mixture
     c.steps = 0  # optimizer steps; 0: from epochs, otherwise it wins
-    c.best = ("val/loss", "min")  # the metric by which model/ keeps the best step
+    c.best = ("val/loss", "min")  # model/ keeps the best step by it; or ("val/avg_bio", "max")
 
     c.data = ConfigDict()
     c.data.store = config_dict.placeholder(str)  # folder that `jaxcell prepare` wrote
     c.data.total = "measured"  # a cell's divisor: sum over its measured genes, or 'source': all
     c.data.transforms = ("normalise", "sample_genes")  # in this order; each has a block here
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
+    c.data.normalise.scale = True  # False: they are not; tokens and targets are ln(1 + count)
     c.data.sample_genes = ConfigDict({"number": 2048})  # K visible genes, zeros included
+    c.data.sample_genes.temperature = 0.0  # T: drawn ∝ (training cells with the gene)^T; 0: evenly
+    c.data.mixture = ()  # ('bulk*=0.2', '*=0.8'): shares of datasets by name; (): every cell alike
     c.data.workers = 0  # Grain worker processes; 0: threads of this process
     c.data.threads = 2  # reading ahead, in each process
 
@@ -63,23 +70,19 @@ def defaults():
     c.model.heads.expression.library_size = c.data.normalise.get_oneway_ref("library_size")
 
     # A loss of weight 0 is shown beside the others: here the two ends of the scale.
-    poisson = {
-        "kind": "poisson_log1p",
-        "target": "batch.panel",
-        "where": "batch.measured",
-        "reduce": "sum_then_mean",
-    }
     c.losses = ConfigDict()
-    c.losses.expression = ConfigDict({**poisson, "pred": "heads.expression", "weight": 1.0})
-    c.losses.mean_predictor = ConfigDict({**poisson, "pred": "tables.mean", "weight": 0.0})
-    c.losses.perfect = ConfigDict({**poisson, "pred": "batch.panel", "weight": 0.0})
+    reconstruction(c, "poisson_log1p")
 
     c.train = ConfigDict()
     c.train.batch_size = 1536  # cells of one optimizer step, over all devices
+    c.train.accumulate = 1  # micro-batches that a step's cells are computed in, one by one
+    c.train.init_from = ""  # checkpoint whose parameters a new run starts from, matched by gene
     c.train.bias_at_means = True  # the decoder starts at the training means (not in the paper)
     c.train.log_every = 50  # steps between lines of metrics.jsonl
+    c.train.tensorboard = False  # event files beside metrics.jsonl; needs the extra tensorboard
     c.train.validate_every = 0  # steps between validations; 0: once an epoch
     c.train.save_every = 0  # steps between saves of the newest state; 0: with each validation
+    c.train.gene_errors = "heads.expression"  # prediction measured per gene at the end; '': none
     c.train.keep_every = 0  # steps whose checkpoints are kept for good; 0: only best and last
 
     c.optimizer = ConfigDict()
@@ -90,6 +93,7 @@ def defaults():
     c.optimizer.eps = 1e-6
     c.optimizer.weight_decay = config_dict.placeholder(float)  # none given: 1 / (lr · steps)
     c.optimizer.decayed = r"kernel$|embedding$|rows$"  # paths that decay: no bias, norm or scale
+    c.optimizer.frozen = ""  # paths (regex) that do not train at all; "": every parameter trains
 
     c.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # -1: all remaining devices
     # Parameter path (regex, first match) → mesh axis of each dimension. A parameter without a rule
@@ -106,7 +110,7 @@ def defaults():
         (r"blocks/mlp/out/kernel$", (None, "tensor", "fsdp")),
         (r"encoder/.*(norm\d?/(scale|bias)|scale\d/scale|out/bias)$", ()),
         (r"heads/\w+/rows$", ("tensor", "fsdp")),
-        (r"heads/\w+/bias$", ("tensor",)),
+        (r"heads/\w+/(bias|values)$", ("tensor",)),
         (r"heads/\w+/blocks_\d+/in/kernel$", ("fsdp", "tensor")),
         (r"heads/\w+/blocks_\d+/in/bias$", ("tensor",)),
         (r"heads/\w+/blocks_\d+/out/kernel$", ("tensor", "fsdp")),
@@ -115,61 +119,19 @@ def defaults():
 
     c.embed = ConfigDict()
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
-    c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: as many as there
+    c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured
+    c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})
     c.prepare.hold_out_fraction = 0.0
     c.prepare.min_genes = 0  # a cell with fewer genes is dropped
     c.prepare.min_cells = 0  # a gene in fewer cells is dropped
     c.prepare.allow_non_integer = False
+    c.prepare.measured_by = ""  # obs column: a gene no cell of a value has is not measured there
     c.evaluate = ConfigDict({"label": "", "batch": ""})
+    c.evaluate.baselines = ()  # names of jaxcell.evaluate's baselines=; (): all
+    c.evaluate.seeds = 1  # whatever draws is repeated so often; above 1 the tables show ± sd
     return c
-
-
-def tiny(c):
-    """Shrink a config in place so that it trains on a laptop in seconds (the tests run these)."""
-    c.name += "_tiny"
-    c.model.vocabulary = 300
-    c.model.width = 32
-    c.model.encoder.layers = 2
-    c.model.encoder.heads = 2
-    c.model.encoder.layer_scale = 0.1
-    c.data.sample_genes.number = 32
-    c.train.batch_size = 16
-    c.train.log_every = 5
-    c.train.validate_every = 20
-    c.optimizer.learning_rate = 3e-3
-    c.epochs = 0
-    c.steps = 40
-    return c
-
-
-def cpu(c):
-    """Shrink a config in place to what two CPU cores train in ten minutes on thousands of cells."""
-    c.name += "_cpu"
-    c.model.width = 128
-    c.model.encoder.layers = 2
-    c.model.encoder.unroll = 2
-    c.model.encoder.heads = 2
-    c.model.encoder.layer_scale = 0.1
-    c.data.sample_genes.number = 128
-    c.embed.genes = 1024  # one draw of 128 shows too little of a cell
-    c.train.batch_size = 32
-    c.train.validate_every = 500
-    c.optimizer.learning_rate = 2e-3
-    c.epochs = 0
-    c.steps = 3000
-    return c
-
-
-def variant(c, name, **known):
-    """Apply the part after the colon of ``--config=FILE:name``; '' is the config as published."""
-    known = {"tiny": tiny, "cpu": cpu, **known}
-    if not name:
-        return c
-    if name not in known:
-        raise ValueError(f"{c.name}:{name} is unknown; known are {', '.join(sorted(known))}")
-    return known[name](c)
 
 
 def check(c):
@@ -189,6 +151,7 @@ def check(c):
     for name, value in {
         "train.batch_size": c.train.batch_size,
         "train.log_every": c.train.log_every,
+        "train.accumulate": c.train.accumulate,
         "data.sample_genes.number": c.data.sample_genes.number,
         "data.normalise.library_size": c.data.normalise.library_size,
         "optimizer.learning_rate": c.optimizer.learning_rate,
@@ -198,6 +161,8 @@ def check(c):
         "model.encoder.layers": e.layers,
         "model.encoder.heads": e.heads,
         "embed.micro_batch": c.embed.micro_batch,
+        "embed.draws": c.embed.draws,
+        "evaluate.seeds": c.evaluate.seeds,
     }.items():
         _require(value > 0, name, value, "a number above 0")
     for name, value in {
@@ -213,6 +178,13 @@ def check(c):
         **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
     }.items():
         _require(value >= 0, name, value, "0 or more")
+    draws = "1 where every gene is shown (embed.genes = 0): they would all be the same"
+    _require(c.embed.draws == 1 or c.embed.genes, "embed.draws", c.embed.draws, draws)
+    cells, parts = c.train.batch_size, c.train.accumulate
+    _require(cells % parts == 0, "train.accumulate", parts, f"a divisor of batch_size = {cells}")
+    for name in c.evaluate.baselines:
+        known = f"names that match {BASELINES}"
+        _require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
     for name in ("b1", "b2"):
         _require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
     _require(
@@ -229,14 +201,26 @@ def check(c):
     _require(m.pool != "cls" or m.specials, "model.specials", m.specials, "a token for pool 'cls'")
     for field in m.tokens:
         _require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
-    for name, head in m.heads.items():
-        size = c.data.normalise.library_size
-        if "library_size" in head:
-            where = f"model.heads.{name}.library_size"
-            _require(head.library_size == size, where, head.library_size, f"{size}, as the data")
+    _check_library_size(c)
     _require(
         any(one.weight for one in c.losses.values()), "losses", "no weight above 0", "one to train"
     )
+
+
+def _check_library_size(c):
+    """What is scaled to the library size, or shares it out, needs data that are scaled to it."""
+    size, scaled = c.data.normalise.library_size, c.data.normalise.scale
+    for path, one in (
+        *((f"model.heads.{name}", head) for name, head in c.model.heads.items()),
+        *((f"losses.{name}", loss) for name, loss in c.losses.items()),
+    ):
+        if "library_size" in one:
+            where = f"{path}.library_size"
+            _require(one.library_size == size, where, one.library_size, f"{size}, as the data")
+        for field, kinds in (("activation", ("softmax",)), ("kind", ("nb", "zinb"))):
+            if one.get(field) in kinds:
+                wanted = f"True for {path}.{field} = {one[field]!r}, whose sum is the library size"
+                _require(scaled, "data.normalise.scale", scaled, wanted)
 
 
 def _among(name, values, known):
@@ -271,15 +255,30 @@ def to_json(c):
     return json.dumps(c.copy_and_resolve_references().to_dict(), indent=1, sort_keys=True)
 
 
+# Blocks whose keys are names that a config chooses: nothing is added to them.
+NAMED = ("model.fields", "model.heads", "losses")
+
+
 def from_json(text):
-    """The config that ``to_json`` wrote: JSON's lists become tuples again."""
+    """The config that ``to_json`` wrote: JSON's lists become tuples again.
+
+    A field that is younger than the text has its default, so that old models stay readable.
+    """
 
     def restore(value):
         if isinstance(value, dict):
             return {k: restore(v) for k, v in value.items()}
         return tuple(map(restore, value)) if isinstance(value, list) else value
 
+    def fill(c, known, prefix=""):
+        for name, default in known.items():
+            if name not in c:
+                c[name] = default
+            elif isinstance(default, ConfigDict) and prefix + name not in NAMED:
+                fill(c[name], default, f"{prefix}{name}.")
+
     c = ConfigDict(restore(json.loads(text)))
+    fill(c, defaults().copy_and_resolve_references())
     # A field that was None must accept a value from the command line again.
     for block, field, kind in (("data", "store", str), ("optimizer", "weight_decay", float)):
         if c[block][field] is None:
@@ -291,7 +290,8 @@ def from_json(text):
 # what other stages do.
 NOT_TRAINING = (
     *("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages"),
-    *("prepare", "embed.input", "embed.genes", "evaluate"),
+    *("train.tensorboard", "train.gene_errors"),
+    *("prepare", "embed.input", "embed.genes", "embed.draws", "evaluate"),
 )
 
 

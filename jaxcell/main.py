@@ -20,7 +20,9 @@ from jaxcell import config, planning
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
-from jaxcell.training import loop
+from jaxcell.monitor import monitor_of
+from jaxcell.training import loop, setup
+from jaxcell.training.checkpoint import lock
 from jaxcell.training.step import compute_dtype
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
@@ -55,7 +57,7 @@ def train(c, workdir=None):
     c = config.load(c) if isinstance(c, str | Path) else c
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
-    if not loop.train(c, workdir):
+    if not loop.train(c, workdir, monitor=monitor_of(c)):
         sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
     return workdir
 
@@ -82,7 +84,7 @@ def run(c, workdir):
     ValueError
         For whatever is wrong with the config, its data, or the workdir.
     """
-    loop.check(c)
+    setup.check(c)
     workdir = Path(workdir)
     if "prepare" in c.stages and not c.data.store:
         c.data.store = str(workdir / "store")
@@ -91,17 +93,22 @@ def run(c, workdir):
     print(f"{c.name}: {', '.join(c.stages)} in {workdir}")
     for stage in c.stages:
         if stage == "train":  # knows by its checkpoints what is done
-            if not loop.train(c, workdir):
+            if not loop.train(c, workdir, monitor=monitor_of(c)):
                 return False
             continue
-        mark = fingerprint(c, stage, workdir)
-        left = Path(c.data.store) / "store.json" if stage == "prepare" else workdir / LEAVES[stage]
-        if finished(workdir).get(stage) == mark and left.exists():
-            print(f"{stage}: finished with this config and these files, skipped")
-            continue
-        STAGES[stage](c, workdir)
-        finish(workdir, stage, mark)
+        with lock(workdir):
+            _stage(c, stage, workdir)
     return True
+
+
+def _stage(c, stage, workdir):
+    mark = fingerprint(c, stage, workdir)
+    left = Path(c.data.store) / "store.json" if stage == "prepare" else workdir / LEAVES[stage]
+    if finished(workdir).get(stage) == mark and left.exists():
+        print(f"{stage}: finished with this config and these files, skipped")
+        return
+    STAGES[stage](c, workdir)
+    finish(workdir, stage, mark)
 
 
 def fingerprint(c, stage, workdir):
@@ -140,6 +147,7 @@ def _prepare(c, workdir):
         min_genes=p.min_genes,
         min_cells=p.min_cells,
         allow_non_integer=p.allow_non_integer,
+        measured_by=p.get("measured_by") or None,
         seed=c.seed,
     )
 
@@ -149,8 +157,15 @@ def _embed(c, workdir):
 
     out = workdir / "embeddings.h5ad"
     out.unlink(missing_ok=True)  # of an earlier config; this stage's own file
-    allow = c.prepare.allow_non_integer
-    embed(c.embed.input, workdir, out=out, genes=c.embed.genes, allow_non_integer=allow)
+    embed(
+        c.embed.input,
+        workdir,
+        out=out,
+        genes=c.embed.genes or "all",
+        draws=c.embed.draws,
+        measured_by=c.prepare.measured_by,
+        allow_non_integer=c.prepare.allow_non_integer,
+    )
     print(f"embeddings: {out} obsm['X_{c.name}']")
 
 
@@ -164,6 +179,8 @@ def _evaluate(c, workdir):
         label=c.evaluate.label,
         batch=c.evaluate.batch or None,
         out=workdir,
+        baselines=c.evaluate.baselines,
+        seeds=c.evaluate.seeds,
         allow_non_integer=c.prepare.allow_non_integer,
     )
     print(format_table(found))
@@ -178,12 +195,12 @@ STAGES = {"prepare": _prepare, "embed": _embed, "evaluate": _evaluate}
 
 def dry_run(c):
     """Print parameters, tokens, FLOPs, memory, steps and data of a config; compute nothing."""
-    loop.check(c)
+    setup.check(c)
     steps, data = None, f"no store (nominal vocabulary of {c.model.vocabulary:,} genes)"
     if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):
         store = Store.open(c.data.store)
-        loop.adopt(c, store, print)
-        steps = loop.steps_of(c, store.sizes["train"])
+        setup.adopt(c, store, print)
+        steps = setup.steps_of(c, store.sizes["train"])
         data = (
             f"{c.data.store}: {store.sizes['train']:,} training and {store.sizes['valid']:,} "
             f"validation cells of {len(store.datasets)} datasets"

@@ -1,5 +1,6 @@
 """Configs: what is refused before any compile, JSON and back, and the registry."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from jaxcell import config
 from jaxcell.registry import build
 from jaxcell.training import loop
+from jaxcell.variants import VARIANTS
 from tests.conftest import ROOT, config_of
 
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
@@ -41,6 +43,8 @@ def test_every_config_holds_and_survives_json(name):
         ("stages", ("trian",), "config.stages: found 'trian', expected one of prepare, train"),
         ("data.total", "all", "config.data.total: found 'all', expected one of measured, source"),
         ("model.encoder.drop_path", 1.0, "config.model.encoder.drop_path: found 1.0"),
+        ("evaluate.seeds", 0, "config.evaluate.seeds: found 0, expected a number above 0"),
+        ("evaluate.baselines", ("hvg",), "config.evaluate.baselines: found 'hvg', expected names"),
         ("model.tokens", ("gene", "valu"), "config.model.tokens: found 'valu', expected one of"),
         ("losses.expression.weight", 0.0, "config.losses: found 'no weight above 0'"),
         (
@@ -50,7 +54,7 @@ def test_every_config_holds_and_survives_json(name):
         ),
         ("model.pool", "mean", "config.model.pool: 'mean' is unknown; known are cls"),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
-        ("losses.expression.kind", "mse", "config.losses.expression.kind: 'mse' is unknown; known"),
+        ("losses.expression.kind", "l2", "config.losses.expression.kind: 'l2' is unknown; known"),
         ("best", ("val/lss", "min"), "config.best: 'val/lss' is unknown; known are val/loss"),
     ],
 )
@@ -70,8 +74,28 @@ def test_the_heads_bound_follows_the_library_size():
 
 
 def test_an_unknown_variant_lists_the_known():
-    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are cpu, tiny"):
+    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are clamped_relu, cpu"):
         config_of("txfm_b:huge")
+
+
+def test_variants_are_applied_from_left_to_right():
+    c = config_of("txfm_s:tiny,zinb,mlp8_decoder")
+    assert c.name == "txfm_s_tiny_zinb_mlp8_decoder"
+    assert (c.model.width, c.model.heads.expression.blocks) == (32, 8)
+    assert sorted(c.model.heads) == ["dispersion", "expression", "zero_inflation"]
+    assert {one.kind for one in c.losses.values()} == {"zinb"}
+    assert config_of("txfm_b:nb,mse").losses == config_of("txfm_b:mse").losses
+    with pytest.raises(ValueError, match="tiny:nbb is unknown; known are"):
+        config_of("txfm_b:tiny,nbb")
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_every_variant_of_every_config_holds(name):
+    for system in NAMES:
+        c = config_of(f"{system}:{name}")
+        config.check(c)
+        assert config.differences(c, config.from_json(config.to_json(c))) == []
+    loop.check(config_of(f"txfm_b:{name}"))
 
 
 def test_differences_name_fields_and_both_values():
@@ -96,3 +120,16 @@ def test_the_registry_is_loud():
         build({"thing": Thing}, {"kind": "thing"}, "c.x")
     with pytest.raises(ValueError, match="c.x: 'kind' is missing"):
         build({"thing": Thing}, {}, "c.x")
+
+
+def test_a_model_from_before_a_field_reads_with_its_default():
+    c = config_of("txfm_b:tiny")
+    old = json.loads(config.to_json(c))
+    del old["embed"]["draws"], old["data"]["normalise"]["scale"], old["evaluate"]
+    old["losses"] = {"own": old["losses"]["expression"]}
+    found = config.from_json(json.dumps(old))
+    assert found.embed.draws == 1
+    assert found.data.normalise.scale is True
+    assert found.evaluate.label == ""
+    assert list(found.losses) == ["own"]  # names that a config chose are not joined by others
+    assert found.model.width == 32

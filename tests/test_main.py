@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxcell import cli, main
+from jaxcell.training.checkpoint import lock
 from tests.conftest import ROOT, config_of
 from tests.training.test_training import tiny
 
@@ -116,7 +117,7 @@ def demo(sources, tmp_path_factory):
 
 def test_all_stages_leave_their_results(demo):
     results = json.loads((demo / "results.json").read_text())["results"]
-    assert {"X_demo_tiny", "PCA", "(Lib+Log)Norm", "Shuffled labels"} <= set(results)
+    assert {"X_demo_tiny", "PCA (transductive)", "Shuffled labels"} <= set(results)
     assert "X_demo_tiny" in anndata.read_h5ad(demo / "embeddings.h5ad").obsm
     assert (demo / "report.md").exists()
     assert list(demo.glob("*.png"))
@@ -138,6 +139,12 @@ def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, caps
     assert "embed: finished" not in capsys.readouterr().out
 
 
+def test_every_stage_keeps_a_second_run_out(sources, tmp_path):
+    with lock(tmp_path), pytest.raises(ValueError, match="another run .* works there"):
+        main.run(staged(sources), tmp_path)
+    assert not (tmp_path / "store").exists()
+
+
 def run_cli(*argv):
     with pytest.raises(SystemExit) as stop:
         cli.main([str(a) for a in argv])
@@ -152,9 +159,11 @@ def test_the_four_verbs_on_the_command_line(sources, demo, tmp_path, capsys):
     cli.main(["embed", str(sources[0]), str(out), "--checkpoint", str(demo), "--key", "X_a"])
     assert np.isfinite(anndata.read_h5ad(out).obsm["X_a"]).all()
     cli.main(
-        ["evaluate", str(out), "--key", "X_a", "--label", "kind", "--out", str(tmp_path / "e")]
-    )
-    assert "X_a" in capsys.readouterr().out
+        ["evaluate", str(out), "--key", "X_a", "--label", "kind", "--out", str(tmp_path / "e"),
+         "--baselines", "log", "pca_inductive", "--train", str(out), "--seeds", "2"]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("X_a", "PCA (inductive)", "± over 2 seeds"))
     assert (tmp_path / "e" / "report.md").exists()
 
 

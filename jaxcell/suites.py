@@ -1,0 +1,165 @@
+"""What the arms of an ablation are: data, from a default config and a budget."""
+
+from dataclasses import dataclass, field
+
+from jaxcell import config
+from jaxcell.evaluation.ablation_table import DEFAULT
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What differs from the default arm: variants by name, and fields of the config.
+
+    label : as the table prints it; name : of its folder, alone in its suite
+    """
+
+    label: str
+    name: str
+    variants: str = ""
+    fields: dict = field(default_factory=dict)
+
+
+def small(c):
+    """The variant :cpu, half as wide again and for a minute: the suite in an hour on two cores."""
+    c = config.variant(c, "cpu")
+    c.model.width = 96
+    c.model.encoder.heads = 6
+    c.train.batch_size = 32
+    c.optimizer.learning_rate = 3e-3
+    c.steps = 900
+    return c
+
+
+def medium(c):
+    """The paper's B, 1M cells seen: some hours of one GPU for the suite."""
+    c.train.batch_size = 256
+    c.epochs, c.steps = 0, 4000
+    return c
+
+
+def large(c):
+    """The paper's B at its batch size, 31M cells seen (the paper: 287M)."""
+    c.epochs, c.steps = 0, 20_000
+    return c
+
+
+BUDGETS = {"small": small, "medium": medium, "large": large}
+
+
+def base(budget):
+    """The default arm's config at a budget.
+
+    Raises
+    ------
+    ValueError
+        For an unknown budget.
+    """
+    if budget not in BUDGETS:
+        raise ValueError(f"budget: found {budget!r}, expected one of {', '.join(BUDGETS)}")
+    c = BUDGETS[budget](config.defaults())
+    c.name = DEFAULT
+    return c
+
+
+def txfm(c):
+    """TxFM's Table 5 a–g around a default config: [(title, [Arm, …]), …].
+
+    K is a quarter, a half, one and two of the default's (paper: 512 to 4096); the backbones have
+    the paper's ratios of width, heads and blocks (384 : 768 : 1024, 6 : 12 : 16, 12 : 12 : 24).
+    The default arm stands in every block.
+    """
+    k = c.data.sample_genes.number
+
+    def visible(times):
+        n = max(1, int(k * times))
+        return Arm(str(n), f"k{n}", fields={"data.sample_genes.number": n})
+
+    def temperature(t):
+        return Arm(f"{t:g}", f"temperature_{t:g}", fields={"data.sample_genes.temperature": t})
+
+    def variants(**labels):
+        return [Arm(label, name, name) for name, label in labels.items()]
+
+    def default(label):
+        return [Arm(label, DEFAULT)]
+
+    small_one = _backbone(c, "-S", 1 / 2, 1, c.model.encoder.drop_path)
+    large_one = _backbone(c, "-L", 4 / 3, 2, 0.3)
+    return [
+        (
+            "loss",
+            variants(mse="MSE", smooth_l1="SmoothL1")
+            + default("Poisson")
+            + variants(nb="NB", zinb="ZINB"),
+        ),
+        ("preprocessing", variants(no_library="log1p") + default("LibNorm, log1p")),
+        ("# unmasked", [visible(1 / 4), visible(1 / 2), *default(str(k)), visible(2)]),
+        (
+            "temperature",
+            [
+                *map(temperature, (-1.0, -0.5)),
+                *default("0 (uniform)"),
+                *map(temperature, (0.5, 1.0)),
+            ],
+        ),
+        (
+            "decoder",
+            variants(linear_decoder="linear", mlp1_decoder="1-layer MLP")
+            + default("4-layer MLP")
+            + variants(mlp8_decoder="8-layer MLP"),
+        ),
+        (
+            "activation",
+            variants(relu="ReLU", clamped_relu="clamped ReLU")
+            + default("rect. tanh")
+            + variants(softmax="softmax"),
+        ),
+        ("backbone", [small_one, *default("-B"), large_one]),
+    ]
+
+
+def _backbone(c, name, times, deeper, drop_path):
+    e = c.model.encoder
+    layers = e.layers * deeper
+    fields = {
+        "model.width": round(c.model.width * times),
+        "model.encoder.heads": round(e.heads * times),
+        "model.encoder.layers": layers,
+        "model.encoder.unroll": layers if e.unroll == e.layers else e.unroll,
+        "model.encoder.drop_path": drop_path,
+    }
+    return Arm(name, f"backbone{name.lower()}", fields=fields)
+
+
+SUITES = {"txfm": txfm}
+
+
+def suite(name, c):
+    """The blocks of a suite around a default config.
+
+    Raises
+    ------
+    ValueError
+        For an unknown suite.
+    """
+    if name not in SUITES:
+        raise ValueError(f"suite: found {name!r}, expected one of {', '.join(SUITES)}")
+    return SUITES[name](c)
+
+
+def arms_of(blocks, wanted=()):
+    """The arms of all blocks, each once, the default first: {name: Arm}.
+
+    wanted : names; the default and these alone
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of the arms'.
+    """
+    arms = {arm.name: arm for _, block in blocks for arm in block}
+    unknown = [name for name in wanted if name not in arms]
+    if unknown:
+        raise ValueError(f"arms: {', '.join(unknown)} unknown; known: {', '.join(arms)}")
+    names = [DEFAULT, *(n for n in arms if n != DEFAULT and (not wanted or n in wanted))]
+    return {name: arms[name] for name in names}

@@ -1,0 +1,132 @@
+"""Variants of a config, named behind its file: ``--config=configs/txfm_b.py:tiny,nb``.
+
+Each changes a config in place and returns it; several are applied from left to right. Sizes first
+(tiny, cpu), then the arms of TxFM's ablation (its Table 5, a, b, e, f); K and T are plain fields.
+"""
+
+
+def tiny(c):
+    """Shrink to what trains on a laptop in seconds (the tests run these)."""
+    c.model.vocabulary = 300
+    c.model.width = 32
+    c.model.encoder.layers = 2
+    c.model.encoder.heads = 2
+    c.model.encoder.layer_scale = 0.1
+    c.data.sample_genes.number = 32
+    c.train.batch_size = 16
+    c.train.log_every = 5
+    c.train.validate_every = 20
+    c.optimizer.learning_rate = 3e-3
+    c.epochs = 0
+    c.steps = 40
+    return c
+
+
+def cpu(c):
+    """Shrink to what two CPU cores train in ten minutes on thousands of cells.
+
+    One block: CLS reads all visible genes once, which costs K and not K². For a given time that
+    beats two blocks, which would see a quarter of the genes (README, Results).
+    """
+    c.model.width = 64
+    c.model.encoder.layers = 1
+    c.model.encoder.heads = 4
+    c.model.encoder.layer_scale = 0.1
+    c.data.sample_genes.number = 512
+    c.train.batch_size = 64
+    c.train.validate_every = 1000
+    c.optimizer.learning_rate = 4e-3
+    c.epochs = 0
+    c.steps = 6000
+    return c
+
+
+# What a likelihood of raw counts reads beside prediction and target, and the heads that learn it.
+COUNTS = {"dispersion": "heads.dispersion", "total": "batch.total"}
+FURTHER = {"nb": COUNTS, "zinb": {**COUNTS, "logits": "heads.zero_inflation"}}
+HEADS = {"dispersion": "gene_parameter", "zero_inflation": "gene_linear"}
+
+
+def reconstruction(c, kind):
+    """Train on one kind of loss between expression and prediction, shown between its two ends.
+
+    The mean predictor and the perfect prediction differ from the model in the predicted mean
+    alone: dispersion and additional zeros are the model's own.
+    """
+    c.losses = {}
+    for name, pred, weight in (
+        ("expression", "heads.expression", 1.0),
+        ("mean_predictor", "tables.mean", 0.0),
+        ("perfect", "batch.panel", 0.0),
+    ):
+        c.losses[name] = {
+            "kind": kind,
+            "pred": pred,
+            "target": "batch.panel_raw" if kind in FURTHER else "batch.panel",
+            "where": "batch.measured",
+            "reduce": "sum_then_mean",
+            "weight": weight,
+            **FURTHER.get(kind, {}),
+        }
+        if kind in FURTHER:
+            size = c.data.normalise.get_oneway_ref("library_size")
+            c.losses[name].library_size = size
+    for path in FURTHER.get(kind, {}).values():
+        head = path.removeprefix("heads.")
+        if head in HEADS:
+            c.model.heads[head] = {"kind": HEADS[head]}
+    return c
+
+
+def _loss(kind):
+    return lambda c: reconstruction(c, kind)
+
+
+def _head(field, value):
+    def change(c):
+        c.model.heads.expression[field] = value
+        return c
+
+    return change
+
+
+def no_library(c):
+    """Tokens and targets are ln(1 + count), not scaled to a common library size."""
+    c.data.normalise.scale = False
+    return c
+
+
+VARIANTS = {
+    "tiny": tiny,
+    "cpu": cpu,
+    "mse": _loss("mse"),
+    "smooth_l1": _loss("smooth_l1"),
+    "nb": _loss("nb"),
+    "zinb": _loss("zinb"),
+    "no_library": no_library,
+    "linear_decoder": _head("blocks", 0),
+    "mlp1_decoder": _head("blocks", 1),
+    "mlp8_decoder": _head("blocks", 8),
+    "relu": _head("activation", "relu"),
+    "clamped_relu": _head("activation", "clamped_relu"),
+    "softmax": _head("activation", "softmax"),
+}
+
+
+def variant(c, names, **known):
+    """Apply the part after the colon of ``--config=FILE:names``; '' is the config as published.
+
+    ``known`` adds variants of one config's own. The config's name gets each of them as a suffix.
+
+    Raises
+    ------
+    ValueError
+        For an unknown variant, with the known ones.
+    """
+    known = {**VARIANTS, **known}
+    for name in names.split(",") if names else ():
+        if name not in known:
+            raise ValueError(f"{c.name}:{name} is unknown; known are {', '.join(sorted(known))}")
+        c = known[name](c)
+        c.name += f"_{name}"
+    return c
