@@ -5,7 +5,8 @@
 The paper does not print this vocabulary; 61 600 genes give its 185M.
 """
 
-from jaxcell.config import defaults, variant
+from jaxcell.config import defaults
+from jaxcell.variants import variant
 
 
 def get_config(name=""):

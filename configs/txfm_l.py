@@ -3,7 +3,8 @@
 python -m jaxcell.main --config=configs/txfm_l.py --config.data.store=STORE
 """
 
-from jaxcell.config import defaults, variant
+from jaxcell.config import defaults
+from jaxcell.variants import variant
 
 
 def get_config(name=""):

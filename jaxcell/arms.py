@@ -20,6 +20,7 @@ from jaxcell.gene_vectors import genes
 from jaxcell.suites import base
 from jaxcell.training import loop, setup
 from jaxcell.training.metrics import replace
+from jaxcell.variants import variant
 
 MIN_CELLS = 20  # a gene in fewer training cells of a file is left out of it
 VALIDATION = 0.05  # share of the training cells
@@ -29,7 +30,7 @@ PCS = 50  # of the perturbed cells' counts, measured beside the arms
 
 def config_of(arm, budget, store, steps=0, seed=0):
     """The checked config of an arm on a store."""
-    c = config.variant(base(budget), arm.variants)
+    c = variant(base(budget), arm.variants)
     c.update_from_flattened_dict(arm.fields)
     c.name, c.seed = arm.name, seed
     c.steps = steps or c.steps

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxcell.variants import cpu, reconstruction, tiny, variant  # noqa: F401 - for configs/
+from jaxcell.variants import reconstruction
 
 STAGES = ("prepare", "train", "embed", "evaluate")
 DTYPES = ("auto", "float32", "bfloat16")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from jaxcell import config
 from jaxcell.evaluation.ablation_table import DEFAULT
+from jaxcell.variants import variant
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Arm:
 
 def small(c):
     """The variant :cpu, half as wide again and for a minute: the suite in an hour on two cores."""
-    c = config.variant(c, "cpu")
+    c = variant(c, "cpu")
     c.model.width = 96
     c.model.encoder.heads = 6
     c.train.batch_size = 32

@@ -28,7 +28,7 @@ MAY = {
     "embedding": ABOVE | {"embedder"},
     "gene_vectors": ABOVE,
     "monitor": ABOVE | {"embedder", "evaluation"},
-    "suites": {"config", "evaluation"},
+    "suites": {"config", "variants", "evaluation"},
     "arms": ABOVE | VERBS | {"suites"},
     "ablation": ABOVE | {"arms", "evaluation", "suites"},
     "planning": ABOVE,

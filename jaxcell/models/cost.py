@@ -10,23 +10,27 @@ def forward_flops(spec, tokens, *, whole=False):
 
     Matrix products only (blocks, attention, token projection, decoder): norms, softmax and
     activations are left out, as is usual for model FLOPs. The last block counts what is computed
-    of it: keys and values of all tokens, the rest of those that the pool reads.
+    of it for those tokens that the pool reads.
 
     Parameters
     ----------
     spec : the config's ``model``
     tokens : T, special tokens included
     whole : count all of the last block, as published figures do; TxFM-B at 2 049 tokens: 505.3e9,
-        and 468.3e9 without
+        and 463.5e9 without
     """
     d, n = spec.width, spec.encoder.layers
     projections = 4 * d * d + 2 * d * int(spec.encoder.get("mlp_ratio", Encoder.mlp_ratio) * d)
     attention = 2 * tokens * d
-    combine = (tokens - len(spec.specials)) * (d + 1) * d
+    multiply_adds = (tokens - len(spec.specials)) * (d + 1) * d  # of the token projection
+    multiply_adds += (n - 1) * tokens * (projections + attention)
     _, reads = POOLS[spec.pool]
-    last = tokens if whole or reads is None else reads
-    multiply_adds = (n - 1) * tokens * (projections + attention) + combine
-    multiply_adds += last * (projections - 2 * d * d + attention) + tokens * 2 * d * d
+    if whole or reads is None:
+        multiply_adds += tokens * (projections + attention)
+    elif reads < d // spec.encoder.heads:  # see attention_of_few
+        multiply_adds += reads * (projections + attention * spec.encoder.heads)
+    else:
+        multiply_adds += reads * (projections - 2 * d * d + attention) + tokens * 2 * d * d
     for head in spec.heads.values():
         if head.kind == "vocabulary_mlp":
             multiply_adds += head.get("blocks", VocabularyMlp.blocks) * 2 * d * d

@@ -34,7 +34,7 @@ def parity(ours, theirs, arrays, constants):
     with jax.enable_x64(True):
         given = [jnp.asarray(a) for a in arrays]
         value = jax.jit(lambda *a: ours(*a, *constants))(*given)
-        loss = lambda *a: (weights * ours(*a, *constants)).sum()  # noqa: E731
+        loss = lambda *a: (weights * ours(*a, *constants)).sum()
         gradients = jax.jit(jax.grad(loss, range(len(given))))(*given)
     leaves = [torch.from_numpy(np.array(a)).requires_grad_() for a in arrays]
     expected = theirs(*leaves, *(torch.as_tensor(c) for c in constants))
@@ -60,11 +60,11 @@ def test_differences_in_float64(kind):
 
 def test_negative_binomials_in_float64():
     z, k, logits, log_theta, total = draw()
-    one = lambda z, d: nb(z, k, d, total, L)  # noqa: E731
+    one = lambda z, d: nb(z, k, d, total, L)
     counts, totals = torch.from_numpy(k), torch.from_numpy(total)
     parity(one, lambda z, d: reference.nb(z, counts, d, totals, L), [z, log_theta], [])
-    two = lambda z, g, d: zinb(z, k, g, d, total, L)  # noqa: E731
-    theirs = lambda z, g, d: reference.zinb(z, counts, g, d, totals, L)  # noqa: E731
+    two = lambda z, g, d: zinb(z, k, g, d, total, L)
+    theirs = lambda z, g, d: reference.zinb(z, counts, g, d, totals, L)
     parity(two, theirs, [z, logits, log_theta], [])
 
 
@@ -101,7 +101,7 @@ def test_everything_is_finite_at_the_ends(dtype):
     with jax.enable_x64(dtype == "float64"):
         for total in (0.0, 1.0, 1e7):
             size = jnp.full(1, total, dtype), L
-            f = lambda z, g, d: zinb(z, k, g, d, *size).sum()  # noqa: E731,B023
+            f = lambda z, g, d: zinb(z, k, g, d, *size).sum()  # noqa: B023
             value = zinb(z, k, logits, log_theta[0], *size)
             assert value.dtype == dtype
             found = jax.grad(f, (0, 1, 2))(z, logits, log_theta[0])
@@ -138,7 +138,7 @@ def of_mean(loss, mean, k, **further):
 def test_with_an_overestimated_mean_poissons_gradient_tends_to_1_and_nbs_to_0():
     mean, k = np.array([1e2, 1e4, 1e6]), 5
     with jax.enable_x64(True):  # of the rate exp(z); the target is a rate too
-        f = lambda m: poisson_log1p(jnp.log(m), jnp.full(3, math.log(k))).sum()  # noqa: E731
+        f = lambda m: poisson_log1p(jnp.log(m), jnp.full(3, math.log(k))).sum()
         poisson = np.asarray(jax.grad(f)(jnp.asarray(mean)))
     np.testing.assert_allclose(poisson, 1 - k / mean, rtol=1e-12)
     before = poisson

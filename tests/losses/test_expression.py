@@ -59,7 +59,7 @@ def test_value_and_gradient_equal_autodiff_of_the_formula():
         z, t = jnp.linspace(0, 11, 50), jnp.linspace(11, 0, 50)
         theirs = reference.poisson_log1p(*(torch.from_numpy(np.array(a)) for a in (z, t)))
         np.testing.assert_allclose(poisson_log1p(z, t), theirs.numpy(), rtol=1e-14)
-        plain = lambda z: (jnp.exp(z) - jnp.exp(t) * z).sum()  # noqa: E731
+        plain = lambda z: (jnp.exp(z) - jnp.exp(t) * z).sum()
         ours, target = jax.grad(lambda z, t: poisson_log1p(z, t).sum(), (0, 1))(z, t)
         np.testing.assert_allclose(ours, jax.grad(plain)(z), rtol=1e-12)
         np.testing.assert_array_equal(target, 0)
@@ -99,7 +99,7 @@ def test_masked_entries_and_padded_rows_count_for_nothing_whatever_they_hold(kin
     """Not even in a gradient, where 0 times NaN would be NaN."""
     outputs, batch, tables = draw()
     counted = batch["measured"] & batch["real"][:, None]
-    spoil = lambda t: {  # noqa: E731
+    spoil = lambda t: {
         k: np.where(counted, v, np.nan) if v.shape == counted.shape and v.dtype == float else v
         for k, v in t.items()
     }

@@ -80,7 +80,7 @@ def test_softmax_sums_to_the_library_size_and_float32_survives_anything():
 
 def slope(name, z):
     with jax.enable_x64(True):
-        one = lambda z: COUNT_ACTIVATIONS[name].apply(z, L).sum()  # noqa: E731
+        one = lambda z: COUNT_ACTIVATIONS[name].apply(z, L).sum()
         return np.asarray(jax.grad(one)(jnp.asarray(z, float)))
 
 

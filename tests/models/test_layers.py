@@ -50,11 +50,12 @@ def assert_close(a, b):
     jax.tree.map(lambda i, j: np.testing.assert_allclose(i, j, rtol=0, atol=1e-12), a, b)
 
 
-def test_cls_alone_is_the_first_of_all_tokens(x, variables):
+@pytest.mark.parametrize("queries", [1, 7, 8, 12])  # of 8 channels a head: keys are made, or not
+def test_the_first_tokens_alone_are_the_first_of_all(x, variables, queries):
     whole, grads = value_and_grads(encoder(), variables, x)
-    first, theirs = value_and_grads(encoder(), variables, x, queries=1)
-    assert first.shape == (B, 1, D)
-    assert_close(first, whole[:, :1])
+    first, theirs = value_and_grads(encoder(), variables, x, queries=queries)
+    assert first.shape == (B, queries, D)
+    assert_close(first, whole[:, :queries])
     assert_close(theirs, grads)
 
 

@@ -272,9 +272,10 @@ def test_parameter_paths_and_shapes_are_the_golden_ones(name):
 def test_cost_is_the_papers():
     spec = config_of("txfm_b").model
     assert forward_flops(spec, 2049, whole=True) == pytest.approx(505.3e9, rel=1e-3)
-    # What CLS alone needs of the last block: keys and values of all tokens, 2 · 2 d² each.
+    # What CLS alone needs of the last block: its own projections, and in each of 12 heads two
+    # products of width d with every token.
     d, t = 768, 2049
-    saved = 2 * (t - 1) * (10 * d * d + 2 * t * d)
+    saved = 2 * (t * (12 * d * d + 2 * t * d) - (12 * d * d + 12 * 2 * t * d))
     assert forward_flops(spec, t) == forward_flops(spec, t, whole=True) - saved
     assert training_flops(spec, 2049) == 3 * forward_flops(spec, 2049)
 

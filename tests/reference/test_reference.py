@@ -260,7 +260,7 @@ def test_adamw_by_hand():
     model = torch.nn.Linear(1, 1).double()
     w, b, slope = model.weight.item(), model.bias.item(), 3.0
     options = {"betas": (0.9, 0.999), "eps": 1.0, "weight_decay": 0.5, "decayed": ["weight"]}
-    objective = lambda step: slope * (model.weight.sum() + model.bias.sum())  # noqa: E731
+    objective = lambda step: slope * (model.weight.sum() + model.bias.sum())
     losses = txfm.adamw(model, objective, [0.1, 0.01], **options)
     first = slope * (w + b)
     for rate in (0.1, 0.01):  # a constant gradient: both corrected moments are exact

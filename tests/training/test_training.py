@@ -12,13 +12,14 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcell import config, sharding
+from jaxcell import sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, metrics, optim
 from jaxcell.training.checkpoint import flatten, load_model, lock
 from jaxcell.training.step import compile_steps
+from jaxcell.variants import variant
 from tests.conftest import ROOT, config_of
 
 
@@ -253,10 +254,10 @@ def test_a_mesh_of_eight_gives_the_losses_of_one_device(store, axes):
 
 def three_steps(store, axes, arm="", steps=3, **fields):
     c = tiny(store, dtype="float32", **{"model.encoder.drop_path": 0.1, **fields})
-    c = config.variant(c, arm)
+    c = variant(c, arm)
     c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
     loop.adopt(c, store, print)
-    wide = lambda t: jax.tree.map(  # noqa: E731
+    wide = lambda t: jax.tree.map(
         lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
     )
     model = CellModel(c.model)

@@ -134,7 +134,7 @@ def test_no_constant_does_better_than_the_means_table(store, arm, mixture):
     mean = loop.tables_of(store, c, 384)["mean"].astype(float)
     loss = POINTWISE[c.losses.expression.kind]
     for gene in range(0, 300, 7):
-        of = lambda y, g=gene: np.nansum(often * loss(y, x[:, [g]]))  # noqa: E731
+        of = lambda y, g=gene: np.nansum(often * loss(y, x[:, [g]]))
         best = minimize_scalar(of, bounds=(0, 11.5), method="bounded", options={"xatol": 1e-9})
         assert of(mean[gene]) <= best.fun + 1e-6 * abs(best.fun)
     assert not mean[300:].any()

@@ -180,7 +180,7 @@ def test_a_warm_run_goes_on_bit_for_bit_without_its_source(store, pretrained, tm
     fields = {"train.init_from": str(tmp_path / "source"), "train.save_every": 1}
     (tmp_path / "source").symlink_to(pretrained)
     assert loop.train(tiny(store, **fields), tmp_path / "whole")
-    stop = lambda step: step == 3 and os.kill(os.getpid(), 15)  # noqa: E731
+    stop = lambda step: step == 3 and os.kill(os.getpid(), 15)
     assert not loop.train(tiny(store, **fields), tmp_path / "halves", stop)
     (tmp_path / "source").unlink()
     assert loop.train(tiny(store, **fields), tmp_path / "halves")
