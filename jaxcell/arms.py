@@ -214,7 +214,7 @@ def _shown(values, most=10):
 
 
 def _perturbed(e):
-    """The perturbed cells whose batch is known, and their batches str [n]."""
+    """The perturbed cells whose perturbation and batch are known, and their batches str [n]."""
     adata = anndata.read_h5ad(e.perturbed)
     absent = [column for column in (e.perturbation, *e.batch) if column not in adata.obs]
     if absent:
@@ -222,12 +222,15 @@ def _perturbed(e):
             f"{e.perturbed}: obs has no column {', '.join(absent)}; it has {list(adata.obs)}"
         )
     columns = [inputs.obs_column(adata, column, "batch") for column in e.batch]
-    keep = ~np.any([inputs.is_missing(column) for column in columns], axis=0)
+    treated = inputs.obs_column(adata, e.perturbation, "perturbation")
+    unknown = inputs.is_missing(treated) & (treated != e.control)  # which may be called "none"
+    keep = ~np.any([unknown, *map(inputs.is_missing, columns)], axis=0)
     batch = np.array([" ".join(parts) for parts in zip(*columns, strict=True)])
-    treated = adata.obs[e.perturbation].astype(str).to_numpy()[keep]
+    treated = treated[keep]
     if e.control not in treated or (treated == e.control).all():
         raise ValueError(
-            f"{e.perturbed}: obs[{e.perturbation!r}] of the {keep.sum()} cells of known batch: "
-            f"{_shown(set(treated))}; expected --control {e.control!r} and other values"
+            f"{e.perturbed}: obs[{e.perturbation!r}] of the {keep.sum()} cells whose perturbation "
+            f"and batch are known: {_shown(set(treated))}; expected --control {e.control!r} and "
+            "other values"
         )
     return adata[keep].copy(), batch[keep]

@@ -274,6 +274,17 @@ def test_another_experiment_does_not_take_the_folder(experiment, tmp_path):
         arms.Bench(changed(experiment, drop=()), tmp_path / "out")
 
 
+def test_cells_whose_perturbation_is_unknown_are_left_out(experiment, tmp_path):
+    cells = anndata.read_h5ad(experiment.perturbed)
+    drug = cells.obs["drug"].astype(object)
+    drug.iloc[:3] = [np.nan, "unknown", "NA"]
+    cells.obs["drug"] = drug
+    cells.write_h5ad(tmp_path / "holes.h5ad")
+    kept, batch = arms._perturbed(changed(experiment, perturbed=tmp_path / "holes.h5ad"))
+    assert kept.n_obs == len(batch) == 50 - 3  # ten more have no known donor
+    assert set(kept.obs["drug"]) == {"yes", "no"}
+
+
 def changed(experiment, **fields):
     return Experiment(**{**vars(experiment), **fields})
 
