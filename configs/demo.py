@@ -6,8 +6,7 @@ A small TxFM (1 block, width 64) that sees 128 of 765 genes in training and all 
 embeds. No network, no accelerator.
 """
 
-from jaxcell.config import defaults
-from jaxcell.variants import cpu, variant
+from jaxcell.config import cpu, defaults, variant
 
 
 def get_config(name=""):

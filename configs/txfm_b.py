@@ -7,8 +7,7 @@ the token projection ((d + 1)·d + d), the decoder's residual blocks (8 d² + 8 
 the CLS token. ':tiny' trains on a laptop in seconds.
 """
 
-from jaxcell.config import defaults
-from jaxcell.variants import variant
+from jaxcell.config import defaults, variant
 
 
 def get_config(name=""):

@@ -5,8 +5,7 @@
 The paper does not print this vocabulary; 61 600 genes give its 185M.
 """
 
-from jaxcell.config import defaults
-from jaxcell.variants import variant
+from jaxcell.config import defaults, variant
 
 
 def get_config(name=""):

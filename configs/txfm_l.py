@@ -3,8 +3,7 @@
 python -m jaxcell.main --config=configs/txfm_l.py --config.data.store=STORE
 """
 
-from jaxcell.config import defaults
-from jaxcell.variants import variant
+from jaxcell.config import defaults, variant
 
 
 def get_config(name=""):

@@ -5,8 +5,7 @@
 12 blocks, where the paper's Table 6 prints 6: six would give 46.1M, twelve give its 57M.
 """
 
-from jaxcell.config import defaults
-from jaxcell.variants import variant
+from jaxcell.config import defaults, variant
 
 
 def get_config(name=""):

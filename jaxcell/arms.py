@@ -57,13 +57,12 @@ class Bench:
             name: relations.locate(relations.read_pairs(path), v.symbols, v.ensembl, str(path))
             for name, path in named.items()
         }
-        with open(experiment.perturbed, "rb") as file:
-            self.perturbed_hash = hashlib.file_digest(file, "sha256").hexdigest()
+        self.perturbed_hash = _sha256(experiment.perturbed)
 
     def _store(self):
         """The training cells as a store under ``out``; made once."""
         e, path, note = self.experiment, self.out / "store", self.out / "data.json"
-        files = [[str(f), Path(f).stat().st_size] for f in e.train]
+        files = [[str(f), _sha256(f)] for f in e.train]
         asked = {"train": files, "drop": list(e.drop), "min_cells": MIN_CELLS}
         if (path / "store.json").exists() and note.exists():
             there = json.loads(note.read_text())
@@ -176,6 +175,11 @@ class Bench:
         }
 
 
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _kept(e):
     """The training files without the cells of ``drop``: 'column=value', where a file has it."""
     asked = [text.partition("=") for text in e.drop]
@@ -233,4 +237,6 @@ def _perturbed(e):
             f"and batch are known: {_shown(set(treated))}; expected --control {e.control!r} and "
             "other values"
         )
-    return adata[keep].copy(), batch[keep]
+    adata = adata[keep].copy()
+    adata.obs[e.perturbation] = treated
+    return adata, batch[keep]

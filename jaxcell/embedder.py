@@ -15,8 +15,10 @@ from jaxcell.data.records import Rows
 from jaxcell.data.survey import divide
 from jaxcell.data.transforms import Draft, build_transforms
 from jaxcell.models.attention import CHUNK, SCORES
-from jaxcell.models.cell import CellModel
+from jaxcell.models.cell import POOLS, CellModel, layers_of
 from jaxcell.models.cost import forward_flops
+
+FEW_CELLS = 100  # of a batch: its measured genes are a guess
 
 
 class Forward:
@@ -40,9 +42,12 @@ class Forward:
                 )
                 return outputs["cell"].astype(jnp.float32)
 
-            # Few cells at a time where each has many tokens: attention holds heads · T² scores.
+            # Few cells at a time where each has many tokens: attention holds heads · T² scores,
+            # but in the last block, which computes only what the pool reads.
             m, tokens = batch["ids"].shape
-            few = _cells_at_once(m, self._spec.encoder.heads, tokens)
+            blocks, _, _ = layers_of(self._spec)
+            whole = min(self._layer or blocks, blocks) > 1 or POOLS[self._spec.pool][1] is None
+            few = _cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
             split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
             return jax.lax.map(some, split).reshape(m, -1)
 
@@ -87,8 +92,13 @@ def _relative_distance(x, exact):
 def _measured(source, found, measured_by):
     """Dataset of each cell i32 [cells], and the genes that each dataset measured."""
     matched = np.unique(found.columns[found.columns >= 0]).astype(np.int32)
+    if measured_by and measured_by not in source.obs:
+        raise ValueError(
+            f"{source.name}: obs has no column {measured_by!r} (measured_by); it has "
+            f"{list(source.obs)}"
+        )
     dataset, values = divide(source, measured_by)
-    if len(values) == 1:
+    if values == [""]:
         return dataset, [matched]
     seen, start = np.zeros((len(values), found.n_genes), bool), 0
     for chunk in source.chunks():
@@ -99,6 +109,15 @@ def _measured(source, found, measured_by):
     for value, genes in zip(values, seen, strict=True):
         if not genes.any():
             raise ValueError(f"{source.name}: no cell of {measured_by}={value} has any count")
+    few = np.bincount(dataset, minlength=len(values)) < FEW_CELLS
+    if few.any():
+        names = ", ".join(value for value, is_few in zip(values, few, strict=True) if is_few)
+        warnings.warn(
+            f"{source.name}: fewer than {FEW_CELLS} cells of {measured_by} = {names}: which genes "
+            "were measured there is found from these cells alone, and so misses rare ones; embed "
+            "whole batches",
+            stacklevel=4,
+        )
     return dataset, [np.flatnonzero(genes).astype(np.int32) for genes in seen]
 
 
@@ -118,16 +137,27 @@ class Embedder:
 
     def __init__(self, model, source, found, seed, measured_by):
         c = model.config
-        self._model, self._source, self._match, self._seed = model, source, found, seed
+        self._model, self._source, self._found, self._seed = model, source, found, seed
         self._variables = jax.device_put(model.variables)
-        self._dataset, self._gene_sets = _measured(source, found, measured_by)
+        v = len(model.vocabulary)
+        measured = model.tables.get("measured", np.ones((1, v), bool))  # by gene sets of training
+        self._match = found.only(measured.any(axis=0)[:v])
+        self._untrained = len(set(found.columns) - set(self._match.columns))
+        if self._untrained:
+            warnings.warn(
+                f"{source.name}: {self._untrained} matched genes were measured in no training "
+                "cell of this model; they are left out",
+                stacklevel=3,
+            )
+        self._measured_by = measured_by
+        self._dataset, self._gene_sets = _measured(source, self._match, measured_by)
         most = max(map(len, self._gene_sets))
         self._trained = c.data.sample_genes.number
         c.data.sample_genes.number = min(c.embed.genes or most, most)
         # A draw of all genes is the same each time.
         self._draws = c.embed.draws if c.data.sample_genes.number < most else 1
         self._transforms = build_transforms(
-            c.data, len(model.vocabulary), len(c.model.specials), model.tables.get("detected")
+            c.data, v, len(c.model.specials), model.tables.get("detected")
         )
         self._empty = self._done = 0
 
@@ -141,9 +171,9 @@ class Embedder:
         if here * self._draws > 5 * there:
             print(
                 f"each cell shows {c.data.sample_genes.number} genes, training showed "
-                f"{self._trained}: {here * self._draws / 1e9:,.0f} GFLOP a cell, "
+                f"{self._trained}: {here * self._draws / 1e9:,.2g} GFLOP a cell, "
                 f"{here * self._draws / there:.0f} times a training cell's. --genes "
-                f"{self._trained} --draws 4 is faster"
+                f"{self._trained} --draws 4 is faster, at some cost in quality"
             )
 
     def __call__(self, chunk, forward):
@@ -184,7 +214,7 @@ class Embedder:
 
     def provenance(self, checkpoint, seen):
         """What ``uns['jaxcell'][key]`` says about how the vectors came to be."""
-        found, c = self._match, self._model.config
+        found, c = self._found, self._model.config
         return {
             "jaxcell": __version__,
             "checkpoint": str(checkpoint),
@@ -195,6 +225,8 @@ class Embedder:
             "genes_missing": len(found.missing),
             "genes_unmatched": len(found.unmatched),
             "genes_duplicated": len(found.duplicated),
+            "genes_untrained": self._untrained,
+            "measured_by": self._measured_by or "",
             "gene_sets": len(self._gene_sets),
             "cells_without_counts": self._empty,
             "values_seen": str(seen),

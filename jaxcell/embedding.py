@@ -51,7 +51,9 @@ def embed(
 
     Each cell shows all of its measured genes, zeros included, or some of them, drawn as in training
     and seeded by the cell's own counts. Its vector therefore does not depend on the other cells,
-    their order or the batch size.
+    their order or the batch size (but for ``measured_by``, which finds a batch's measured genes
+    from its cells in this file: embed whole batches then). Genes that no training cell measured are
+    not shown.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ def embed(
     in_memory = isinstance(data, anndata.AnnData)
     if not in_memory and out is None:
         raise ValueError("out: name the h5ad file to write")
-    _check_call(data if in_memory else None, out, batch_size, seed)
+    _check_call(data if in_memory else None, out, key, batch_size, seed)
     model = load_model(checkpoint)
     _settings(model.config, genes, draws, layer, dtype)
     key = key or f"X_{model.config.name}"
@@ -131,8 +133,10 @@ def embed(
     return Path(out)
 
 
-def _check_call(adata, out, batch_size, seed):
+def _check_call(adata, out, key, batch_size, seed):
     """Refuse before anything is computed what could not be written or drawn after it."""
+    if key is not None and (not key or "/" in key):
+        raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
     if out is not None:
         if Path(out).exists():
             raise ValueError(f"{out}: exists already; remove it or name another output")
@@ -154,6 +158,11 @@ def _settings(c, genes, draws, layer, dtype):
         c.embed.genes = 0 if genes == "all" else genes
     if draws is not None:
         c.embed.draws = draws
+    if c.embed.draws > 1 and not c.embed.genes:
+        raise ValueError(
+            f"draws: found {c.embed.draws} where all genes are shown, and so the same in each; "
+            "name how many are drawn too (genes=N, --genes N)"
+        )
     config.check(c)
     encoder, decoder, _ = layers_of(c.model)
     if layer is not None and not 1 <= layer <= encoder + decoder:
@@ -180,7 +189,13 @@ def _check_match(found, source, min_matched):
         )
 
 
+def _say_replaced(key, there):
+    if key in there:
+        warnings.warn(f"obsm[{key!r}] was there and is replaced", stacklevel=4)
+
+
 def _add(adata, key, vectors, provenance):
+    _say_replaced(key, adata.obsm)
     adata.obsm[key] = vectors
     adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), key: provenance}
 
@@ -202,6 +217,7 @@ def _write(data, out, source, key, vectors, provenance):
                 for group in ("obsm", "uns"):  # absent in files of some other tools
                     if group not in file:
                         anndata.io.write_elem(file, group, {})
+                _say_replaced(key, file["obsm"])
                 anndata.io.write_elem(file["obsm"], key, vectors)
                 known = file["uns"].get("jaxcell")
                 known = {} if known is None else anndata.io.read_elem(known)

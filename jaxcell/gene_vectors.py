@@ -26,7 +26,8 @@ def genes(checkpoint, out=None):
     AnnData [V, 0] or Path
         ``out``, where one is named. obs are the vocabulary's genes, by symbol (by Ensembl id where
         the symbol is not unique or absent), with ``symbol``, ``ensembl_id``, ``mean`` (of the
-        normalised training cells, log1p) and ``n_cells`` (training cells with the gene, where the
+        normalised training cells, log1p), ``trained`` (measured in some training cell; the vectors
+        of others are as they were drawn) and ``n_cells`` (training cells with the gene, where the
         checkpoint knows it). ``obsm['codebook']`` holds the rows that the encoder looks up,
         before they are projected with the value; ``obsm['decoder']`` the output layer's rows; both
         float32 [V, D], neither padded rows nor special tokens. ``uns['jaxcell']['genes']`` says
@@ -92,6 +93,8 @@ def _obs(model):
     tables = model.tables
     if "mean" in tables:
         obs["mean"] = tables["mean"][: len(v)]
+    if "measured" in tables:
+        obs["trained"] = tables["measured"].any(axis=0)[: len(v)]
     if "detected" in tables:
         obs["n_cells"] = tables["detected"][: len(v)].astype(np.int64)
     return obs

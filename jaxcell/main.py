@@ -28,7 +28,7 @@ from jaxcell.training.step import compute_dtype
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
     "prepare": ("prepare.", "seed"),
-    "embed": ("embed.", "name", "prepare.allow_non_integer"),
+    "embed": ("embed.", "name", "prepare.allow_non_integer", "prepare.measured_by"),
     "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
@@ -155,6 +155,7 @@ def _prepare(c, workdir):
 def _embed(c, workdir):
     from jaxcell.embedding import embed
 
+    _check_model(c, workdir)
     out = workdir / "embeddings.h5ad"
     out.unlink(missing_ok=True)  # of an earlier config; this stage's own file
     embed(
@@ -167,6 +168,19 @@ def _embed(c, workdir):
         allow_non_integer=c.prepare.allow_non_integer,
     )
     print(f"embeddings: {out} obsm['X_{c.name}']")
+
+
+def _check_model(c, workdir):
+    """The model embeds by its own config: one that says otherwise is refused."""
+    path = workdir / "model" / "config.json"
+    if not path.exists():
+        return  # embed says what is missing
+    own = config.from_json(path.read_text())
+    own.model.vocabulary = c.model.vocabulary  # nominal here, the store's there
+    parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch")
+    differ = [d for d in config.differences(own, c) if d.startswith(parts)]
+    if differ:
+        raise ValueError(f"{path}: the model was trained with another config: {'; '.join(differ)}")
 
 
 def _evaluate(c, workdir):

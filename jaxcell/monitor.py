@@ -29,7 +29,7 @@ class AvgBio:
     """
 
     def __init__(self, c):
-        from jaxcell.evaluation.inputs import check_extra
+        from jaxcell.evaluation.inputs import check_extra, is_missing
 
         check_extra()
         store, label = Store.open(c.data.store), c.evaluate.label
@@ -39,7 +39,8 @@ class AvgBio:
                 f"config.best = 'val/avg_bio'; it has {', '.join(store.labels) or 'none'}"
             )
         codes = store.index("valid", "labels")[:, list(store.labels).index(label)]
-        cells = np.flatnonzero(codes >= 0)
+        known = np.append(~is_missing(np.array(store.labels[label])), False)  # the last: code -1
+        cells = np.flatnonzero(known[codes])
         if len(np.unique(codes[cells])) < 2:
             raise ValueError(
                 f"config.best: 'val/avg_bio' needs two classes of {label!r} among the held-out "

@@ -1,6 +1,6 @@
 """What a run will need, before it starts: the numbers that ``--dry_run`` prints."""
 
-from jaxcell.models.cell import CellModel, count_parameters
+from jaxcell.models.cell import POOLS, CellModel, count_parameters
 from jaxcell.models.cost import forward_flops, training_flops
 
 
@@ -15,7 +15,8 @@ def memory(c, devices, itemsize):
     States: parameters, their gradients and AdamW's two moments, 16 bytes a parameter, over the
     fsdp and tensor axes. Activations of this device's cells: what autodiff keeps of each block
     (about 18 arrays of [T, D], 4 of them of width 4 D in the MLP already counted, and the softmax
-    weights [H, T, T] in float32 and in the compute dtype), and six float32 panels [R].
+    weights [H, T, T] in float32 and in the compute dtype; of a last block that computes CLS alone
+    three arrays [T, D], with the tokens' own, and weights [H, T]), and six float32 panels [R].
 
     Returns
     -------
@@ -25,7 +26,10 @@ def memory(c, devices, itemsize):
     axes = c.mesh.fsdp * c.mesh.tensor
     cells = -(-c.train.batch_size // (c.train.accumulate * max(devices // c.mesh.tensor, 1)))
     block = 18 * t * m.width * itemsize + e.heads * t * t * (4 + itemsize)
-    kept = t * m.width * itemsize * e.layers + block if e.remat else block * e.layers
+    last = 3 * t * m.width * itemsize + e.heads * t * (4 + itemsize)
+    whole = e.layers - 1 if POOLS[m.pool][1] is not None else e.layers
+    kept = t * m.width * itemsize * whole + block * (whole > 0) if e.remat else block * whole
+    kept += last if whole < e.layers else 0
     return {
         "states": 16 * count_parameters(c.model) // axes,
         "activations": cells * (kept + 6 * 4 * CellModel(m).rows),

@@ -85,7 +85,7 @@ def txfm(c):
         return [Arm(label, DEFAULT)]
 
     small_one = _backbone(c, "-S", 1 / 2, 1, c.model.encoder.drop_path)
-    large_one = _backbone(c, "-L", 4 / 3, 2, 0.3)
+    large_one = _backbone(c, "-L", 4 / 3, 2, 0.3 if c.model.encoder.drop_path else 0.0)
     return [
         (
             "loss",

@@ -32,6 +32,7 @@ def cpu(c):
     c.model.encoder.layers = 1
     c.model.encoder.heads = 8
     c.model.encoder.layer_scale = 0.1
+    c.model.encoder.drop_path = 0.0  # the first block has none
     c.data.sample_genes.number = 512
     c.train.batch_size = 64
     c.train.validate_every = 1000

@@ -20,6 +20,7 @@ from tests.conftest import draw_cells
 def tiny(c):
     c.model.width = 24
     c.model.encoder.layers = c.model.encoder.unroll = 1
+    c.model.encoder.drop_path = 0.0
     c.model.encoder.heads = 6
     c.data.sample_genes.number = 32
     c.embed.genes = 32
@@ -270,6 +271,12 @@ def test_what_is_refused_before_anything_is_trained(experiment, tmp_path):
 def test_another_experiment_does_not_take_the_folder(experiment, tmp_path):
     arms.Bench(experiment, tmp_path / "out")
     arms.Bench(experiment, tmp_path / "out")
+    file = experiment.train[0]
+    text = file.read_bytes()
+    file.write_bytes(text[:-1] + b"!")  # of the same size
+    with pytest.raises(ValueError, match="was made from"):
+        arms.Bench(experiment, tmp_path / "out")
+    file.write_bytes(text)
     with pytest.raises(ValueError, match="was made from"):
         arms.Bench(changed(experiment, drop=()), tmp_path / "out")
 
@@ -277,7 +284,7 @@ def test_another_experiment_does_not_take_the_folder(experiment, tmp_path):
 def test_cells_whose_perturbation_is_unknown_are_left_out(experiment, tmp_path):
     cells = anndata.read_h5ad(experiment.perturbed)
     drug = cells.obs["drug"].astype(object)
-    drug.iloc[:3] = [np.nan, "unknown", "NA"]
+    drug.iloc[:4] = [np.nan, "unknown", "NA", " yes"]
     cells.obs["drug"] = drug
     cells.write_h5ad(tmp_path / "holes.h5ad")
     kept, batch = arms._perturbed(changed(experiment, perturbed=tmp_path / "holes.h5ad"))

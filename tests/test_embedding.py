@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import jaxcell
 from jaxcell import cli, embed
+from jaxcell.data.prepare import prepare
 from jaxcell.data.transforms import SampleGenes
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import load_model
@@ -233,7 +235,7 @@ def test_more_genes_than_in_training_can_be_shown(cells, trained):
     assert (said["genes_shown"], said["draws"]) == (300, 1)
     # What a call asks for is not part of the checkpoint that it names.
     assert said["checkpoint_hash"] == load_model(trained).sha256
-    with pytest.raises(ValueError, match="config.embed.draws: found 3, expected 1 where every"):
+    with pytest.raises(ValueError, match="draws: found 3 where all genes are shown"):
         vectors(cells, trained, genes="all", draws=3)
     # All are shown: nothing to draw.
     again = vectors(cells, trained, genes=300, seed=4)
@@ -248,11 +250,34 @@ def test_genes_that_a_batch_did_not_measure_are_not_shown(cells, trained):
     dense = merged.X.toarray()
     dense[20:, :50] = 0  # not on b's panel
     merged.X = sp.csr_matrix(dense)
-    found = embed(merged.copy(), trained, genes="all", measured_by="batch", progress=False)
+    with pytest.warns(UserWarning, match="fewer than 100 cells of batch = a, b"):
+        found = embed(merged.copy(), trained, genes="all", measured_by="batch", progress=False)
     own = vectors(merged[20:, 50:], trained, genes="all")
     np.testing.assert_allclose(found.obsm[KEY][20:], own, atol=1e-5)
     assert np.abs(vectors(merged, trained, genes="all")[20:] - own).max() > 1e-2
     assert found.uns["jaxcell"][KEY]["gene_sets"] == 2
+    assert found.uns["jaxcell"][KEY]["measured_by"] == "batch"
+    # Nor where it is the only batch of a file.
+    with pytest.warns(UserWarning, match="fewer than 100 cells of batch = b:"):
+        alone = vectors(merged[20:], trained, genes="all", measured_by="batch")
+    np.testing.assert_allclose(alone, own, atol=1e-5)
+    with pytest.raises(ValueError, match=r"obs has no column 'btch' \(measured_by\); it has"):
+        vectors(merged, trained, measured_by="btch")
+
+
+def test_genes_that_no_training_cell_measured_are_not_shown(cells, sources, tmp_path):
+    """A vocabulary may name more genes than the files; their rows are as they were drawn."""
+    (tmp_path / "genes.txt").write_text("\n".join(cells.var_names))
+    options = {"vocabulary": tmp_path / "genes.txt", "hold_out_fraction": 0.2, "progress": False}
+    store = prepare(tmp_path / "store", sources[1], **options)  # has G30 … G269 of them
+    loop.train(tiny(store, steps=2, **{"train.validate_every": 2}), tmp_path / "run")
+    own = vectors(cells[:, 30:270], tmp_path / "run", genes="all")
+    with pytest.warns(UserWarning, match="60 matched genes were measured in no training cell"):
+        found = embed(cells.copy(), tmp_path / "run", genes="all", progress=False)
+    np.testing.assert_allclose(found.obsm[KEY], own, atol=1e-5)
+    assert found.uns["jaxcell"][KEY]["genes_untrained"] == 60
+    obs = jaxcell.genes(tmp_path / "run").obs
+    assert obs.index[~obs["trained"]].tolist() == [f"G{i}" for i in [*range(30), *range(270, 300)]]
 
 
 def test_few_cells_at_once_change_nothing(cells, trained, monkeypatch):
@@ -375,6 +400,11 @@ def test_calls_that_cannot_end_well_are_refused_first(cells, trained, tmp_path):
         vectors(cells, trained, batch_size=0)
     with pytest.raises(ValueError, match="seed: found -1"):
         vectors(cells, trained, seed=-1)
+    for key in ("", "X/a"):
+        with pytest.raises(ValueError, match="key: found .* expected a name without '/'"):
+            vectors(cells, trained, key=key)
+    with pytest.raises(ValueError, match="draws: found 8 where all genes are shown"):
+        vectors(cells, trained, genes="all", draws=8)
     cells.write_h5ad(tmp_path / "in.h5ad")
     with pytest.raises(ValueError, match="its folder does not exist"):
         embed(tmp_path / "in.h5ad", trained, out=tmp_path / "no" / "out.h5ad")
@@ -411,3 +441,12 @@ def test_a_number_of_genes_that_is_none_is_said(text, capsys):
         cli.main(["embed", "in", "out", "--checkpoint", "c", f"--genes={text}"])
     expected = f"--genes: found '{text}', expected a whole number above 0, or all"
     assert expected in capsys.readouterr().err
+
+
+def test_vectors_that_are_replaced_are_named(cells, trained, tmp_path):
+    found = embed(cells.copy(), trained, progress=False)
+    found.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.warns(UserWarning, match="was there and is replaced"):
+        embed(found, trained, progress=False)
+    with pytest.warns(UserWarning, match="was there and is replaced"):
+        embed(tmp_path / "in.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)

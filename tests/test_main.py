@@ -139,6 +139,21 @@ def test_finished_stages_are_skipped_and_a_change_runs_again(demo, sources, caps
     assert "embed: finished" not in capsys.readouterr().out
 
 
+def test_a_config_that_contradicts_the_model_is_refused(demo, sources):
+    c = staged(sources)
+    c.stages, c.model.encoder.heads, c.embed.genes = ("embed",), 1, 20
+    said = r"another config: model\.encoder\.heads: 2 there, 1 here$"
+    with pytest.raises(ValueError, match=said):
+        main.run(c, demo)
+
+
+def test_what_a_stage_reads_makes_it_run_again(demo, sources):
+    one, other = staged(sources), staged(sources)
+    other.prepare.measured_by = "batch"
+    for stage in ("prepare", "embed"):
+        assert main.fingerprint(one, stage, demo) != main.fingerprint(other, stage, demo)
+
+
 def test_every_stage_keeps_a_second_run_out(sources, tmp_path):
     with lock(tmp_path), pytest.raises(ValueError, match="another run .* works there"):
         main.run(staged(sources), tmp_path)

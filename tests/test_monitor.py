@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import jaxcell
+from jaxcell import config
+from jaxcell.data.prepare import prepare
 from jaxcell.evaluation import clustering
+from jaxcell.monitor import AvgBio
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import load_model
 from tests.training.test_training import tiny
@@ -53,3 +56,21 @@ def test_what_avg_bio_needs_is_asked_for_first(store, tmp_path):
     with pytest.raises(ValueError, match="'val/avg_bio' is for jaxcell.train"):
         loop.train(tiny(store, **BEST), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_of_unknown_label_do_not_count(sources, tmp_path):
+    files = [anndata.read_h5ad(path) for path in sources]
+    for cells in files:
+        cells.obs["kind"] = cells.obs["kind"].astype(str).replace("kind 0", "unknown")
+    options = {"labels": ("kind",), "hold_out_fraction": 0.3, "progress": False}
+    store = prepare(tmp_path / "store", files, **options)
+    assert "unknown" in store.labels["kind"]
+    assert set(AvgBio(tiny(store, **BEST))._labels) == {"kind 1", "kind 2"}
+
+
+def test_what_the_best_step_is_chosen_by_may_not_change(store):
+    chosen, other = tiny(store, **BEST), tiny(store, **{**BEST, "evaluate.label": "batch"})
+    assert config.differences(chosen, other) == ["evaluate.label: 'kind' there, 'batch' here"]
+    for c in (chosen, other):
+        c.best = ("val/loss", "min")
+    assert config.differences(chosen, other) == []

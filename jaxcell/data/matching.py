@@ -5,7 +5,7 @@ exactly as spelled; then what a gene map says of them. Nothing is guessed and no
 n_var = columns of a file, V = genes of the vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -57,6 +57,11 @@ class GeneMatch:
     def apply(self, matrix):
         """Counts of the file's columns as counts of the vocabulary's genes, see `project`."""
         return project(matrix, self.columns, self.n_genes)
+
+    def only(self, genes):
+        """The same without the columns of other genes: bool [V] -> GeneMatch."""
+        kept = (self.columns >= 0) & genes[np.maximum(self.columns, 0)]
+        return replace(self, columns=np.where(kept, self.columns, -1).astype(np.int32))
 
     def report(self):
         """What matched and what did not, in one paragraph."""

@@ -118,7 +118,7 @@ def iterate(batches, *, workers=0, threads=2):
         except RuntimeError as error:
             if not workers:
                 raise
-            raise RuntimeError(
+            raise ValueError(
                 f"config.data.workers = {workers}: the worker processes did not start. A script "
                 "must train under `if __name__ == '__main__':`, since each worker imports it"
             ) from error

@@ -114,6 +114,9 @@ def prepare(
     }  # fmt: skip
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
+    for name, fewest in (("min_genes", min_genes), ("min_cells", min_cells)):
+        if fewest < 0:
+            raise ValueError(f"{name} is {fewest}; expected 0 or more")
     if shards is not None and shards < 1:
         raise ValueError(f"shards is {shards}; expected 1 or more")
     sources, whole = _open_all(files, hold_out_file, counts)

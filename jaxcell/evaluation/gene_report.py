@@ -124,6 +124,8 @@ def _vectors(genes, keys):
         if not Path(genes).is_file():
             raise FileNotFoundError(f"{genes}: no such file; relations reads an h5ad of genes")
         genes = anndata.read_h5ad(genes)
+    if "trained" in genes.obs:  # the vectors of others are as they were drawn
+        genes = genes[genes.obs["trained"].to_numpy(bool)]
     keys = list(genes.obsm) if keys is None else list(keys)
     absent = [key for key in keys if key not in genes.obsm]
     if absent or not keys:

@@ -64,7 +64,7 @@ def read_pairs(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of pairs")
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         header = file.readline()
         columns = [c.strip() for c in header.replace("\t", ",").rstrip("\r\n").split(",")]
         if not set(COLUMNS) <= set(columns):

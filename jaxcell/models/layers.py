@@ -172,15 +172,15 @@ class Encoder(nn.Module):
             rngs = {"dropout": key} if drop else None
             return block.apply({"params": params}, x, length, rate, queries, rngs=rngs)
 
-        def of(queries):
+        def of(queries, looped):
             one = functools.partial(run, queries)
-            return jax.checkpoint(one, prevent_cse=False) if self.remat else one
+            return jax.checkpoint(one, prevent_cse=not looped) if self.remat else one
 
-        all_tokens, each = of(None), (stacked, rates, keys)
+        all_tokens, each = of(None, looped=True), (stacked, rates, keys)
         most = jax.tree.map(lambda a: a[: depth - 1], each)
         x, _ = jax.lax.scan(lambda x, one: (all_tokens(x, one), None), x, most, unroll=self.unroll)
         # The last block stands alone: what nobody reads of it is not computed.
-        x = of(queries)(x, jax.tree.map(lambda a: a[depth - 1], each))
+        x = of(queries, looped=False)(x, jax.tree.map(lambda a: a[depth - 1], each))
         norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")
         return norm(x) if depth == self.layers else x
 

@@ -180,7 +180,7 @@ class Run:
         save = save or (train.keep_every > 0 and step % train.keep_every == 0)
         if save or validate or step % train.log_every == 0:
             self._log(step, pending)
-        found = {}
+        found, seen = {}, {}
         if validate:
             self.shown = self.validate()
             self._finite(step, self.shown["loss"])
@@ -189,7 +189,8 @@ class Run:
                 seen = self.monitor(self._variables())
                 found |= {f"val/{k}": v for k, v in seen.items()}
             self.journal.write(step, **found)
-            self.progress.say(f"step {step}: validation {metrics.show(self.shown)}")
+            more = "".join(f", {k} {v:.3f}" for k, v in seen.items())
+            self.progress.say(f"step {step}: validation {metrics.show(self.shown)}{more}")
         published = (validate or save) and self._publish(step, found)
         if save or published:  # so that the best of model/ is among the checkpoints too
             self.checkpoints.save(step, self.state, found)

@@ -70,6 +70,8 @@ def report(runs, out):
     _matplotlib()
     records = read_runs(runs)
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out={str(out)!r} is a file; report writes a folder")
     out.mkdir(parents=True, exist_ok=True)
     draw(records, out / "curves.png")
     text = [

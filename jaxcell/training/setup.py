@@ -15,6 +15,12 @@ def check(c):
     config.check(c)
     build_transforms(c.data, c.model.vocabulary, len(c.model.specials))
     check_parts(c)
+    drop, blocks = c.model.encoder.drop_path, c.model.encoder.layers
+    if drop and blocks == 1:
+        raise ValueError(
+            f"config.model.encoder.drop_path: found {drop}, expected 0 with one block: it rises "
+            "from 0 at the first"
+        )
     if c.train.tensorboard:
         tensorboard.check()
 
@@ -37,6 +43,7 @@ def adopt(c, store, say):
     missing = set(c.model.specials) - set(store.vocabulary.specials)
     if missing:
         raise ValueError(f"{store.path}: its vocabulary lacks the special tokens {missing}")
+    _say_unmasked(c, store, say)
     order(store, c.data, c.seed)  # the mixture's patterns against the store's datasets
     for name, one in c.losses.items():
         for facts in store.datasets:
@@ -45,3 +52,15 @@ def adopt(c, store, say):
                     f"config.losses.{name}.kind: {one.kind!r} is a likelihood of integer counts; "
                     f"{facts['source']} has other values ({facts['non_integer']})"
                 )
+
+
+def _say_unmasked(c, store, say):
+    """Where every measured gene is visible, a masked autoencoder learns to copy."""
+    shown, panels = c.data.sample_genes.number, store.measured.sum(axis=1)
+    for facts, gene_set in zip(store.datasets, store.gene_set, strict=True):
+        if panels[gene_set] <= shown:
+            say(
+                f"config.data.sample_genes.number: {shown} shows all {panels[gene_set]} genes that "
+                f"{facts['source']} measured, so none is hidden from the model in its cells; "
+                "half of them or fewer would be a task"
+            )

@@ -215,6 +215,7 @@ def test_non_integer_is_refused_or_warned_of_and_recorded(make):
         ({"hold_out": ["batch=a", "batch=b", "batch=c"]}, "no cell is left for training"),
         ({"hold_out_fraction": 1.0}, "hold_out_fraction is 1.0; expected 0 <= fraction < 1"),
         ({"hold_out_fraction": 1e-9}, "no cell is left for validation"),
+        ({"min_genes": -5}, "min_genes is -5; expected 0 or more"),
         ({"shards": 0}, "shards is 0; expected 1 or more"),
         ({"min_genes": 9}, r"none of the 30 cells has 9 genes > 0 \(the most is [78]\)"),
         ({"min_cells": 31}, "no gene is > 0 in 31 of the 30 kept cells"),

@@ -206,6 +206,13 @@ def test_the_command_leaves_table_report_and_pictures(files, capsys):
         assert f"]({file})" in page
 
 
+def test_genes_that_were_not_trained_are_left_out(files):
+    genes = anndata.read_h5ad(files / "genes.h5ad")
+    genes.obs["trained"] = np.arange(60) >= 5
+    found = jaxcell.relations(genes, [files / "modules.txt"], out=files / "out", progress=False)
+    assert found["meta"]["genes"] == found["meta"]["genes_compared"] == 55
+
+
 def test_what_is_wrong_is_said_before_anything_is_written(files):
     pairs, out = [files / "modules.txt"], files / "out"
     with pytest.raises(ValueError, match="obsm has codebook, decoder, not nope"):

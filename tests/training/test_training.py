@@ -16,7 +16,7 @@ from jaxcell import sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
-from jaxcell.training import loop, metrics, optim
+from jaxcell.training import loop, metrics, optim, setup
 from jaxcell.training.checkpoint import flatten, load_model, lock
 from jaxcell.training.step import compile_steps
 from jaxcell.variants import variant
@@ -207,6 +207,19 @@ def test_every_nth_checkpoint_is_kept(store, tmp_path):
         model = load_model(tmp_path / "checkpoints" / str(step))
         assert model.info["step"] == str(step)
         assert model.variables["params"]["encoder"]["norm"]["scale"].shape == (32,)
+
+
+def test_a_panel_that_is_shown_whole_is_said(store):
+    c, said = tiny(store, **{"data.sample_genes.number": 250}), []
+    setup.adopt(c, store, said.append)
+    (line,) = [text for text in said if "none is hidden" in text]
+    assert "250 shows all 240 genes that" in line
+    assert "second.h5ad" in line
+
+
+def test_stochastic_depth_of_one_block_is_refused(store):
+    with pytest.raises(ValueError, match=r"drop_path: found 0\.1, expected 0 with one block"):
+        setup.check(tiny(store, **{"model.encoder.layers": 1}))
 
 
 def test_a_run_that_learned_nothing_says_so(store, tmp_path, capsys):
