@@ -8,7 +8,8 @@ from . import autoencoder, clustering, methods, probes, tables
 HOW = {
     "linear probe": (
         "sklearn.preprocessing.StandardScaler (fitted on the training cells) and"
-        f" sklearn.linear_model.LogisticRegression (multinomial, L2, C = {probes.C}, L-BFGS)",
+        f" sklearn.linear_model.LogisticRegression (multinomial, L2, C = {probes.C}, L-BFGS);"
+        " C was chosen by the counts' and PCA's accuracy on five PBMC batches",
         ["scikit-learn"],
     ),
     "kNN probe": (
