@@ -21,8 +21,6 @@ def get_config(name=""):
     c.evaluate.baselines = ("log", "pca", "shuffled")
 
     c.model.vocabulary = 765
-    c.model.width = 64
-    c.model.encoder.heads = 4
     c.data.sample_genes.number = 128
     c.train.validate_every = 1000
     c.steps = 3000

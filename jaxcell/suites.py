@@ -21,7 +21,7 @@ class Arm:
 
 
 def small(c):
-    """The variant :cpu, somewhat narrower and for a minute: the suite in an hour on two cores."""
+    """The variant :cpu, half as wide again and for a minute: the suite in an hour on two cores."""
     c = variant(c, "cpu")
     c.model.width = 96
     c.model.encoder.heads = 6
