@@ -16,7 +16,7 @@ def memory(c, devices, itemsize):
     fsdp and tensor axes. Activations of this device's cells: what autodiff keeps of each block
     (about 18 arrays of [T, D], 4 of them of width 4 D in the MLP already counted, and the softmax
     weights [H, T, T] in float32 and in the compute dtype; of a last block that computes CLS alone
-    three arrays [T, D], with the tokens' own, and weights [H, T]), and six float32 panels [R].
+    eight arrays [T, D], the tokens' own among them, and weights [H, T]); six float32 panels [R].
 
     Returns
     -------
@@ -26,7 +26,7 @@ def memory(c, devices, itemsize):
     axes = c.mesh.fsdp * c.mesh.tensor
     cells = -(-c.train.batch_size // (c.train.accumulate * max(devices // c.mesh.tensor, 1)))
     block = 18 * t * m.width * itemsize + e.heads * t * t * (4 + itemsize)
-    last = 3 * t * m.width * itemsize + e.heads * t * (4 + itemsize)
+    last = 8 * t * m.width * itemsize + e.heads * t * (4 + itemsize)
     whole = e.layers - 1 if POOLS[m.pool][1] is not None else e.layers
     kept = t * m.width * itemsize * whole + block * (whole > 0) if e.remat else block * whole
     kept += last if whole < e.layers else 0

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import anndata
+import jax
 import numpy as np
 import pytest
 
-from jaxcell import cli, main
+from jaxcell import cli, main, planning
+from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import lock
 from tests.conftest import ROOT, config_of
 from tests.training.test_training import tiny
@@ -41,6 +43,29 @@ def test_dry_run_counts_steps_and_cells_of_a_store(store, capsys):
     assert "44349 genes nominally, 300 in" in said
     assert re.search(r"steps +1,500\b", said)  # 200 epochs of 120 cells by 16
     assert "120 training and 30 validation cells of 2 datasets" in said
+
+
+@pytest.mark.parametrize("genes", [100, 800])
+def test_planned_activations_of_one_block_are_about_what_xla_takes(genes):
+    c = config_of("txfm_b:cpu")
+    c.data.sample_genes.number, c.model.vocabulary = genes, 1000
+    model, cells = CellModel(c.model), c.train.batch_size
+    shapes = {
+        "ids": ((cells, genes + 1), "int32"),
+        "values": ((cells, genes + 1), "float32"),
+        "length": ((cells,), "int32"),
+        "measured": ((cells, model.rows), "bool"),
+    }
+    batch = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+
+    def loss(variables, batch):
+        outputs, _ = model.apply(variables, batch, {}, train=False)
+        return (outputs["heads"]["expression"] ** 2).sum()
+
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    found = jax.jit(jax.grad(loss)).lower(variables, batch).compile().memory_analysis()
+    planned = planning.memory(c, devices=1, itemsize=4)["activations"]
+    assert 0.5 < planned / found.temp_size_in_bytes < 2
 
 
 def test_flags_override_fields_and_the_dry_run_stops():
