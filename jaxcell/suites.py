@@ -66,7 +66,8 @@ def txfm(c):
     """TxFM's Table 5 a–g around a default config: [(title, [Arm, …]), …].
 
     K is a quarter, a half, one and two of the default's (paper: 512 to 4096); the backbones have
-    the paper's ratios of width, heads and blocks (384 : 768 : 1024, 6 : 12 : 16, 12 : 12 : 24).
+    the paper's ratios of width, heads and blocks (384 : 768 : 1024, 6 : 12 : 16, 12 : 12 : 24), but
+    that one block stays one: a second would attend among all K visible genes, at K times the cost.
     The default arm stands in every block.
     """
     k = c.data.sample_genes.number
@@ -85,7 +86,8 @@ def txfm(c):
         return [Arm(label, DEFAULT)]
 
     small_one = _backbone(c, "-S", 1 / 2, 1, c.model.encoder.drop_path)
-    large_one = _backbone(c, "-L", 4 / 3, 2, 0.3 if c.model.encoder.drop_path else 0.0)
+    deep = c.model.encoder.layers > 1
+    large_one = _backbone(c, "-L", 4 / 3, 2 if deep else 1, 0.3 if deep else 0.0)
     return [
         (
             "loss",

@@ -228,8 +228,11 @@ def test_backbones_keep_the_papers_ratios():
             arm.fields[f"model.{k}"] for k in ("width", "encoder.heads", "encoder.layers")
         ]
     assert sizes == {"backbone-s": [384, 6, 12], "backbone-l": [1024, 16, 24]}
-    small = suites.arms_of(suites.suite("txfm", suites.base("small")))["backbone-s"]
-    assert small.fields["model.width"] * 2 == suites.base("small").model.width
+    small = suites.arms_of(suites.suite("txfm", suites.base("small")))
+    width = suites.base("small").model.width
+    assert small["backbone-s"].fields["model.width"] * 2 == width
+    wider = small["backbone-l"].fields
+    assert (wider["model.width"], wider["model.encoder.layers"]) == (width * 4 / 3, 1)
 
 
 def test_what_is_refused_before_anything_is_trained(experiment, tmp_path):
