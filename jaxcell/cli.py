@@ -105,11 +105,19 @@ def _prepare(p):
 def _embed(p):
     p.add_argument("data", metavar="IN", help="h5ad with raw counts")
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
-    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument(
+        "--checkpoint",
+        required=True,
+        nargs="+",
+        help="workdir, step or model folder; or several",
+    )
     p.add_argument("--key", help="name in obsm; X_<config> by default")
     p.add_argument("--genes", type=_genes_shown, metavar="N|all", help="that each cell shows")
     p.add_argument("--draws", type=int, help="average the vectors of so many draws of --genes")
     p.add_argument("--layer", type=int, help="block of the encoder, counting on: of the decoder")
+    p.add_argument("--pooling", nargs="+", metavar="POOL", help="cls, mean, pooler, a token")
+    p.add_argument("--decode", default="leaf", metavar="HOW", help="leaf, greedy or a probability")
+    p.add_argument("--probabilities", action="store_true", help="of an ontology's leaves, in obsm")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
     p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")

@@ -10,12 +10,19 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxcell.variants import cpu as cpu  # a config imports this module and nothing else
-from jaxcell.variants import reconstruction
+from jaxcell.objectives import masked_values as masked_values  # for configs, which import this
+from jaxcell.objectives import paper as paper  # module and nothing else
+from jaxcell.objectives import pilot as pilot
+from jaxcell.objectives import reconstruction
+from jaxcell.objectives import sequences as sequences
+from jaxcell.objectives import whole_cell as whole_cell
+from jaxcell.variants import cpu as cpu
 from jaxcell.variants import variant as variant
 
 STAGES = ("prepare", "train", "embed", "evaluate")
+SCHEDULES = ("one_cycle", "constant", "linear")
 DTYPES = ("auto", "float32", "bfloat16")
+TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
 
 
@@ -36,8 +43,26 @@ def defaults():
     c.data.transforms = ("normalise", "sample_genes")  # in this order; each has a block here
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
     c.data.normalise.scale = True  # False: they are not; tokens and targets are ln(1 + count)
+    c.data.normalise.pseudo_total = 0.0  # added to each cell's sum
     c.data.sample_genes = ConfigDict({"number": 2048})  # K visible genes, zeros included
     c.data.sample_genes.temperature = 0.0  # T: drawn ∝ (training cells with the gene)^T; 0: evenly
+    c.data.sequence = ConfigDict({"number": 2048})  # K genes, the expressed ones first
+    c.data.sequence.zeros = "exclude"  # or all, interleave, random: see jaxcell/data/sequence.py
+    c.data.sequence.ratio = 0.9  # of expressed genes, while zeros are interleaved
+    c.data.sequence.expressed_only = 0.0  # share of cells that show no zeros all the same
+    c.data.sequence.temperature = 0.0  # zeros are drawn ∝ (training cells with the gene)^T
+    c.data.sequence.order = "random"  # or value: the highest are shown first
+    c.data.sequence.dropout = 0.0  # share of the expressed genes that is left out
+    c.data.sequence.chunk = 0  # so many consecutive ones are left out
+    c.data.sequence.total = "cell"  # or shown: values are normalised by the sum of what is shown
+    c.data.thin = ConfigDict({"method": "binomial", "probability": 0.5})  # or poisson
+    c.data.thin.least_total = 1000.0  # cells with fewer counts stay as they are
+    c.data.thin.rate = 0.33  # of poisson
+    c.data.draw_masks = ConfigDict({"ratio": 0.15, "hidden": 0.95, "replaced": 0.0})
+    c.data.draw_masks.fields = ("values",)  # or genes too: which gene a token is
+    c.data.draw_masks.together = False  # a token is masked in all of them or in none
+    c.data.draw_masks.blocked = False  # nobody attends to a hidden token but itself
+    c.data.draw_masks.adaptive = False  # mask more often what is predicted badly
     c.data.mixture = ()  # ('bulk*=0.2', '*=0.8'): shares of datasets by name; (): every cell alike
     c.data.workers = 0  # Grain worker processes; 0: threads of this process
     c.data.threads = 2  # reading ahead, in each process
@@ -45,7 +70,8 @@ def defaults():
     c.model = ConfigDict()
     c.model.vocabulary = 44_349  # genes, without specials; the store overrides it and says so
     c.model.vocab_multiple = 128  # gene tables are padded to this, so that they can be sharded
-    c.model.specials = ("<cls>",)  # special tokens in front of the genes
+    c.model.specials = ("<cls>",)  # special tokens that have vectors of their own
+    c.model.front = ()  # those that stand in front of each cell's genes; (): all
     c.model.width = 768  # D
     c.model.fields = ConfigDict(
         {
@@ -54,25 +80,48 @@ def defaults():
         }
     )
     c.model.tokens = ("gene", "value")  # the fields of a token, in the order of concatenation
-    c.model.combine = "concat"  # and project to the width
+    c.model.combine = "concat"  # and project to the width; or sum
+    c.model.metadata = ConfigDict()  # {name: {label, classes, place: cls or token, dropout}}
+    c.model.norm = ""  # of the combined tokens; or layer
+    c.model.dropout = 0.0  # of the combined tokens
     c.model.encoder = ConfigDict(
         {
             "layers": 12,
             "heads": 12,
             "mlp_ratio": 4.0,
-            "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value
+            "hidden": 0,  # width of the MLP; 0: mlp_ratio times the width
+            "activation": "gelu",  # or relu; or swiglu, geglu: with a gate
+            "norm": "layer",  # or rms
+            "norm_eps": 1e-6,
+            "norm_first": True,  # False: behind each residual, as in BERT
+            "first_norm": True,  # False: none before the first attention
+            "final_norm": True,  # behind the last block
+            "bias": True,  # of linear layers and layer norms
+            "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value; 0: none
             "drop_path": 0.1,  # at the last layer, rising linearly from 0
+            "dropout": 0.0,  # of attention weights and of both branches
+            "attention": "exact",  # or performer, nystrom: a cost linear in the tokens
+            "features": 256,  # of performer
+            "landmarks": 64,  # of nystrom
+            "iterations": 6,  # of nystrom's inverse
+            "kernels": "xavier",  # how kernels are drawn; or torch, bert
             "unroll": 1,  # layers compiled side by side: all of them is faster on a CPU
             "remat": False,  # recompute layers in the backward pass: less memory, slower
         }
     )
-    c.model.pool = "cls"
+    c.model.pool = "cls"  # or mean, pooler, a front token's name; several: joined
+    c.model.pooler = False  # a linear layer and tanh on CLS, for heads that read 'pooled'
     c.model.heads = ConfigDict({"expression": {"kind": "vocabulary_mlp", "blocks": 4}})
     c.model.heads.expression.activation = "rectified_tanh"
     c.model.heads.expression.library_size = c.data.normalise.get_oneway_ref("library_size")
 
     # A loss of weight 0 is shown beside the others: here the two ends of the scale.
     c.losses = ConfigDict()
+    c.normalise_weights = False  # divide the loss by the weights of what it adds up
+    c.labels = ()  # those of the label heads that are trained, as the store names them
+    c.targets = ConfigDict()  # {label: 'number' or 'several'}: what its classes' names stand for
+    c.ontology = ConfigDict({"file": "", "labels": ()})  # OBO file or cellxgene, and its labels
+    c.ontology.terms = ()  # further terms to tell apart beside those of the store's cells
     reconstruction(c, "poisson_log1p")
 
     c.train = ConfigDict()
@@ -88,8 +137,11 @@ def defaults():
     c.train.keep_every = 0  # steps whose checkpoints are kept for good; 0: only best and last
 
     c.optimizer = ConfigDict()
-    c.optimizer.learning_rate = 1e-3  # at the top of one cycle
-    c.optimizer.warmup = 0.1  # share of the steps that the cycle rises
+    c.optimizer.schedule = "one_cycle"  # of cosines; or constant or linear behind the warm-up
+    c.optimizer.learning_rate = 1e-3  # at the top
+    c.optimizer.warmup = 0.1  # share of the steps that it rises
+    c.optimizer.warmup_steps = 0  # or so many of them, if above 0; not of one_cycle
+    c.optimizer.clip = 0.0  # largest norm of the gradients; 0: they are not clipped
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
     c.optimizer.eps = 1e-6
@@ -102,15 +154,21 @@ def defaults():
     # is an error: a new part must say how it is laid out.
     c.sharding = (
         (r"fields/\w+/embedding$", ("tensor", "fsdp")),
-        (r"fields/combine/kernel$", (None, "fsdp")),
-        (r"fields/(combine/bias|specials)$", ()),
-        (r"blocks/attention/qkv/kernel$", (None, "fsdp", None, "tensor", None)),
-        (r"blocks/attention/qkv/bias$", (None, None, "tensor", None)),
-        (r"blocks/attention/out/kernel$", (None, "tensor", None, "fsdp")),
-        (r"blocks/mlp/in/kernel$", (None, "fsdp", "tensor")),
-        (r"blocks/mlp/in/bias$", (None, "tensor")),
-        (r"blocks/mlp/out/kernel$", (None, "tensor", "fsdp")),
+        (r"fields/(combine|\w+/(dense|out))/kernel$", (None, "fsdp")),
+        (r"fields/(specials|norm/\w+|combine/bias|\w+/((dense|out)/bias|rows|basis|in_\w+))$", ()),
+        (r"attention/qkv/kernel$", (None, "fsdp", None, "tensor", None)),
+        (r"attention/qkv/bias$", (None, None, "tensor", None)),
+        (r"attention/out/kernel$", (None, "tensor", None, "fsdp")),
+        (r"attention/features$", ()),
+        (r"encoder/\w+/mlp/(in|gate)/kernel$", (None, "fsdp", "tensor")),
+        (r"encoder/\w+/mlp/(in|gate)/bias$", (None, "tensor")),
+        (r"encoder/\w+/mlp/out/kernel$", (None, "tensor", "fsdp")),
         (r"encoder/.*(norm\d?/(scale|bias)|scale\d/scale|out/bias)$", ()),
+        (r"pool/dense/kernel$", ("fsdp", "tensor")),
+        (r"pool/dense/bias$", ()),
+        (r"heads/\w+/transform/", ()),
+        (r"heads/\w+/(in|out)/(kernel|bias)$", ()),
+        (r"heads/\w+/parts(_bias)?$", ()),
         (r"heads/\w+/rows$", ("tensor", "fsdp")),
         (r"heads/\w+/(bias|values)$", ("tensor",)),
         (r"heads/\w+/blocks_\d+/in/kernel$", ("fsdp", "tensor")),
@@ -122,6 +180,7 @@ def defaults():
     c.embed = ConfigDict()
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
     c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured
+    c.embed.zeros = "exclude"  # of a sequence: which genes without a count are shown
     c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})
@@ -140,6 +199,7 @@ def check(c):
     """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
     _among("stages", c.stages, STAGES)
     _among("dtype", [c.dtype], DTYPES)
+    _among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     _among("data.total", [c.data.total], ("measured", "source"))
     _require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     _among("best", [c.best[1]], ("min", "max"))
@@ -189,24 +249,61 @@ def check(c):
         _require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
     for name in ("b1", "b2"):
         _require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
-    _require(
-        tuple(c.data.transforms) == ("normalise", "sample_genes"),
-        "data.transforms",
-        tuple(c.data.transforms),
-        "('normalise', 'sample_genes'), the order that its batches need",
-    )
+    _check_transforms(c)
     _require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     _require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
     _require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
     _require(0 < c.optimizer.warmup < 1, "optimizer.warmup", c.optimizer.warmup, "within (0, 1)")
     _require(m.tokens, "model.tokens", m.tokens, f"some of {sorted(m.fields)}")
-    _require(m.pool != "cls" or m.specials, "model.specials", m.specials, "a token for pool 'cls'")
     for field in m.tokens:
         _require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
     _check_library_size(c)
     _require(
         any(one.weight for one in c.losses.values()), "losses", "no weight above 0", "one to train"
     )
+
+
+def settled(c):
+    """A copy of a config with the label heads that ``labels`` names, and their losses, alone.
+
+    Raises
+    ------
+    ValueError
+        A label that no head predicts.
+    """
+    c = c.copy_and_resolve_references()
+    heads = {name: head.label for name, head in c.model.heads.items() if "label" in head}
+    for label in c.labels:
+        known = f"one of {', '.join(sorted(set(heads.values()))) or 'none: no head has a label'}"
+        _require(label in heads.values(), "labels", label, known)
+    with c.unlocked():
+        for name in [name for name, label in heads.items() if label not in c.labels]:
+            del c.model.heads[name]
+            for loss in [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]:
+                del c.losses[loss]
+    return c
+
+
+def tokeniser(data):
+    """The block of ``config.data`` whose ``number`` of genes a cell shows."""
+    return data[next(name for name in data.transforms if name in TOKENISERS)]
+
+
+def _check_transforms(c):
+    names, order = tuple(c.data.transforms), ("thin", "normalise", "sample_genes", "sequence")
+    order = (*order, "draw_masks")
+    wanted = (
+        "normalise and one of sample_genes and sequence; thin before them, draw_masks behind them"
+    )
+    places = [order.index(name) if name in order else -1 for name in names]
+    ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
+    ok = ok and sum(name in names for name in TOKENISERS) == 1
+    _require(ok, "data.transforms", names, wanted)
+    _require(tokeniser(c.data).number > 0, "data.….number", tokeniser(c.data).number, "above 0")
+    front = tuple(c.model.front)
+    first = front == tuple(c.model.specials)[: len(front)]
+    needs = "the first of model.specials, or (), where sample_genes makes the tokens"
+    _require("sequence" in names or first, "model.front", front, needs)
 
 
 def _check_library_size(c):
@@ -258,7 +355,7 @@ def to_json(c):
 
 
 # Blocks whose keys are names that a config chooses: nothing is added to them.
-NAMED = ("model.fields", "model.heads", "losses")
+NAMED = ("model.fields", "model.heads", "model.metadata", "losses", "targets")
 
 
 def from_json(text):

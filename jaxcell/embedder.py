@@ -1,92 +1,19 @@
-"""From chunks of raw counts to the vectors of cells: their tokens, and the compiled model.
-
-B cells, T tokens, D width, V genes.
-"""
+"""From chunks of raw counts to the tokens and vectors of cells. B cells, T tokens, V genes."""
 
 import hashlib
 import warnings
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxcell import __version__
+from jaxcell import __version__, config
+from jaxcell.data.draft import Draft
 from jaxcell.data.records import Rows
 from jaxcell.data.survey import divide
-from jaxcell.data.transforms import Draft, build_transforms
-from jaxcell.models.attention import CHUNK, SCORES
-from jaxcell.models.cell import POOLS, CellModel, layers_of
+from jaxcell.data.transforms import build_transforms
 from jaxcell.models.cost import forward_flops
 
 FEW_CELLS = 100  # of a batch: its measured genes are a guess
-
-
-class Forward:
-    """The compiled model: variables, a batch of tokens → the cells' vectors float32 [B, D].
-
-    One compiled shape [m, T]; m is the checkpoint's, so that no vector depends on its neighbours.
-    """
-
-    def __init__(self, c, layer, dtype):
-        self._spec, self._layer, self._dtype = c.model, layer, dtype
-        self._micro = c.embed.micro_batch
-        self._run, self._distance = self._compiled(dtype), None
-
-    def _compiled(self, dtype):
-        net = CellModel(self._spec, None if dtype == "float32" else jnp.dtype(dtype))
-
-        def forward(variables, batch):
-            def some(batch):
-                outputs, _ = net.apply(
-                    variables, batch, {}, train=False, heads=False, depth=self._layer
-                )
-                return outputs["cell"].astype(jnp.float32)
-
-            # Few cells at a time where each has many tokens: attention holds heads · T² scores,
-            # but in the last block, which computes only what the pool reads.
-            m, tokens = batch["ids"].shape
-            blocks, _, _ = layers_of(self._spec)
-            whole = min(self._layer or blocks, blocks) > 1 or POOLS[self._spec.pool][1] is None
-            few = _cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
-            split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
-            return jax.lax.map(some, split).reshape(m, -1)
-
-        return jax.jit(forward)
-
-    def __call__(self, variables, batch):
-        # The last micro-batch is filled up with the first cell.
-        cells, m = len(batch["length"]), self._micro
-        order = np.pad(np.arange(cells), (0, -cells % m))
-        parts = []
-        with jax.default_matmul_precision("highest"):
-            for start in range(0, len(order), m):
-                some = {k: v[order[start : start + m]] for k, v in batch.items()}
-                parts.append(self._run(variables, some))
-                if self._dtype != "float32" and self._distance is None:
-                    exact = self._compiled("float32")(variables, some)
-                    self._distance = _relative_distance(parts[0], exact)
-        return np.concatenate(jax.device_get(parts))[:cells]
-
-    def provenance(self):
-        """Precision and layer, as ``uns['jaxcell'][key]`` has them."""
-        found = {"dtype": self._dtype}
-        if self._distance is not None:
-            found["distance_from_float32"] = self._distance
-        if self._layer is not None:
-            found["layer"] = self._layer
-        return found
-
-
-def _cells_at_once(m, heads, tokens):
-    """The largest divisor of m cells whose scores stay within what attention allows a chunk."""
-    each = heads * tokens * min(tokens, CHUNK)
-    return max(n for n in range(1, m + 1) if m % n == 0 and (n == 1 or n * each <= SCORES))
-
-
-def _relative_distance(x, exact):
-    """Mean over cells of ‖x − exact‖ / ‖exact‖: x, exact [B, D] -> float."""
-    x, exact = np.asarray(x, np.float64), np.asarray(exact, np.float64)
-    return float(np.mean(np.linalg.norm(x - exact, axis=1) / np.linalg.norm(exact, axis=1)))
 
 
 def _measured(source, found, measured_by):
@@ -132,8 +59,46 @@ def content_keys(rows, seed):
     return keys
 
 
+class Shown:
+    """What a config shows of cells when it embeds them: `embed.genes` of them, nothing hidden.
+
+    Counts are not thinned, tokens not masked, expressed genes not dropped. Of a sequence all
+    expressed genes are shown, and zeros as ``embed.zeros`` says.
+
+    most : genes that a cell measured at most
+    """
+
+    def __init__(self, c, most, frequency=None):
+        own = c.copy_and_resolve_references()
+        own.data.transforms = tuple(
+            name for name in c.data.transforms if name not in ("thin", "draw_masks")
+        )
+        self._block = block = config.tokeniser(own.data)
+        self.trained = block.number
+        block.number = min(c.embed.genes or most, most)
+        if "sequence" in own.data.transforms:
+            block.zeros, block.expressed_only = c.embed.zeros, 0.0
+            block.dropout, block.chunk = 0.0, 0
+        self.number, self._most = block.number, most
+        self._config, self._frequency = own, frequency
+
+    def draws(self, asked):
+        """How many draws are made: one where every gene is shown."""
+        return asked if self.number < self._most else 1
+
+    def tokens(self, rows, gene_sets, gene_set, keys):
+        """The batch of some cells, tokens alone."""
+        own = self._config
+        widest = int(np.diff(rows.indptr).max(initial=1))
+        transforms = build_transforms(own.data, own.model, self._frequency, widest)
+        draft = Draft(rows=rows, gene_sets=gene_sets, gene_set=gene_set, keys=keys)
+        for transform in transforms:
+            transform(draft)
+        return {k: draft.batch[k] for k in ("ids", "values", "length")}
+
+
 class Embedder:
-    """Chunks of raw counts [B, genes of the file] → vectors float32 [B, D]."""
+    """Chunks of raw counts [B, genes of the file] → what `Forward` returns of them."""
 
     def __init__(self, model, source, found, seed, measured_by):
         c = model.config
@@ -152,28 +117,35 @@ class Embedder:
         self._measured_by = measured_by
         self._dataset, self._gene_sets = _measured(source, self._match, measured_by)
         most = max(map(len, self._gene_sets))
-        self._trained = c.data.sample_genes.number
-        c.data.sample_genes.number = min(c.embed.genes or most, most)
-        # A draw of all genes is the same each time.
-        self._draws = c.embed.draws if c.data.sample_genes.number < most else 1
-        self._transforms = build_transforms(
-            c.data, v, len(c.model.specials), model.tables.get("detected")
-        )
+        detected = model.tables.get("detected")
+        self._shown = Shown(c, most, None if detected is None else detected[:v])
+        self._draws = self._shown.draws(c.embed.draws)
+        self._codes = self._metadata()
         self._empty = self._done = 0
+
+    def _metadata(self):
+        """{label: codes i32 [cells]} of the metadata that the model shows; −1 where not known."""
+        codes, model = {}, self._model
+        for one in model.config.model.metadata.values():
+            known = {name: k for k, name in enumerate(model.labels[one.label])}
+            obs = self._source.obs
+            names = obs[one.label].astype(str) if one.label in obs else [""] * len(obs)
+            codes[one.label] = np.array([known.get(name, -1) for name in names], np.int32)
+        return codes
 
     def say_cost(self):
         """Name the cheaper way where showing so many genes costs much more than training did."""
-        c, specials = self._model.config, len(self._model.config.model.specials)
-        here, there = (
-            forward_flops(c.model, specials + n)
-            for n in (c.data.sample_genes.number, self._trained)
-        )
+        c, shown = self._model.config, self._shown
+        if "sequence" in c.data.transforms:
+            return  # expressed genes: as many as there are
+        specials = len(c.model.front or c.model.specials)
+        here, there = (forward_flops(c.model, specials + n) for n in (shown.number, shown.trained))
         if here * self._draws > 5 * there:
             print(
-                f"each cell shows {c.data.sample_genes.number} genes, training showed "
-                f"{self._trained}: {here * self._draws / 1e9:,.2g} GFLOP a cell, "
+                f"each cell shows {shown.number} genes, training showed "
+                f"{shown.trained}: {here * self._draws / 1e9:,.2g} GFLOP a cell, "
                 f"{here * self._draws / there:.0f} times a training cell's. --genes "
-                f"{self._trained} --draws 4 is faster, at some cost in quality"
+                f"{shown.trained} --draws 4 is faster, at some cost in quality"
             )
 
     def __call__(self, chunk, forward):
@@ -188,11 +160,15 @@ class Embedder:
         self._empty += empty
         rows = self._rows(matrix, np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
         keys = content_keys(rows, self._seed)
-        total = 0
+        total = None
         for _ in range(self._draws):
-            total = total + forward(self._variables, self._tokens(rows, keys))
+            batch = self._shown.tokens(rows, self._gene_sets, rows.dataset, keys)
+            mine = slice(self._done - len(rows), self._done)
+            batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
+            found = forward(self._variables, batch)
+            total = found if total is None else jax.tree.map(np.add, total, found)
             keys[:, 0] += np.uint64(2**32)  # seeds are below: no two of them share a draw
-        return total / self._draws
+        return jax.tree.map(lambda x: x / self._draws, total)
 
     def _rows(self, matrix, totals):
         cells, start = matrix.shape[0], self._done
@@ -205,12 +181,6 @@ class Embedder:
             total=totals.astype(np.float32),
             labels=np.empty((cells, 0), np.int32),
         )
-
-    def _tokens(self, rows, keys):
-        draft = Draft(rows=rows, gene_sets=self._gene_sets, gene_set=rows.dataset, keys=keys)
-        for transform in self._transforms:
-            transform(draft)
-        return {k: draft.batch[k] for k in ("ids", "values", "length")}
 
     def provenance(self, checkpoint, seen):
         """What ``uns['jaxcell'][key]`` says about how the vectors came to be."""
@@ -231,8 +201,7 @@ class Embedder:
             "cells_without_counts": self._empty,
             "values_seen": str(seen),
             "library_size": c.data.normalise.library_size if c.data.normalise.scale else "none",
-            "genes_shown": int(c.data.sample_genes.number),
+            "genes_shown": int(self._shown.number),
             "draws": int(self._draws),
-            "pooling": c.model.pool,
             "seed": self._seed,
         }

@@ -8,11 +8,14 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import anndata
 import h5py
+import jax
 import numpy as np
+import pandas as pd
 import scipy.sparse
 from tqdm import tqdm
 
@@ -21,8 +24,11 @@ from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
-from jaxcell.embedder import Embedder, Forward
-from jaxcell.models.cell import layers_of
+from jaxcell.embedder import Embedder
+from jaxcell.forward import Forward
+from jaxcell.models import pools
+from jaxcell.models.cell import CellModel, layers_of
+from jaxcell.predictions import check_decoding, columns, label_heads, pooler_trained, softmax
 from jaxcell.training.checkpoint import load_model
 
 
@@ -35,6 +41,9 @@ def embed(
     genes=None,
     draws=None,
     layer=None,
+    pooling=None,
+    decode="leaf",
+    probabilities=False,
     dtype="float32",
     counts="X",
     batch_size=1024,
@@ -47,18 +56,20 @@ def embed(
     min_matched=0.05,
     progress=True,
 ):
-    """Embed cells with a trained model.
+    """Embed cells with a trained model, and predict their labels where it has heads for them.
 
     Each cell shows all of its measured genes, zeros included, or some of them, drawn as in training
     and seeded by the cell's own counts. Its vector therefore does not depend on the other cells,
     their order or the batch size (but for ``measured_by``, which finds a batch's measured genes
     from its cells in this file: embed whole batches then). Genes that no training cell measured are
-    not shown.
+    not shown. Predictions go into ``obs``: ``<label>_pred``, ``_pred_prob`` and, of a label of an
+    ontology, ``_pred_id`` and ``_pred_lineage`` (see ``jaxcell.predictions.columns``).
 
     Parameters
     ----------
     data : AnnData (changed in place), path of an h5ad file, or 'scanpy:pbmc68k_reduced'
-    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
+    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder; of
+        several the vectors are joined, and the first that has a label's head predicts it
     out : where to write the h5ad; needed when ``data`` is not an AnnData, must not exist
     key : name in ``obsm``; ``X_<name of the config>`` by default
     genes : how many genes each cell shows, or 'all'; the checkpoint's ``embed.genes`` by default
@@ -66,6 +77,12 @@ def embed(
         by default
     layer : take the vector behind this block instead of the model's own: 1 … N of the encoder's
         (before the final norm, but for the N-th), then N + 1 … of the decoder's
+    pooling : instead of the checkpoint's pool: 'cls', 'mean' (of the genes' tokens), 'pooler'
+        (where training has trained one), the name of a front token; several are joined
+    decode : of labels of an ontology: 'leaf', the most probable leaf; 'greedy', from the root down;
+        or a probability, for the deepest term that has it
+    probabilities : also put the leaves' probabilities into ``obsm['<label>_leaves']`` (their ids
+        into ``uns['jaxcell'][key]``)
     dtype : of matrix products, 'float32' (the reference) or 'bfloat16', whose distance from float32
         over the first cells is put into ``uns``
     counts : where the raw counts are: 'X', 'layers/NAME' or 'raw'
@@ -90,47 +107,74 @@ def embed(
     if not in_memory and out is None:
         raise ValueError("out: name the h5ad file to write")
     _check_call(data if in_memory else None, out, key, batch_size, seed)
-    model = load_model(checkpoint)
-    _settings(model.config, genes, draws, layer, dtype)
-    key = key or f"X_{model.config.name}"
+    decode = check_decoding(decode)
+    checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    models = [load_model(path) for path in checkpoints]
+    for model, path in zip(models, checkpoints, strict=True):
+        _settings(model, path, genes, draws, layer, pooling, dtype)
+    key = key or "X_" + "+".join(model.config.name for model in models)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
-    found = match(
-        identify(source.var, identifiers, source.name),
-        model.vocabulary,
-        read_gene_map(gene_map),
-        duplicates,
-        source.name,
-    )
-    _check_match(found, source, min_matched)
-    embedder = Embedder(model, source, found, seed, measured_by)
-    forward = Forward(model.config, layer, dtype)
-    if progress:
-        embedder.say_cost()
-    vectors = np.empty((source.n_cells, model.config.model.width), np.float32)
+    names, gene_map = identify(source.var, identifiers, source.name), read_gene_map(gene_map)
+    embedders, taken = [], set()
+    for model in models:
+        found = match(names, model.vocabulary, gene_map, duplicates, source.name)
+        _check_match(found, source, min_matched)
+        embedder = Embedder(model, source, found, seed, measured_by)
+        labels = {k: v for k, v in label_heads(model).items() if k not in taken and layer is None}
+        taken |= set(labels)
+        forward = Forward(model.config, layer, dtype, pooling, labels, model.tables)
+        embedders.append((embedder, forward))
+        if progress:
+            embedder.say_cost()
+    parts = [[] for _ in models]
     began, done, looks = time.perf_counter(), 0, ""
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
         for chunk in source.chunks():
             looks = check_chunk(chunk, source, allow_non_integer) or looks
-            vectors[done : done + chunk.shape[0]] = embedder(chunk, forward)
+            for part, (embedder, forward) in zip(parts, embedders, strict=True):
+                part.append(embedder(chunk, forward))
             done += chunk.shape[0]
             bar.update(chunk.shape[0])
     seconds = time.perf_counter() - began
+    parts = [jax.tree.map(lambda *a: np.concatenate(a), *part) for part in parts]
+    vectors = np.concatenate([part.pop("cell") for part in parts], axis=1).astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError(f"{source.name}: some vectors are NaN or infinite; nothing is written")
     if looks:
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=2)
-    seen = looks or "integer counts"
-    rate = float(done / max(seconds, 1e-9))
-    provenance = {
-        **embedder.provenance(checkpoint, seen),
-        **forward.provenance(),
-        "cells_per_s": rate,
-    }
+    said = [
+        {**one.provenance(path, looks or "integer counts"), **forward.provenance()}
+        for (one, forward), path in zip(embedders, checkpoints, strict=True)
+    ]
+    provenance = {**said[0], "cells_per_s": float(done / max(seconds, 1e-9))}
+    for number, more in enumerate(said[1:], 2):
+        provenance[f"checkpoint_{number}"] = more
+    obs, obsm = {}, {key: vectors}
+    for model, logits in zip(models, parts, strict=True):
+        for label, one in logits.items():
+            obs |= columns(model, label, one, decode)
+            if probabilities and label in model.ontologies:
+                obsm[f"{label}_leaves"] = softmax(one).astype(np.float32)
+                ontology = model.ontologies[label]
+                provenance[f"{label}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
+    if obs:
+        provenance["decode"] = str(decode)
+    found = Found(key, obsm, obs, provenance)
     if in_memory:
-        _add(data, key, vectors, provenance)
+        _add(data, found)
         return data
-    _write(data, Path(out), source, key, vectors, provenance)
+    _write(data, Path(out), source, found)
     return Path(out)
+
+
+@dataclass
+class Found:
+    """What is written: arrays for obsm and obs, and the provenance of ``key``."""
+
+    key: str
+    obsm: dict
+    obs: dict
+    provenance: dict
 
 
 def _check_call(adata, out, key, batch_size, seed):
@@ -152,8 +196,9 @@ def _check_call(adata, out, key, batch_size, seed):
         raise ValueError("uns['jaxcell'] is not a dict of ours; remove it first")
 
 
-def _settings(c, genes, draws, layer, dtype):
+def _settings(model, path, genes, draws, layer, pooling, dtype):
     """Put what a call asks for into the checkpoint's config, checked."""
+    c = model.config
     if genes is not None:
         c.embed.genes = 0 if genes == "all" else genes
     if draws is not None:
@@ -164,6 +209,13 @@ def _settings(c, genes, draws, layer, dtype):
             "name how many are drawn too (genes=N, --genes N)"
         )
     config.check(c)
+    if pooling is not None:
+        pools.check(pooling, CellModel(c.model).spec)
+        if "pooler" in pools.names_of(pooling) and not pooler_trained(c):
+            raise ValueError(
+                f"pooling: the pooler of {path} was never trained (no head with a loss reads it); "
+                "take cls or mean"
+            )
     encoder, decoder, _ = layers_of(c.model)
     if layer is not None and not 1 <= layer <= encoder + decoder:
         raise ValueError(
@@ -189,39 +241,57 @@ def _check_match(found, source, min_matched):
         )
 
 
-def _say_replaced(key, there):
-    if key in there:
-        warnings.warn(f"obsm[{key!r}] was there and is replaced", stacklevel=4)
+def _say_replaced(names, there, what):
+    for name in [name for name in names if name in there]:
+        warnings.warn(f"{what}[{name!r}] was there and is replaced", stacklevel=4)
 
 
-def _add(adata, key, vectors, provenance):
-    _say_replaced(key, adata.obsm)
-    adata.obsm[key] = vectors
-    adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), key: provenance}
+def _add(adata, found):
+    _say_replaced(found.obsm, adata.obsm, "obsm")
+    _say_replaced(found.obs, adata.obs, "obs")
+    for name, array in found.obsm.items():
+        adata.obsm[name] = array
+    for name, column in found.obs.items():
+        adata.obs[name] = _categories(column)
+    adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), found.key: found.provenance}
 
 
-def _write(data, out, source, key, vectors, provenance):
+def _categories(column):
+    return pd.Categorical(column) if column.dtype == object else column
+
+
+def _write(data, out, source, found):
     """Write beside ``out`` and rename, so that nothing half-written bears its name."""
     partial = out.with_name(out.name + ".partial")
     try:
         if str(data).startswith("scanpy:"):
             counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
             adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
-            _add(adata, key, vectors, provenance)
+            _add(adata, found)
             adata.write_h5ad(partial)
         else:
             # Copy the file and add to it: everything in it stays, and X is never loaded.
             shutil.copyfile(data, partial)
             os.chmod(partial, 0o644)
             with h5py.File(partial, "r+") as file:
-                for group in ("obsm", "uns"):  # absent in files of some other tools
-                    if group not in file:
-                        anndata.io.write_elem(file, group, {})
-                _say_replaced(key, file["obsm"])
-                anndata.io.write_elem(file["obsm"], key, vectors)
-                known = file["uns"].get("jaxcell")
-                known = {} if known is None else anndata.io.read_elem(known)
-                anndata.io.write_elem(file["uns"], "jaxcell", {**known, key: provenance})
+                _add_to_file(file, found)
         partial.rename(out)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _add_to_file(file, found):
+    write = anndata.io.write_elem
+    for group in ("obsm", "uns"):  # absent in files of some other tools
+        if group not in file:
+            write(file, group, {})
+    _say_replaced(found.obsm, file["obsm"], "obsm")
+    for name, array in found.obsm.items():
+        write(file["obsm"], name, array)
+    if found.obs:
+        obs = anndata.io.read_elem(file["obs"])
+        _say_replaced(found.obs, obs, "obs")
+        write(file, "obs", obs.assign(**{k: _categories(v) for k, v in found.obs.items()}))
+    known = file["uns"].get("jaxcell")
+    known = {} if known is None else anndata.io.read_elem(known)
+    write(file["uns"], "jaxcell", {**known, found.key: found.provenance})

@@ -84,7 +84,7 @@ def run(c, workdir):
     ValueError
         For whatever is wrong with the config, its data, or the workdir.
     """
-    setup.check(c)
+    setup.check(config.settled(c))
     workdir = Path(workdir)
     if "prepare" in c.stages and not c.data.store:
         c.data.store = str(workdir / "store")
@@ -209,6 +209,7 @@ STAGES = {"prepare": _prepare, "embed": _embed, "evaluate": _evaluate}
 
 def dry_run(c):
     """Print parameters, tokens, FLOPs, memory, steps and data of a config; compute nothing."""
+    c = config.settled(c)
     setup.check(c)
     steps, data = None, f"no store (nominal vocabulary of {c.model.vocabulary:,} genes)"
     if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):

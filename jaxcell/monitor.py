@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxcell.data.store import Store
-from jaxcell.data.transforms import Draft, build_transforms
-from jaxcell.embedder import Forward, content_keys
+from jaxcell.embedder import Shown, content_keys
+from jaxcell.forward import Forward
 
 MOST_CELLS = 2000  # neighbours are exact: more would cost more than the validation they join
 
@@ -53,13 +53,13 @@ class AvgBio:
         own = c.copy_and_resolve_references()
         own.model.vocabulary = len(store.vocabulary)
         self._batch = _tokens(own, store, store.read("valid", cells))
-        self._forward = Forward(own, None, "float32")
+        self._forward = Forward(own)
 
     def __call__(self, variables):
         """{'params': …, 'batch_stats': …} -> {'avg_bio': float}."""
         from jaxcell.evaluation import clustering
 
-        space = clustering.Space(self._forward(variables, self._batch))
+        space = clustering.Space(self._forward(variables, self._batch)["cell"])
         best, _ = clustering.best_clustering(space.clusterings("leiden", 0), self._labels)
         asw = clustering.asw_label(space.x, self._labels)
         return {"avg_bio": (best["nmi"] + best["ari"] + asw) / 3}
@@ -69,10 +69,5 @@ def _tokens(c, store, rows):
     gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
     used = store.gene_set[rows.dataset]
     most = max(len(gene_sets[s]) for s in np.unique(used))
-    c.data.sample_genes.number = min(c.embed.genes or most, most)
-    frequency = store.stats["nonzero"].sum(axis=0)
-    transforms = build_transforms(c.data, len(store.vocabulary), len(c.model.specials), frequency)
-    draft = Draft(rows=rows, gene_sets=gene_sets, gene_set=used, keys=content_keys(rows, c.seed))
-    for transform in transforms:
-        transform(draft)
-    return {k: draft.batch[k] for k in ("ids", "values", "length")}
+    shown = Shown(c, most, store.stats["nonzero"].sum(axis=0))
+    return shown.tokens(rows, gene_sets, used, content_keys(rows, c.seed))

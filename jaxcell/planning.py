@@ -1,12 +1,11 @@
 """What a run will need, before it starts: the numbers that ``--dry_run`` prints."""
 
-from jaxcell.models.cell import POOLS, CellModel, count_parameters
+from jaxcell.models.cell import CellModel, count_parameters, queries_of
 from jaxcell.models.cost import forward_flops, training_flops
+from jaxcell.training.shapes import tokens_of
 
-
-def tokens_of(c):
-    """T: special tokens and visible genes."""
-    return len(c.model.specials) + min(c.data.sample_genes.number, c.model.vocabulary)
+# The size that takes the second place of the tokens in attention of linear cost.
+LINEAR = {"performer": "features", "nystrom": "landmarks"}
 
 
 def memory(c, devices, itemsize):
@@ -25,9 +24,10 @@ def memory(c, devices, itemsize):
     m, e, t = c.model, c.model.encoder, tokens_of(c)
     axes = c.mesh.fsdp * c.mesh.tensor
     cells = -(-c.train.batch_size // (c.train.accumulate * max(devices // c.mesh.tensor, 1)))
-    block = 18 * t * m.width * itemsize + e.heads * t * t * (4 + itemsize)
+    scores = t * t if e.attention == "exact" else t * min(t, e[LINEAR[e.attention]])
+    block = 18 * t * m.width * itemsize + e.heads * scores * (4 + itemsize)
     last = 8 * t * m.width * itemsize + e.heads * t * (4 + itemsize)
-    whole = e.layers - 1 if POOLS[m.pool][1] is not None else e.layers
+    whole = e.layers if queries_of(CellModel(m).spec) is None else e.layers - 1
     kept = t * m.width * itemsize * whole + block * (whole > 0) if e.remat else block * whole
     kept += last if whole < e.layers else 0
     return {
@@ -56,7 +56,7 @@ def describe(c, devices, itemsize, device, steps, data):
         "config": c.name,
         "parameters": f"{count_parameters(c.model):,}",
         "genes": f"{c.model.vocabulary:,}",
-        "tokens": f"{t:,} a cell ({len(c.model.specials)} special)",
+        "tokens": f"{t:,} a cell ({len(c.model.front or c.model.specials)} special)",
         "FLOPs": f"{forward / 1e9:,.1f} G forward, {step / 1e9:,.1f} G training step, a cell",
         "batch": f"{batch:,} cells, {batch * step / 1e15:,.2f} PFLOP a step",
         "memory": f"about {total / 1e9:,.1f} GB a device ({need['states'] / 1e9:,.1f} parameters, "

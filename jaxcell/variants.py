@@ -4,6 +4,9 @@ Each changes a config in place and returns it; several are applied from left to 
 (tiny, cpu), then the arms of TxFM's ablation (its Table 5, a, b, e, f); K and T are plain fields.
 """
 
+from jaxcell.encoders import bert, linear_cost, llama, modern_bert
+from jaxcell.objectives import reconstruction
+
 
 def tiny(c):
     """Shrink to what trains on a laptop in seconds (the tests run these)."""
@@ -11,8 +14,8 @@ def tiny(c):
     c.model.width = 32
     c.model.encoder.layers = 2
     c.model.encoder.heads = 2
-    c.model.encoder.layer_scale = 0.1
-    c.data.sample_genes.number = 32
+    _shallow(c)
+    c.data.sample_genes.number = c.data.sequence.number = 32
     c.train.batch_size = 16
     c.train.log_every = 5
     c.train.validate_every = 20
@@ -20,6 +23,14 @@ def tiny(c):
     c.epochs = 0
     c.steps = 40
     return c
+
+
+def _shallow(c):
+    """A few blocks learn faster when their branches weigh more from the start."""
+    if c.model.encoder.layer_scale:
+        c.model.encoder.layer_scale = 0.1
+    if c.model.encoder.hidden:
+        c.model.encoder.hidden = 2 * c.model.width
 
 
 def cpu(c):
@@ -31,51 +42,14 @@ def cpu(c):
     c.model.width = 64
     c.model.encoder.layers = 1
     c.model.encoder.heads = 4
-    c.model.encoder.layer_scale = 0.1
+    _shallow(c)
     c.model.encoder.drop_path = 0.0  # the first block has none
-    c.data.sample_genes.number = 512
+    c.data.sample_genes.number = c.data.sequence.number = 512
     c.train.batch_size = 64
     c.train.validate_every = 1000
     c.optimizer.learning_rate = 4e-3
     c.epochs = 0
     c.steps = 6000
-    return c
-
-
-# What a likelihood of raw counts reads beside prediction and target, and the heads that learn it.
-COUNTS = {"dispersion": "heads.dispersion", "total": "batch.total"}
-FURTHER = {"nb": COUNTS, "zinb": {**COUNTS, "logits": "heads.zero_inflation"}}
-HEADS = {"dispersion": "gene_parameter", "zero_inflation": "gene_linear"}
-
-
-def reconstruction(c, kind):
-    """Train on one kind of loss between expression and prediction, shown between its two ends.
-
-    The mean predictor and the perfect prediction differ from the model in the predicted mean
-    alone: dispersion and additional zeros are the model's own.
-    """
-    c.losses = {}
-    for name, pred, weight in (
-        ("expression", "heads.expression", 1.0),
-        ("mean_predictor", "tables.mean", 0.0),
-        ("perfect", "batch.panel", 0.0),
-    ):
-        c.losses[name] = {
-            "kind": kind,
-            "pred": pred,
-            "target": "batch.panel_raw" if kind in FURTHER else "batch.panel",
-            "where": "batch.measured",
-            "reduce": "sum_then_mean",
-            "weight": weight,
-            **FURTHER.get(kind, {}),
-        }
-        if kind in FURTHER:
-            size = c.data.normalise.get_oneway_ref("library_size")
-            c.losses[name].library_size = size
-    for path in FURTHER.get(kind, {}).values():
-        head = path.removeprefix("heads.")
-        if head in HEADS:
-            c.model.heads[head] = {"kind": HEADS[head]}
     return c
 
 
@@ -111,6 +85,11 @@ VARIANTS = {
     "relu": _head("activation", "relu"),
     "clamped_relu": _head("activation", "clamped_relu"),
     "softmax": _head("activation", "softmax"),
+    "llama": llama,
+    "bert": bert,
+    "modern_bert": modern_bert,
+    "performer": linear_cost("performer"),
+    "nystrom": linear_cost("nystrom"),
 }
 
 

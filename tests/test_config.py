@@ -32,7 +32,7 @@ def test_every_config_holds_and_survives_json(name):
         ("train.batch_size", 0, "config.train.batch_size: found 0, expected a number above 0"),
         ("model.width", 100, "config.model.width: found 100, expected a multiple of 12 heads"),
         ("steps", -5, "config.steps: found -5, expected 0 or more"),
-        ("model.specials", (), "config.model.specials: found (), expected a token for pool 'cls'"),
+        ("model.specials", (), "config.model.front: no token for the pool 'cls'"),
         ("optimizer.b1", 2.0, "config.optimizer.b1: found 2.0, expected in [0, 1)"),
         ("dtype", "float16", "config.dtype: found 'float16', expected one of auto, float32"),
         (
@@ -52,7 +52,7 @@ def test_every_config_holds_and_survives_json(name):
             ("normalize",),
             "config.data.transforms: found ('normalize',), expected",
         ),
-        ("model.pool", "mean", "config.model.pool: 'mean' is unknown; known are cls"),
+        ("model.pool", "max", "config.model.pool: found 'max', expected cls, mean, <cls>"),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
         ("losses.expression.kind", "l2", "config.losses.expression.kind: 'l2' is unknown; known"),
         ("best", ("val/lss", "min"), "config.best: 'val/lss' is unknown; known are val/loss"),

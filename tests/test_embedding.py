@@ -282,7 +282,7 @@ def test_genes_that_no_training_cell_measured_are_not_shown(cells, sources, tmp_
 
 def test_few_cells_at_once_change_nothing(cells, trained, monkeypatch):
     whole = vectors(cells, trained)
-    monkeypatch.setattr("jaxcell.embedder.SCORES", 4 * 2 * 33 * 33)  # four of the sixteen
+    monkeypatch.setattr("jaxcell.forward.SCORES", 4 * 2 * 33 * 33)  # four of the sixteen
     np.testing.assert_allclose(vectors(cells, trained), whole, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants"}
+BASE = {"registry", "config", "sharding", "variants", "objectives", "encoders"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -17,17 +17,21 @@ PUBLIC = ("embed", "evaluate", "report", "genes", "relations", "ablate")
 
 MAY = {
     "registry": set(),
-    "variants": set(),
-    "config": {"variants"},
+    "encoders": set(),
+    "objectives": {"encoders"},
+    "variants": {"encoders", "objectives"},
+    "config": {"variants", "objectives"},
     "sharding": {"registry", "config"},
     "data": BASE,
     "models": BASE,
     "losses": BASE,
     "training": PARTS,
+    "forward": ABOVE,
     "embedder": ABOVE,
-    "embedding": ABOVE | {"embedder"},
+    "predictions": ABOVE,
+    "embedding": ABOVE | {"embedder", "forward", "predictions"},
     "gene_vectors": ABOVE,
-    "monitor": ABOVE | {"embedder", "evaluation"},
+    "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "suites": {"config", "variants", "evaluation"},
     "arms": ABOVE | VERBS | {"suites"},
     "ablation": ABOVE | {"arms", "evaluation", "suites"},

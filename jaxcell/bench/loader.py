@@ -29,11 +29,12 @@ import scipy.sparse as sp
 
 from jaxcell import config
 from jaxcell.bench.peers import PEERS
+from jaxcell.data.draft import Draft
 from jaxcell.data.mixture import Permutations
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.prepare import prepare
 from jaxcell.data.records import decode_batch
-from jaxcell.data.transforms import Draft, build_transforms, panel
+from jaxcell.data.transforms import build_transforms, panel
 
 GPUS = 8
 PAPER_RATE = 92  # cells a second of one GPU: 200 epochs of 1.434M cells in 864 H100-hours
@@ -77,7 +78,7 @@ def parts_of_ours(store, c, batch):
     for r in rows:
         words = np.arange(batch, dtype=np.uint64)
         drafts.append(Draft(r, genes, store.gene_set[r.dataset], np.stack([words, words], axis=1)))
-    transforms = build_transforms(c.data, len(store.vocabulary), len(c.model.specials))
+    transforms = build_transforms(c.data, c.model)
     for draft in drafts:
         transforms[0](draft)
     batches = Batches(store, c, "train", batch, stop=10**9)

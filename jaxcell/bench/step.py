@@ -20,6 +20,7 @@ from jaxcell import config, sharding
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.models.cost import training_flops
 from jaxcell.training import optim
+from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
 from jaxcell.training.step import compile_steps, compute_dtype
 
 # Dense bf16 TFLOP/s by the vendors' datasheets; the first name that a device kind contains counts.
@@ -40,28 +41,41 @@ def synthetic(c, rows, cells, seed=0):
     Every gene is measured; each cell has counts in 4 096 genes (or a third of a small panel).
     """
     random = np.random.default_rng(seed)
-    genes, s = c.model.vocabulary, len(c.model.specials)
-    number = min(c.data.sample_genes.number, genes)
-    nonzero = min(4096, genes // 3)
+    genes, specials = c.model.vocabulary, list(c.model.specials)
+    front = [specials.index(name) for name in c.model.front or specials]
+    s, tokens = len(front), tokens_of(c)
+    number, nonzero = tokens - s, min(4096, genes // 3)
     ids = np.stack([random.permutation(genes)[: max(number, nonzero)] for _ in range(cells)])
-    special = np.broadcast_to(genes + np.arange(s), (cells, s))
     counts = random.geometric(0.5, (cells, nonzero)).astype(np.float32)
-    batch = {
+
+    def drawn(shape):
+        return random.uniform(size=shape.shape).astype(shape.dtype)
+
+    def zeros(shape):
+        return np.zeros(shape.shape, shape.dtype)
+
+    batch = jax.tree.map(zeros, batch_shapes(c, cells, nonzero))
+    batch |= {k: jax.tree.map(drawn, batch[k]) for k in ("draws",) if k in batch}
+    special = np.broadcast_to(genes + np.array(front, int), (cells, s))
+    values = random.gamma(0.5, 1.0, (cells, tokens)).astype(np.float32)
+    if c.model.combine == "sum":
+        values[:, :s] = -1.0 - np.array(front)
+    batch |= {
         "ids": np.concatenate([special, ids[:, :number]], axis=1).astype(np.int32),
-        "values": random.gamma(0.5, 1.0, (cells, s + number)).astype(np.float32),
-        "length": np.full(cells, s + number, np.int32),
+        "values": values,
+        "length": np.full(cells, tokens, np.int32),
         "panel_ids": np.sort(ids[:, :nonzero]).astype(np.int32),
         "panel_counts": counts,
         "total": counts.sum(axis=1),
-        "dataset": np.zeros(cells, np.int32),
-        "labels": {},
         "real": np.ones(cells, bool),
     }
     measured = (np.arange(rows) < genes)[None]
-    tables = {
+    tables = jax.tree.map(zeros, table_shapes(c))
+    tables["leaves"] = {k: np.eye(len(t), dtype=bool) for k, t in tables["leaves"].items()}
+    tables |= {
         "measured": measured,
-        "gene_set": np.zeros(1, np.int32),
         "mean": (0.1 * measured[0]).astype(np.float32),
+        "mask_rate": np.full(rows, c.data.draw_masks.ratio, np.float32),
     }
     return batch, tables
 
@@ -119,8 +133,9 @@ def measure(c, cells, steps):
 def main(_):
     """Print the result as a table, and write it as JSON where asked."""
     asked = flags.FLAGS
-    config.check(asked.config)
-    result = measure(asked.config, asked.batch or 32 * jax.device_count(), asked.steps)
+    c = config.settled(asked.config)
+    config.check(c)
+    result = measure(c, asked.batch or 32 * jax.device_count(), asked.steps)
     unknown = {"mfu": "unknown peak of this device", "peak_gb": "not told by this device"}
     for name, value in result.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value

@@ -97,11 +97,19 @@ def weighted_subsets(keys, number, weights):
     of = len(weights)
     chosen = np.empty((len(keys), number), np.int64)
     for cells in blocks(len(keys), of):
-        uniform = (words(keys[cells], of) + 0.5) * 2.0**-32
-        waits = -np.log1p(-uniform) / weights
         # Of the same words the order of positions decides nothing: waits that tie are one in 2³².
-        chosen[cells] = np.argpartition(waits, min(number, of - 1), axis=1)[:, :number]
+        each = waits(keys[cells], of, weights)
+        chosen[cells] = np.argpartition(each, min(number, of - 1), axis=1)[:, :number]
     return chosen
+
+
+def waits(keys, of, weights=None):
+    """How long each of M positions waits to be drawn, f64 [B, M]: the K that wait least are a draw.
+
+    weights : [M], chances of the positions; None: alike
+    """
+    uniform = (words(keys, of) + 0.5) * 2.0**-32
+    return uniform if weights is None else -np.log1p(-uniform) / weights
 
 
 def shuffled(positions, size, keys):

@@ -10,8 +10,9 @@ import grain
 import numpy as np
 from absl import flags
 
+from jaxcell.data.draft import Draft
 from jaxcell.data.mixture import order
-from jaxcell.data.transforms import Draft, build_transforms, panel
+from jaxcell.data.transforms import build_transforms, panel, temperatures
 
 
 class Batches:
@@ -56,10 +57,9 @@ class Batches:
         self._length = max(steps - start, 0)
         self._order = order(store, c.data, c.seed) if split == "train" else None
         self._genes = len(store.vocabulary)
-        weighted = c.data.sample_genes.get("temperature")  # else the statistics stay on disk
-        if weighted and frequency is None:
+        if temperatures(c.data) and frequency is None:  # else the statistics stay on disk
             frequency = store.stats["nonzero"].sum(axis=0)
-        self._transforms = build_transforms(c.data, self._genes, len(c.model.specials), frequency)
+        self._transforms = build_transforms(c.data, c.model, frequency, store.max_nonzero)
         self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
 
     def __len__(self):

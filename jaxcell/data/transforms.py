@@ -4,61 +4,38 @@ B cells, T tokens, K visible genes. Randomness comes from one key for each cell,
 never depend on the cells beside it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from jaxcell.data import draws
+from jaxcell.data.draft import look_up, segment_sums
+from jaxcell.data.masking import DrawMasks
+from jaxcell.data.sequence import Sequence
+from jaxcell.data.thinning import Thin
 from jaxcell.registry import build, lookup
-
-
-@dataclass
-class Draft:
-    """A batch in the making: sparse rows, the genes each cell measured, and one key for each cell.
-
-    rows : Rows of B cells
-    gene_sets : measured gene ids i32 [M_s], ascending, for every gene set s
-    gene_set : i32 [B], which of them a cell has
-    keys : u64 [B, 2], the seed of a cell's draws
-    values : f32 [nnz], the normalised counts beside ``rows.counts``
-    batch : what has been made so far
-    """
-
-    rows: object
-    gene_sets: list
-    gene_set: np.ndarray
-    keys: np.ndarray
-    values: np.ndarray | None = None
-    batch: dict = field(default_factory=dict)
-
-
-def segment_sums(values, indptr):
-    """Sums of the segments of ``values`` that ``indptr`` [B+1] bounds, in float64; [B]."""
-    # Each segment by itself: a running sum over the batch would let a cell's total feel its
-    # neighbours in the last digit. reduceat has no empty segments, so they are left out.
-    sums = np.zeros(len(indptr) - 1)
-    filled = np.diff(indptr) > 0
-    if filled.any():
-        sums[filled] = np.add.reduceat(values.astype(np.float64), indptr[:-1][filled])
-    return sums
 
 
 @dataclass
 class Normalise:
     """Library-size normalisation and log1p: x = ln(1 + L · count / total). Source: TxFM, section 3.
 
-    ``total`` is the sum over the measured genes, or the source's total over all its genes. Adds
-    total f32 [B]. A cell without counts keeps zeros. Without ``scale``, x = ln(1 + count).
+    ``total`` is the sum over the measured genes, or the source's total over all its genes, plus
+    ``pseudo_total``. Adds total f32 [B], that of the cell's own counts; counts that were thinned
+    are divided by what is left of them. A cell without counts keeps zeros. Without ``scale``,
+    x = ln(1 + count).
     """
 
     library_size: float
     total: str = "measured"
     scale: bool = True
+    pseudo_total: float = 0.0
 
     def __call__(self, draft):
-        rows = draft.rows
-        measured = segment_sums(rows.counts, rows.indptr)
-        total = measured if self.total == "measured" else rows.total.astype(np.float64)
+        rows = draft.input
+        total = own = self._total(rows)
+        if rows is not draft.rows:
+            own = self._total(draft.rows)
         scale = np.ones_like(total)
         if self.scale:
             np.divide(self.library_size, total, out=scale, where=total > 0)
@@ -68,7 +45,11 @@ class Normalise:
             mine = slice(rows.indptr[cells.start], rows.indptr[cells.stop])
             values = rows.counts[mine] * np.repeat(scale[cells], counts[cells])
             draft.values[mine] = np.log1p(values, out=values)
-        draft.batch["total"] = total.astype(np.float32)
+        draft.batch["total"] = own.astype(np.float32)
+
+    def _total(self, rows):
+        sums = segment_sums(rows.counts, rows.indptr)
+        return (sums if self.total == "measured" else rows.total) + np.float64(self.pseudo_total)
 
 
 @dataclass
@@ -109,7 +90,7 @@ class SampleGenes:
             shown = self._shown(draft.keys[mine], draft.gene_sets[gene_set])
             length[mine] = s + shown.shape[1]
             ids[mine, s : s + shown.shape[1]] = shown
-        values[:, s:] = look_up(draft.rows, draft.values, ids[:, s:], self.vocabulary)
+        values[:, s:] = look_up(draft.input, draft.values, ids[:, s:], self.vocabulary)
         for b in np.flatnonzero(length < s + self.number):
             values[b, length[b] :] = 0  # padding bears gene 0's id
         draft.batch |= {"ids": ids, "values": values, "length": length}
@@ -130,45 +111,53 @@ class SampleGenes:
         return measured[draws.weighted_subsets(keys, self.number, weights)]
 
 
-def look_up(rows, values, ids, vocabulary):
-    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
-    found = np.empty(ids.shape, np.float32)
-    for cells in draws.blocks(len(rows), vocabulary):
-        offset = vocabulary * np.arange(cells.stop - cells.start)
-        bounds = rows.indptr[cells.start : cells.stop + 1]
-        mine = slice(bounds[0], bounds[-1])
-        dense = np.zeros(vocabulary * len(offset), np.float32)
-        dense[rows.ids[mine] + np.repeat(offset, np.diff(bounds))] = values[mine]
-        found[cells] = dense[ids[cells] + offset[:, None]]
-    return found
+DEPTHS = ("<s>", "<t>")  # special tokens that tell the input's depth and the cell's
+
+TRANSFORMS = {
+    "thin": Thin,
+    "normalise": Normalise,
+    "sample_genes": SampleGenes,
+    "sequence": Sequence,
+    "draw_masks": DrawMasks,
+}
 
 
-TRANSFORMS = {"normalise": Normalise, "sample_genes": SampleGenes}
+def temperatures(data):
+    """Whether some transform of ``config.data`` draws genes by how many cells have them."""
+    return any(data.get(name, {}).get("temperature") for name in data.transforms)
 
 
-def build_transforms(data, vocabulary, specials, frequency=None):
+def build_transforms(data, model, frequency=None, most=None):
     """The transforms that ``config.data.transforms`` names, in that order.
 
-    data : ``config.data``
-    vocabulary : V
-    specials : number of special tokens
+    data, model : ``config.data``, ``config.model``
     frequency : training cells with each gene > 0, [V]; only a temperature needs it
+    most : genes > 0 of any cell, where that is known
     """
+    specials, front = tuple(model.specials), tuple(model.front) or tuple(model.specials)
+    if unknown := set(front) - set(specials):
+        raise ValueError(
+            f"config.model.front: {', '.join(sorted(unknown))} is not among config.model.specials"
+        )
+    number = np.array([specials.index(name) for name in front], np.int32)
+    context = dict(
+        total=data.total,
+        specials=len(front),
+        front=model.vocabulary + number,
+        codes=-(number + 1.0),
+        depths=tuple(front.index(name) for name in DEPTHS if name in front),
+        vocabulary=model.vocabulary,
+        frequency=frequency,
+        most=most,
+        scale_to=data.normalise.library_size,
+        pseudo=data.normalise.get("pseudo_total", 0.0),
+    )
     made = []
     for name in data.transforms:
         lookup(TRANSFORMS, name, "config.data.transforms")
-        spec = {"kind": name, **data.get(name, {})}
-        made.append(
-            build(
-                TRANSFORMS,
-                spec,
-                f"config.data.{name}",
-                total=data.total,
-                specials=specials,
-                vocabulary=vocabulary,
-                frequency=frequency,
-            )
-        )
+        where, spec = f"config.data.{name}", {"kind": name, **data.get(name, {})}
+        own = {k: v for k, v in context.items() if k not in spec}
+        made.append(build(TRANSFORMS, spec, where, **own))
     return made
 
 

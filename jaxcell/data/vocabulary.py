@@ -113,6 +113,10 @@ class Vocabulary:
             [self.symbols[i] for i in kept], [self.ensembl[i] for i in kept], self.specials
         )
 
+    def with_specials(self, specials):
+        """The same genes with a model's special tokens."""
+        return Vocabulary(self.symbols, self.ensembl, specials)
+
     @functools.cached_property
     def sha256(self):
         """Hash of the names in their order, independent of how the file is laid out."""

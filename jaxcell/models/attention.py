@@ -10,34 +10,50 @@ CHUNK = 4096  # queries at a time, at most
 SCORES = 2**29  # of a chunk, at most: 2 GB in float32
 
 
-def attention(q, k, v, length):
+def attention(q, k, v, length, blocked=None, drop=None):
     """Softmax attention of query tokens to the valid tokens of their cell.
 
-    q [B, Q, H, C], k, v [B, T, H, C], length [B] (valid prefix) -> [B, Q, H, C] in the dtype of
-    ``v``. Above 4 096 queries they go through in chunks, forward and backward, so that memory no
-    longer grows with T².
+    q [B, Q, H, C] (the first Q tokens), k, v [B, T, H, C], length [B] (valid prefix) ->
+    [B, Q, H, C] in the dtype of ``v``. Above 4 096 queries they go through in chunks, forward and
+    backward, so that memory no longer grows with T². ``blocked`` bool [B, T]: tokens that none but
+    themselves may see. ``drop`` (key, rate): dropout of the weights.
 
     Scores and softmax are kept in at least float32, also for bfloat16 inputs; in float64 they stay
     float64, which jax.nn.dot_product_attention does not offer. Rows beyond ``length`` hold numbers
     without meaning: no valid token attends to them and no pool reads them.
     """
     if q.shape[1] <= CHUNK:
-        return _whole(q, k, v, length)
+        return _whole(q, k, v, length, blocked, drop)
     cells, queries, heads, channels = q.shape
     size = max(min(CHUNK, SCORES // (cells * heads * k.shape[1])), 1)
     chunks = -(-queries // size)
     q = jnp.pad(q, ((0, 0), (0, chunks * size - queries), (0, 0), (0, 0)))
     q = jnp.moveaxis(q.reshape(cells, chunks, size, heads, channels), 1, 0)
+    starts = size * jnp.arange(chunks)
+    keys = starts if drop is None else jax.random.split(drop[0], chunks)
+
+    def one(part):
+        q, start, key = part
+        own = None if drop is None else (key, drop[1])
+        return _whole(q, k, v, length, blocked, own, start)
+
     # Scores are recomputed in the backward pass; kept, they would be as large as without chunks.
-    some = jax.checkpoint(lambda part: _whole(part, k, v, length), prevent_cse=False)
-    out = jnp.moveaxis(jax.lax.map(some, q), 0, 1)
+    some = jax.checkpoint(one, prevent_cse=False)
+    out = jnp.moveaxis(jax.lax.map(some, (q, starts, keys)), 0, 1)
     return out.reshape(cells, chunks * size, heads, channels)[:, :queries]
 
 
-def _whole(q, k, v, length):
-    weights = _weights(
-        jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=_wide(q)), q, length
-    )
+def _whole(q, k, v, length, blocked, drop, start=0):
+    scores = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=_wide(q))
+    if blocked is not None:
+        itself = start + jnp.arange(q.shape[1])[:, None] == jnp.arange(k.shape[1])[None]
+        hidden = blocked[:, None, None, :] & ~itself[None, None]
+        scores = jnp.where(hidden, jnp.finfo(scores.dtype).min, scores)
+    weights = _weights(scores, q, length)
+    if drop is not None:
+        key, rate = drop
+        kept = jax.random.bernoulli(key, 1 - rate, weights.shape)
+        weights = jnp.where(kept, weights / (1 - rate), 0)
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(v.dtype), v)
 
 

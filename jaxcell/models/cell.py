@@ -5,36 +5,32 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
+from jaxcell.models import pools
+from jaxcell.models.encoder import Encoder
 from jaxcell.models.fields import Fields
-from jaxcell.models.heads import HEADS, VocabularyMlp
-from jaxcell.models.layers import Encoder
-from jaxcell.registry import build, lookup
+from jaxcell.models.heads import HEADS, VocabularyMlp, reads_of
+from jaxcell.models.pools import Pooler
+from jaxcell.registry import build
 from jaxcell.sharding import shard
 
 
-def cls_pool(tokens, length):
-    """The first token's vector: tokens [B, Q, D] -> [B, D]."""
-    return tokens[:, 0]
-
-
-# Name → the pool, and how many of the first tokens it reads (None: all).
-POOLS = {"cls": (cls_pool, 1)}
-
-
 class _Heads(nn.Module):
-    """All heads of a model, in a scope of their own: cell [B, D], batch -> {name: array}."""
+    """All heads of a model, in a scope of their own: sources, batch -> {name: array or parts}."""
 
     spec: FrozenConfigDict
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, cell, batch, names=None, **options):
+    def __call__(self, source, batch, *, train, names=None, **options):
         spec, found = self.spec, {}
-        sizes = dict(rows=spec.rows, vocabulary=spec.vocabulary, dtype=self.dtype)
+        sizes = dict(rows=spec.rows, token_rows=spec.token_rows, vocabulary=spec.vocabulary)
         for name in sorted(spec.heads) if names is None else names:
-            where = f"config.model.heads.{name}"
-            head = build(HEADS, spec.heads[name], where, name=name, **sizes)
-            found[name] = head(cell, batch, **options)
+            where, head = f"config.model.heads.{name}", spec.heads[name].to_dict()
+            reads = reads_of(head)
+            head.pop("reads", None)
+            made = build(HEADS, head, where, name=name, dtype=self.dtype, **sizes)
+            more = {"train": train} if head["kind"] == "classifier" else {}
+            found[name] = made(source(reads), batch, **more, **options)
         return found
 
 
@@ -50,6 +46,19 @@ def layers_of(spec):
     return spec.encoder.layers, blocks, decoder
 
 
+def queries_of(spec, pool=None, heads=True):
+    """How many of the first tokens pool and heads read of the last block; None: all of them.
+
+    heads : True, all of them; False, none; or names
+    """
+    names = list(pools.names_of(pool or spec.pool))
+    for head in sorted(spec.heads) if heads is True else heads or ():
+        reads = reads_of(spec.heads[head])
+        names += pools.names_of(spec.pool) if reads == "cell" else (reads,)
+    reads = [pools.tokens_read(name, spec) for name in names]
+    return None if None in reads else max(reads)
+
+
 class _Cell(nn.Module):
     """batch -> {'cell' [B, D], 'heads' {name: array}, 'tokens' [B, T, D]}, what is asked for."""
 
@@ -57,24 +66,50 @@ class _Cell(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, batch, *, train, heads=True, tokens=False, depth=None):
+    def __call__(self, batch, *, train, heads=True, tokens=False, depth=None, pool=None):
         spec = self.spec
-        x = Fields(spec, dtype=self.dtype, name="fields")(batch)
+        x = Fields(spec, dtype=self.dtype, name="fields")(batch, train=train)
         x = shard(x, "batch", None, None)
-        pool, reads = lookup(POOLS, spec.pool, "config.model.pool")
+        extra = x.shape[1] - batch["ids"].shape[1]  # tokens of the cell's metadata, in front
+        length, blocked = batch["length"] + extra, batch.get("blocked")
+        if blocked is not None and extra:
+            blocked = jnp.pad(blocked, ((0, 0), (extra, 0)))
         encoder = Encoder(**spec.encoder, dtype=self.dtype, name="encoder")
-        queries = None if tokens else reads
+        queries = None if tokens else queries_of(spec, pool, heads)
+        queries = None if queries is None else queries + extra
         layers, _, decoder = layers_of(spec)
         within = None if depth is None else min(depth, layers)
-        x = encoder(x, batch["length"], train=train, queries=queries, depth=within)
-        cell = pool(x, batch["length"])
+        how = dict(train=train, queries=queries, depth=within, blocked=blocked)
+        x = encoder(x, length, **how)[:, extra:]
+        pooler = Pooler(dtype=self.dtype, name="pool") if spec.pooler else None
+        pooled = pooler(x[:, 0]) if spec.pooler else None  # made, and dropped where nobody reads
+
+        def source(name):
+            if name == "tokens":
+                return x
+            if name in ("pooler", "pooled"):
+                return pooled
+            if name == "mean":
+                return pools.mean_of_genes(x, batch["length"], len(spec.front))
+            if name == "cell":
+                return _joined(source, spec.pool)
+            return x[:, pools.tokens_read(name, spec) - 1]
+
+        cell = _joined(source, pool or spec.pool)
         if depth is not None and depth > layers:
-            behind = _Heads(spec, dtype=self.dtype, name="heads")
-            cell = behind(cell, batch, [decoder], depth=depth - layers)[decoder]
+            behind, more = _Heads(spec, dtype=self.dtype, name="heads"), depth - layers
+            found = behind(source, batch, train=train, names=[decoder], depth=more)
+            cell = found[decoder]
         outputs = {"cell": cell, "tokens": x} if tokens else {"cell": cell}
         if heads:
-            outputs["heads"] = _Heads(spec, dtype=self.dtype, name="heads")(cell, batch)
+            made = _Heads(spec, dtype=self.dtype, name="heads")
+            names = None if heads is True else heads
+            outputs["heads"] = made(source, batch, train=train, names=names)
         return outputs
+
+
+def _joined(source, pool):
+    return jnp.concatenate([source(name) for name in pools.names_of(pool)], axis=-1)
 
 
 class CellModel:
@@ -88,43 +123,64 @@ class CellModel:
     Attributes
     ----------
     rows : rows of a gene table: the vocabulary rounded up to ``spec.vocab_multiple``
+    token_rows : the same of genes and special tokens
     """
 
     def __init__(self, spec, dtype=None):
-        multiple = spec.vocab_multiple
-        self.rows = -(-spec.vocabulary // multiple) * multiple
-        self.spec = FrozenConfigDict({**spec.to_dict(), "rows": self.rows})
+        genes, tokens = spec.vocabulary, spec.vocabulary + len(spec.specials)
+        self.rows, self.token_rows = (_up_to(n, spec.vocab_multiple) for n in (genes, tokens))
+        front = tuple(spec.front) or tuple(spec.specials)
+        sizes = {"rows": self.rows, "token_rows": self.token_rows, "front": front}
+        self.spec = FrozenConfigDict({**spec.to_dict(), **sizes})
+        for name in (spec.pool, *({"pooler"} if _reads_pooler(spec) else ())):
+            pools.check(name, self.spec)
         self._module = _Cell(self.spec, dtype=dtype)
 
     def init(self, key):
         """Parameters and statistics, {'params': …, 'batch_stats': …}, in float32."""
-        tokens = len(self.spec.specials) + 1
-        specials = self.spec.vocabulary + jnp.arange(tokens - 1, dtype=jnp.int32)
+        spec = self.spec
+        tokens, s = len(spec.front) + 1, spec.specials
+        front = [spec.vocabulary + s.index(name) for name in spec.front]
         batch = {
-            "ids": jnp.append(specials, 0)[None],
+            "ids": jnp.array([[*front, 0]], jnp.int32),
             "values": jnp.zeros((1, tokens)),
             "length": jnp.full((1,), tokens, jnp.int32),
             "measured": jnp.ones((1, self.rows), bool),
+            "gene_places": jnp.zeros((1, 1), jnp.int32),
+            "flags": {name: jnp.zeros((1, tokens), jnp.int32) for name in flags_of(spec)},
+            "labels": {name: jnp.zeros(1, jnp.int32) for name in labels_of(spec)},
+            "tables": external_shapes(spec, self.token_rows, jnp.zeros),
         }
         variables = self._module.init({"params": key, "dropout": key}, batch, train=False)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def apply(
-        self, variables, batch, tables, *, train, rngs=None, heads=True, tokens=False, depth=None
+        self,
+        variables,
+        batch,
+        tables,
+        *,
+        train,
+        rngs=None,
+        heads=True,
+        tokens=False,
+        depth=None,
+        pool=None,
     ):
         """Run the model.
 
         Parameters
         ----------
         variables : {'params': …, 'batch_stats': …}
-        batch : dict with ids [B, T], values [B, T], length [B], and what heads ask for
-        tables : masks and statistics that fields or heads ask for (none of TxFM's do)
-        train : whether stochastic depth is on
+        batch : dict with ids [B, T], values [B, T], length [B], and what fields and heads ask for
+        tables : masks and statistics that fields or heads ask for
+        train : whether dropout and stochastic depth are on
         rngs : {'dropout': key}, needed when ``train``
-        heads : False computes the cell's vector alone
+        heads : False computes the cell's vector alone; names: of these heads alone
         tokens : whether every token's last vector is wanted; the pool may need only some
         depth : the cell's vector behind that block of the encoder (before the final norm, but for
             the last), or, counting on, of the decoder (see ``layers_of``); goes with heads=False
+        pool : of the 'cell' that is returned, instead of the config's; heads read the config's
 
         Returns
         -------
@@ -133,19 +189,54 @@ class CellModel:
         """
         outputs = self._module.apply(
             {"params": variables["params"]},
-            batch,
+            {**batch, "tables": tables},
             train=train,
             heads=heads,
             tokens=tokens,
             depth=depth,
+            pool=pool,
             rngs=rngs,
         )
         return outputs, variables["batch_stats"]
 
 
-def count_parameters(spec):
-    """Number of parameters of a config's ``model``, as published: without padded gene rows."""
+def _up_to(n, multiple):
+    return -(-n // multiple) * multiple
+
+
+def _reads_pooler(spec):
+    return any(reads_of(head) == "pooled" for head in spec.heads.values())
+
+
+def flags_of(spec):
+    """Names of the flags of tokens that fields look up: 'perturbed' of input 'flags.perturbed'."""
+    inputs = [spec.fields[name].get("input", "") for name in spec.tokens]
+    return sorted(i.removeprefix("flags.") for i in inputs if i.startswith("flags."))
+
+
+def labels_of(spec):
+    """Names of the cells' labels that heads predict and metadata fields show."""
+    shown = [one.label for one in spec.metadata.values()]
+    return sorted({head.label for head in spec.heads.values() if "label" in head} | set(shown))
+
+
+def external_shapes(spec, rows, make):
+    """{'vectors': {field: [R, E]}, 'known': {field: bool [R]}} of fields from files; see make."""
+    files = {n: f for n, f in spec.fields.items() if f.kind == "external" and n in spec.tokens}
+    return {
+        "vectors": {n: make((rows, f.channels), jnp.float32) for n, f in files.items()},
+        "known": {n: make((rows,), bool) for n, f in files.items()},
+    }
+
+
+def count_parameters(spec, labels=True):
+    """Number of parameters of a config's ``model``, as published: without padded gene rows.
+
+    ``labels`` False leaves out the heads of labels, whose classes are the data's.
+    """
     unpadded = spec.copy_and_resolve_references()
     unpadded.vocab_multiple = 1
+    for name in [] if labels else [n for n, head in spec.heads.items() if "label" in head]:
+        del unpadded.heads[name]
     shapes = jax.eval_shape(CellModel(unpadded).init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))

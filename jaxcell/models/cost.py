@@ -1,16 +1,18 @@
 """What a model costs: floating-point operations of a cell, from the config alone."""
 
-from jaxcell.models.cell import POOLS
-from jaxcell.models.heads import VocabularyMlp
-from jaxcell.models.layers import Encoder
+from jaxcell.models.cell import CellModel, queries_of
+from jaxcell.models.encoder import Encoder
+from jaxcell.models.heads import TokenParts, VocabularyMlp, VocabularyParts
+from jaxcell.models.layers import GATED
+from jaxcell.models.values import BASIS, ValueMlp
 
 
 def forward_flops(spec, tokens, *, whole=False):
     """Floating-point operations of one cell's forward pass, 2 for each multiply-add.
 
-    Matrix products only (blocks, attention, token projection, decoder): norms, softmax and
+    Matrix products only (blocks, attention, token projection, decoders): norms, softmax and
     activations are left out, as is usual for model FLOPs. The last block counts what is computed
-    of it for those tokens that the pool reads.
+    of it for those tokens that pool and heads read.
 
     Parameters
     ----------
@@ -19,24 +21,72 @@ def forward_flops(spec, tokens, *, whole=False):
     whole : count all of the last block, as published figures do; TxFM-B at 2 049 tokens: 505.3e9,
         and 463.5e9 without
     """
-    d, n = spec.width, spec.encoder.layers
-    projections = 4 * d * d + 2 * d * int(spec.encoder.get("mlp_ratio", Encoder.mlp_ratio) * d)
-    attention = 2 * tokens * d
-    multiply_adds = (tokens - len(spec.specials)) * (d + 1) * d  # of the token projection
-    multiply_adds += (n - 1) * tokens * (projections + attention)
-    _, reads = POOLS[spec.pool]
-    if whole or reads is None:
-        multiply_adds += tokens * (projections + attention)
-    elif reads < d // spec.encoder.heads:  # see attention_of_few
-        multiply_adds += reads * (projections + attention * spec.encoder.heads)
+    spec = CellModel(spec).spec
+    d, n, e = spec.width, spec.encoder.layers, spec.encoder
+    reads = None if whole else queries_of(spec)
+    full, last = tokens * _of_token(spec) + _attention(spec, tokens, tokens), 0
+    if reads is None:
+        last = full
+    elif e.get("attention", "exact") != "exact":
+        last = reads * _of_token(spec) + 3 * (tokens - reads) * d * d
+        last += _attention(spec, tokens, reads)
+    elif reads < d // e.heads:  # see attention_of_few
+        last = reads * (_of_token(spec) + 2 * tokens * d * e.heads)
     else:
-        multiply_adds += reads * (projections - 2 * d * d + attention) + tokens * 2 * d * d
+        last = reads * (_of_token(spec) - 2 * d * d + 2 * tokens * d) + tokens * 2 * d * d
+    return 2 * ((n - 1) * full + last + _fields(spec, tokens) + _heads(spec, tokens))
+
+
+def _of_token(spec):
+    """Multiply-adds of a block's linear layers, of a token."""
+    d, e = spec.width, spec.encoder
+    hidden = e.get("hidden") or int(e.get("mlp_ratio", Encoder.mlp_ratio) * d)
+    return 4 * d * d + (3 if e.get("activation") in GATED else 2) * d * hidden
+
+
+def _attention(spec, tokens, queries):
+    """Multiply-adds of a block's attention, projections left out."""
+    d, e = spec.width, spec.encoder
+    kind = e.get("attention", "exact")
+    if kind == "performer":
+        return 2 * (tokens + queries) * e.get("features", Encoder.features) * d
+    if kind == "nystrom":
+        marks = min(e.get("landmarks", Encoder.landmarks), tokens)
+        inverse = 4 * e.get("iterations", Encoder.iterations) * marks**3 * e.heads
+        return 2 * (tokens + queries) * marks * d + 2 * marks * marks * d + inverse
+    return 2 * tokens * queries * d
+
+
+def _fields(spec, tokens):
+    d = spec.width
+    if spec.combine == "concat":
+        return (tokens - len(spec.front)) * (d + 1) * d
+    total = 0
+    for field in (spec.fields[name] for name in spec.tokens):
+        if field.kind == "periodic":
+            total += tokens * 2 * BASIS * d
+        elif field.kind == "value_mlp":
+            total += tokens * field.get("hidden", ValueMlp.hidden) * (d + 1)
+        elif field.kind == "external":
+            total += tokens * field.channels * d
+    return total
+
+
+def _heads(spec, tokens):
+    d = spec.width
+    total = d * d if spec.pooler else 0
     for head in spec.heads.values():
         if head.kind == "vocabulary_mlp":
-            multiply_adds += head.get("blocks", VocabularyMlp.blocks) * 2 * d * d
+            total += head.get("blocks", VocabularyMlp.blocks) * 2 * d * d
         if head.kind in ("vocabulary_mlp", "gene_linear"):
-            multiply_adds += spec.vocabulary * d
-    return 2 * multiply_adds
+            total += spec.vocabulary * d
+        elif head.kind == "vocabulary_parts":
+            total += d * d + len(head.get("parts", VocabularyParts.parts)) * spec.vocabulary * d
+        elif head.kind == "token_parts":
+            total += tokens * d * (d + len(head.get("parts", TokenParts.parts)))
+        elif head.kind == "classifier":
+            total += d * head.classes
+    return total
 
 
 def training_flops(spec, tokens):

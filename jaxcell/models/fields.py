@@ -1,6 +1,7 @@
 """What a token is made of: gene and value encoders, and how they are combined.
 
-B cells, T tokens, D width, V genes (rows of a gene table are padded to R ≥ V).
+B cells, T tokens, S special tokens in front of a cell's genes, D width, V genes (rows of a gene
+table are padded to R ≥ V).
 """
 
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
+from jaxcell.models.values import VALUES
 from jaxcell.registry import build, lookup
 
 
@@ -21,29 +23,60 @@ class Taken(NamedTuple):
 
 
 class Lookup(nn.Module):
-    """A learned vector for each gene.
+    """A learned vector for each gene, for each token (genes and specials), or for each of n flags.
 
-    ids [B, T] -> Taken, standing for [B, T, D]; parameter embedding [R, D], drawn from N(0, std²).
+    ids [B, T] -> Taken, standing for [B, T, D]; parameter embedding (of flags: rows) [rows, D],
+    drawn from N(0, std²).
+
+    of : 'genes', 'tokens', or a number n of flags
     """
 
     input: str
     rows: int
+    token_rows: int
     width: int
+    of: str | int = "genes"
     std: float = 1.0
 
     @nn.compact
     def __call__(self, batch):
-        table = self.param("embedding", nn.initializers.normal(self.std), (self.rows, self.width))
-        return Taken(table, batch[self.input])
+        known = {"genes": self.rows, "tokens": self.token_rows}
+        rows = known.get(self.of, self.of)
+        if not isinstance(rows, int):
+            raise ValueError(
+                f"config.model.fields.{self.name}.of: found {self.of!r}, expected 'genes', "
+                "'tokens' or a number"
+            )
+        name = "rows" if isinstance(self.of, int) else "embedding"  # gene tables can be sharded
+        table = self.param(name, nn.initializers.normal(self.std), (rows, self.width))
+        field, _, flag = self.input.partition(".")  # 'ids', or 'flags.perturbed'
+        return Taken(table, batch[field][flag] if flag else batch[field])
 
 
-class Scalar(nn.Module):
-    """The value itself as one channel: [B, T] -> [B, T, 1], never rounded below float32."""
+class External(nn.Module):
+    """Gene vectors from a file, projected; genes that it lacks, and special tokens, are learned.
+
+    ids [B, T] -> [B, T, D]. ``tables['vectors'][name]`` [R, E] holds the file's vectors and
+    ``tables['known'][name]`` bool [R] which genes it has; they never train. Parameters embedding
+    [R, E] and kernel [E, D].
+    """
 
     input: str
+    token_rows: int
+    width: int
+    channels: int
+    file: str = ""  # tsv, npz or h5ad that the vectors come from; read when a run begins
+    dtype: jnp.dtype | None = None
 
+    @nn.compact
     def __call__(self, batch):
-        return batch[self.input][..., None]
+        shape = (self.token_rows, self.channels)
+        table = self.param("embedding", nn.initializers.normal(1.0), shape)
+        vectors = batch["tables"]["vectors"][self.name]
+        known = batch["tables"]["known"][self.name]
+        table = jnp.where(known[:, None], vectors.astype(table.dtype), table)
+        dense = nn.Dense(self.width, dtype=self.dtype, name="dense")
+        return dense(jnp.take(table, batch[self.input], axis=0))
 
 
 class Concat(nn.Module):
@@ -82,35 +115,108 @@ class Concat(nn.Module):
         return jnp.matmul(field.astype(dtype), kernel.astype(dtype), preferred_element_type=wide)
 
 
-FIELDS = {"lookup": Lookup, "scalar": Scalar}
-COMBINE = {"concat": Concat}
+class Sum(nn.Module):
+    """Add the fields: [B, T, D] each -> [B, T, D], in float32 or wider."""
+
+    width: int
+    dtype: jnp.dtype | None = None
+
+    def __call__(self, fields):
+        return sum(jnp.take(*f, axis=0) if isinstance(f, Taken) else f for f in fields)
+
+
+class Metadata(nn.Module):
+    """A vector for the class of each cell: codes i32 [B] (−1: unknown) -> [B, D].
+
+    Parameter rows [classes + 1, D], the last row for 'unknown'. In training a class is hidden
+    with probability ``dropout``, so that 'unknown' is learned too.
+    """
+
+    label: str
+    classes: int
+    width: int
+    place: str = "cls"  # added to the first token; or 'token', a token of its own
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, codes, train):
+        draw = nn.initializers.normal(0.02)
+        table = self.param("rows", draw, (self.classes + 1, self.width))
+        if train and self.dropout:
+            hide = jax.random.bernoulli(self.make_rng("dropout"), self.dropout, codes.shape)
+            codes = jnp.where(hide, -1, codes)
+        return jnp.take(table, jnp.where(codes < 0, self.classes, codes), axis=0)
+
+
+FIELDS = {"lookup": Lookup, "external": External, **VALUES}
+COMBINE = {"concat": Concat, "sum": Sum}
+NORMS = ("", "layer")
 
 
 class Fields(nn.Module):
-    """All fields of a token, combined, behind the special tokens' own vectors.
+    """All fields of a token, combined; special tokens stand in front.
 
-    batch with ids [B, T], values [B, T] -> tokens [B, T, D]
+    batch with ids [B, T], values [B, T] … -> tokens [B, M + T, D]
 
-    The first ``len(specials)`` positions of ``ids`` hold special tokens (ids V, V+1, …). Each has a
-    learned vector of width D (``specials`` [S, D]) that stands in for the combined fields.
+    Concatenated fields are of genes alone: each special token has a vector of width D
+    (``specials`` [S, D]) that stands in for them. Added fields know special tokens by their own
+    rows. Then come, of what the config asks for, cells' metadata (added to the first token, or M
+    tokens of their own in front), a layer norm and dropout.
     """
 
     spec: FrozenConfigDict
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, batch):
-        spec, s = self.spec, len(self.spec.specials)
-        genes = {k: batch[k][:, s:] for k in ("ids", "values")}
-        made = dict(rows=spec.rows, width=spec.width, dtype=self.dtype)
-        parts = [
-            build(FIELDS, spec.fields[f], f"config.model.fields.{f}", name=f, **made)(genes)
-            for f in spec.tokens
-        ]
+    def __call__(self, batch, *, train):
+        spec = self.spec
+        add = spec.combine == "sum"
+        x = self._summed(batch, train) if add else self._concatenated(batch, train)
+        # Those added to the first token come before those that put tokens in front of it.
+        for name in sorted(spec.metadata, key=lambda n: (spec.metadata[n].get("place", "cls"), n)):
+            where = f"config.model.metadata.{name}"
+            kind = {"kind": "metadata", **spec.metadata[name]}
+            made = build({"metadata": Metadata}, kind, where, name=name, width=spec.width)
+            vector = made(batch["labels"][made.label], train)[:, None].astype(x.dtype)
+            if made.place == "cls":
+                x = jnp.concatenate([x[:, :1] + vector, x[:, 1:]], axis=1)
+            else:
+                x = jnp.concatenate([vector, x], axis=1)
+        if lookup(dict.fromkeys(NORMS, spec.norm), spec.norm, "config.model.norm"):
+            x = nn.LayerNorm(epsilon=1e-12, name="norm")(x)
+        if train and spec.dropout:
+            x = nn.Dropout(spec.dropout, deterministic=False)(x)
+        return x.astype(self.dtype or x.dtype)
+
+    def _parts(self, batch, train):
+        spec, parts = self.spec, []
+        sizes = dict(rows=spec.rows, token_rows=spec.token_rows, specials=len(spec.specials))
+        for name in spec.tokens:
+            field, where = spec.fields[name].to_dict(), f"config.model.fields.{name}"
+            dropout = field.pop("dropout", 0.0)
+            made = dict(name=name, width=spec.width, dtype=self.dtype, **sizes)
+            part = build(FIELDS, field, where, **made)(batch)
+            if train and dropout:
+                part = jnp.take(*part, axis=0) if isinstance(part, Taken) else part
+                part = nn.Dropout(dropout, deterministic=False)(part)
+            parts.append(part)
+        return parts
+
+    def _combined(self, parts):
+        spec = self.spec
         combine = lookup(COMBINE, spec.combine, "config.model.combine")
-        tokens = combine(spec.width, dtype=self.dtype, name="combine")(parts)
+        return combine(spec.width, dtype=self.dtype, name="combine")(parts)
+
+    def _summed(self, batch, train):
+        return self._combined(self._parts(batch, train))
+
+    def _concatenated(self, batch, train):
+        spec = self.spec
+        s, width = len(spec.front), spec.width
+        genes = {**batch, **{k: batch[k][:, s:] for k in ("ids", "values")}}
+        tokens = self._combined(self._parts(genes, train))
         if not s:
             return tokens
-        table = self.param("specials", nn.initializers.normal(0.02), (s, spec.width))
+        table = self.param("specials", nn.initializers.normal(0.02), (len(spec.specials), width))
         front = table.astype(tokens.dtype)[batch["ids"][:, :s] - spec.vocabulary]
         return jnp.concatenate([front, tokens], axis=1)

@@ -4,6 +4,7 @@ B cells, D width, V genes (rows of a gene table are padded to R ≥ V). Every he
 cells' vectors and the batch, of which most ask nothing.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcell.models.layers import Mlp
+from jaxcell.models.layers import INITS, Mlp, gelu
 from jaxcell.registry import lookup
 
 
@@ -149,18 +150,158 @@ class GeneParameter(nn.Module):
         return self.param("values", nn.initializers.zeros_init(), (self.rows,))
 
 
+@jax.custom_vjp
+def gradient_reversal(x, strength):
+    """The identity, whose gradient is −``strength`` times what comes back (Ganin et al. 2016).
+
+    x [...], strength [] (no gradient flows to it) -> x
+    """
+    return x
+
+
+def _reversal_forward(x, strength):
+    return x, strength
+
+
+def _reversal_backward(strength, g):
+    return (-strength * g).astype(g.dtype), jnp.zeros_like(strength)
+
+
+gradient_reversal.defvjp(_reversal_forward, _reversal_backward)
+
+
+class _Transform(nn.Module):
+    """Linear, GELU, layer norm: [..., D] -> [..., D], what BERT puts before its decoders."""
+
+    kernels: str
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x):
+        dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=INITS[self.kernels], name="in")
+        return nn.LayerNorm(epsilon=1e-12, dtype=self.dtype, name="norm")(gelu(dense(x)))
+
+
+class VocabularyParts(nn.Module):
+    """A few numbers for every gene from a cell's vector, behind a transform.
+
+    cell [B, D] -> {part: [B, R] in float32 or wider}. Parameters transform, rows [R', P · D] and
+    bias [R', P] over genes and special tokens, of which the genes' are returned.
+    Source: BMFM-RNA, whole-cell expression decoding: expression, and the logit of its being zero.
+    """
+
+    rows: int
+    token_rows: int
+    parts: tuple = ("expression", "is_zero")
+    kernels: str = "torch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, cell, batch):
+        x = _Transform(self.kernels, dtype=self.dtype, name="transform")(cell)
+        number, width = len(self.parts), x.shape[-1]
+        draw = functools.partial(_rows, inputs=width, kernels=self.kernels)
+        table = self.param("rows", draw, (self.token_rows, number * width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.token_rows, number))
+        flat = table[: self.rows].reshape(-1, width)
+        logits = _gene_logits(x, flat, bias[: self.rows].reshape(-1), self.dtype)
+        logits = logits.reshape(-1, self.rows, number)
+        return {part: logits[..., i] for i, part in enumerate(self.parts)}
+
+
+def _rows(key, shape, inputs, kernels):
+    """Rows drawn as the kernel of a linear layer with so many inputs."""
+    return INITS[kernels](key, (inputs, math.prod(shape) // inputs)).T.reshape(shape)
+
+
+class TokenParts(nn.Module):
+    """A few numbers for every token from its own vector, behind a transform.
+
+    tokens [B, T, D] -> {part: [B, T] in float32 or wider}; with ``genes`` also 'genes'
+    [B, P, R'], the logits of which gene it is, at the places ``batch['gene_places']`` i32 [B, P].
+    """
+
+    token_rows: int
+    parts: tuple = ("expression", "is_zero")
+    genes: bool = False
+    kernels: str = "torch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, tokens, batch):
+        x = _Transform(self.kernels, dtype=self.dtype, name="transform")(tokens)
+        number, width = len(self.parts), x.shape[-1]
+        zeros = nn.initializers.zeros_init()
+        draw = functools.partial(_rows, inputs=width, kernels=self.kernels)
+        table = self.param("parts", draw, (number, width))
+        bias = self.param("parts_bias", zeros, (number,))
+        shape = x.shape[:2]
+        values = _gene_logits(x.reshape(-1, width), table, bias, self.dtype)
+        values = values.reshape(*shape, number)
+        found = {part: values[..., i] for i, part in enumerate(self.parts)}
+        if self.genes:
+            table = self.param("rows", draw, (self.token_rows, width))
+            bias = self.param("bias", zeros, (self.token_rows,))
+            some = jnp.take_along_axis(x, batch["gene_places"][..., None], axis=1)
+            logits = _gene_logits(some.reshape(-1, width), table, bias, self.dtype)
+            found["genes"] = logits.reshape(*some.shape[:2], -1)
+        return found
+
+
+class Classifier(nn.Module):
+    """Logits of the classes of one label: cell [B, D] -> [B, classes] in float32 or wider.
+
+    A linear layer; with ``hidden`` > 0 Linear, GELU and dropout before it. ``reverse`` > 0: the
+    gradient into the cell's vector is reversed and scaled by it, so that the vector forgets the
+    label. Of a label of the ontology ``classes`` are its leaves.
+    """
+
+    label: str
+    classes: int
+    reverse: float = 0.0
+    hidden: int = 0
+    dropout: float = 0.0
+    kernels: str = "torch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, cell, batch, *, train=False):
+        wide = jnp.promote_types(cell.dtype, jnp.float32)
+        x = cell
+        if self.reverse:
+            x = gradient_reversal(x, jnp.asarray(self.reverse, x.dtype))
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=INITS[self.kernels])
+        if self.hidden:
+            x = gelu(dense(self.hidden, name="in")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x) if self.dropout else x
+        return dense(self.classes, name="out")(x).astype(wide)
+
+
 HEADS = {
     "vocabulary_mlp": VocabularyMlp,
+    "vocabulary_parts": VocabularyParts,
     "gene_linear": GeneLinear,
     "gene_parameter": GeneParameter,
+    "token_parts": TokenParts,
+    "classifier": Classifier,
 }
 
 
-def bias_at(spec, expression):
-    """The bias that makes a head with zero rows predict ``expression`` [R] (log1p).
+def reads_of(head):
+    """What a head reads: 'cell' (the pool's vector), 'pooled', 'tokens', or a special's name."""
+    return head.get("reads", "tokens" if head["kind"] == "token_parts" else "cell")
 
-    None for a head that predicts no expression.
+
+def bias_at(spec, tables, bias):
+    """The bias that makes a head with zero rows the mean predictor of ``tables`` (mean [R] …).
+
+    None for a head that predicts no expression. bias : the head's own, for its shape
     """
+    expression = tables["mean"]
+    if spec["kind"] == "vocabulary_parts":
+        parts = {"expression": expression, "is_zero": tables["zero_logit"]}
+        known = [parts[p] for p in spec.get("parts", VocabularyParts.parts)]
+        return bias.at[: len(expression)].set(jnp.stack(known, axis=1))
     if spec["kind"] != "vocabulary_mlp":
         return None
     name, upper = spec.get("activation", VocabularyMlp.activation), spec["library_size"]

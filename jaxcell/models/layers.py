@@ -4,85 +4,156 @@ B cells, T tokens, D width, H heads, N layers.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.attention import attention, attention_of_few
+from jaxcell.models.linear_attention import draw_features, nystrom, performer
 from jaxcell.registry import lookup
 from jaxcell.sharding import shard
 
-ACTIVATIONS = {"gelu": functools.partial(jax.nn.gelu, approximate=False), "relu": jax.nn.relu}
-xavier = nn.initializers.xavier_uniform()
+gelu = functools.partial(jax.nn.gelu, approximate=False)
+ACTIVATIONS = {"gelu": gelu, "relu": jax.nn.relu}
+GATED = {"swiglu": jax.nn.silu, "geglu": gelu}  # activation of one half, times the other
+ATTENTION = ("exact", "performer", "nystrom")
+INITS = {  # how the kernels of linear layers are drawn
+    "xavier": nn.initializers.xavier_uniform(),
+    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # U(±1/√fan-in)
+    "bert": nn.initializers.normal(0.02),
+}
+
+
+class Layer(NamedTuple):
+    """What every block of an encoder has in common; the fields are `Encoder`'s."""
+
+    heads: int
+    hidden: int
+    activation: str = "gelu"
+    norm: str = "layer"
+    norm_eps: float = 1e-6
+    norm_first: bool = True
+    bias: bool = True
+    layer_scale: float = 0.0
+    dropout: float = 0.0
+    attention: str = "exact"
+    features: int = 256
+    landmarks: int = 64
+    iterations: int = 6
+    kernels: str = "xavier"
+
+    def kernel_init(self):
+        """The initialiser of linear layers."""
+        return lookup(INITS, self.kernels, "config.model.encoder.kernels")
+
+    def make_norm(self, name, dtype):
+        """Layer norm, or the norm by the root mean square alone."""
+        where = "config.model.encoder.norm"
+        kind = lookup({"layer": nn.LayerNorm, "rms": nn.RMSNorm}, self.norm, where)
+        extra = {"use_bias": self.bias} if self.norm == "layer" else {}
+        return kind(epsilon=self.norm_eps, dtype=dtype, name=name, **extra)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with biases.
+    """Multi-head self-attention, exact or of linear cost.
 
-    x [B, T, D], length [B] -> x [B, Q, D], of the first ``queries`` = Q tokens (None: all T).
-    Parameters: qkv/kernel [D, 3, H, D/H], out/kernel [H, D/H, D]; heads have a dimension of their
-    own so that they can be sharded.
+    x [B, T, D], length [B], blocked bool [B, T] or None -> x [B, Q, D], of the first ``queries`` =
+    Q tokens (None: all T). No token but itself sees a blocked one. Parameters: qkv/kernel
+    [D, 3, H, D/H], out/kernel [H, D/H, D] (and biases); heads have a dimension of their own so that
+    they can be sharded. Performer: features [m, D/H], drawn once and never trained.
     """
 
-    heads: int
+    layer: Layer
+    drop: bool = False
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, length, queries=None):
-        width = x.shape[-1]
-        dense = functools.partial(nn.DenseGeneral, dtype=self.dtype, kernel_init=xavier)
-        x, kernel, bias = _Qkv(self.heads, dtype=self.dtype, name="qkv")(x)
+    def __call__(self, x, length, queries=None, blocked=None):
+        layer, width = self.layer, x.shape[-1]
+        x, kernel, bias = _Qkv(layer, dtype=self.dtype, name="qkv")(x)
 
         def project(x, which):
-            y = jnp.einsum("btd,dshc->btshc", x, kernel[:, which]) + bias[which][None, None]
+            y = jnp.einsum("btd,dshc->btshc", x, kernel[:, which])
+            if bias is not None:
+                y = y + bias[which][None, None]
             return jnp.moveaxis(y, 2, 0)
 
-        if queries is None:
-            x = attention(*project(x, slice(0, 3)), length)
-        elif queries < width // self.heads:
+        if layer.attention != "exact":
+            x = self._linear(*project(x, slice(0, 3)), length, queries)
+        elif queries is None:
+            x = attention(*project(x, slice(0, 3)), length, blocked, self._drop())
+        elif queries < width // layer.heads and blocked is None and not self.drop:
             (q,) = project(x[:, :queries], slice(0, 1))
-            x = attention_of_few(q, x, kernel[:, 1], kernel[:, 2], length) + bias[2][None, None]
+            x = attention_of_few(q, x, kernel[:, 1], kernel[:, 2], length)
+            x = x if bias is None else x + bias[2][None, None]
         else:
             (q,) = project(x[:, :queries], slice(0, 1))
-            x = attention(q, *project(x, slice(1, 3)), length)
-        return dense(width, axis=(-2, -1), name="out")(x)
+            x = attention(q, *project(x, slice(1, 3)), length, blocked, self._drop())
+        return nn.DenseGeneral(
+            width,
+            axis=(-2, -1),
+            use_bias=layer.bias,
+            dtype=self.dtype,
+            kernel_init=layer.kernel_init(),
+            name="out",
+        )(x)
+
+    def _drop(self):
+        return (self.make_rng("dropout"), self.layer.dropout) if self.drop else None
+
+    def _linear(self, q, k, v, length, queries):
+        layer = self.layer
+        if layer.attention == "nystrom":
+            return nystrom(q, k, v, length, layer.landmarks, layer.iterations, queries)
+        draw = functools.partial(draw_features, number=layer.features, channels=q.shape[-1])
+        features = jax.lax.stop_gradient(self.param("features", draw))
+        return performer(q[:, :queries], k, v, length, features)
 
 
 class _Qkv(nn.Module):
     """x, and kernel [D, 3, H, D/H] and bias [3, H, D/H] of all three, in the dtype of products."""
 
-    heads: int
+    layer: Layer
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x):
-        width = x.shape[-1]
-        shape = (3, self.heads, width // self.heads)
+        width, heads = x.shape[-1], self.layer.heads
+        shape = (3, heads, width // heads)
         # As nn.DenseGeneral draws them: fan-in D, fan-out 3 D.
-        flat = functools.partial(xavier, shape=(width, 3 * width))
+        flat = functools.partial(self.layer.kernel_init(), shape=(width, 3 * width))
         kernel = self.param("kernel", lambda key: flat(key).reshape(width, *shape))
-        bias = self.param("bias", nn.initializers.zeros_init(), shape)
+        bias = None
+        if self.layer.bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), shape)
         return nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between them.
+    """Two linear layers with an activation between them, or a gated one (two side by side first).
 
-    x [..., D] -> x [..., D], hidden width ``hidden``.
+    x [..., D] -> x [..., D], hidden width ``hidden``. Gated: out(act(in(x)) · gate(x)).
     """
 
     hidden: int
     activation: str = "gelu"
+    bias: bool = True
+    kernels: str = "xavier"
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x):
-        width = x.shape[-1]
-        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=xavier)
-        x = dense(self.hidden, name="in")(x)
-        x = lookup(ACTIVATIONS, self.activation, "activation")(x)
-        return dense(width, name="out")(x)
+        width, known = x.shape[-1], {**ACTIVATIONS, **GATED}
+        activate = lookup(known, self.activation, "config.model.encoder.activation")
+        dense = functools.partial(
+            nn.Dense, use_bias=self.bias, dtype=self.dtype, kernel_init=INITS[self.kernels]
+        )
+        h = activate(dense(self.hidden, name="in")(x))
+        if self.activation in GATED:
+            h = h * dense(self.hidden, name="gate")(x)
+        return dense(width, name="out")(h)
 
 
 class LayerScale(nn.Module):
@@ -91,103 +162,49 @@ class LayerScale(nn.Module):
     x [..., D] -> x [..., D]
     """
 
-    init: float
+    initial: float
 
     @nn.compact
     def __call__(self, x):
-        scale = self.param("scale", nn.initializers.constant(self.init), (x.shape[-1],))
+        scale = self.param("scale", nn.initializers.constant(self.initial), (x.shape[-1],))
         return x * scale.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class Block(nn.Module):
-    """One pre-norm transformer layer with LayerScale and stochastic depth.
+    """One transformer layer: norm first or behind the residual, with what `Layer` asks for.
 
-    x [B, T, D], length [B], rate [] (probability that a cell skips a branch) -> x [B, Q, D], the
-    first ``queries`` = Q tokens (None: all T), which see all T.
+    x [B, T, D], length [B], rate [] (probability that a cell skips a branch), blocked bool [B, T]
+    or None -> x [B, Q, D], the first ``queries`` = Q tokens (None: all T), which see all T.
+    ``normed`` False leaves out the norm before attention.
     """
 
-    heads: int
-    mlp_ratio: float
-    layer_scale: float
-    drop_path: bool
+    layer: Layer
+    drop_path: bool = False
+    drop: bool = False
+    normed: bool = True
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, length, rate, queries=None):
+    def __call__(self, x, length, rate, queries=None, blocked=None):
         # Without a constraint here FSDP rematerialises the activations of every layer.
         x = shard(x, "batch", None, None)
-        norm = functools.partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        attend = Attention(self.heads, dtype=self.dtype, name="attention")
-        h = attend(norm(name="norm1")(x), length, queries)
+        layer, first = self.layer, self.layer.norm_first
+        norm = functools.partial(layer.make_norm, dtype=self.dtype)
+        attend = Attention(layer, drop=self.drop, dtype=self.dtype, name="attention")
+        h = attend(norm("norm1")(x) if first and self.normed else x, length, queries, blocked)
         x = x[:, :queries] + self._branch(h, rate, "scale1")
-        hidden = int(self.mlp_ratio * x.shape[-1])
-        h = Mlp(hidden, dtype=self.dtype, name="mlp")(norm(name="norm2")(x))
-        return x + self._branch(h, rate, "scale2")
+        x = x if first else norm("norm1")(x)
+        mlp = Mlp(layer.hidden, layer.activation, layer.bias, layer.kernels, self.dtype, name="mlp")
+        x = x + self._branch(mlp(norm("norm2")(x) if first else x), rate, "scale2")
+        return x if first else norm("norm2")(x)
 
     def _branch(self, h, rate, name):
-        h = LayerScale(self.layer_scale, name=name)(h)
+        if self.drop:
+            h = nn.Dropout(self.layer.dropout, deterministic=False)(h)
+        if self.layer.layer_scale:
+            h = LayerScale(self.layer.layer_scale, name=name)(h)
         if not self.drop_path:
             return h
         keep = 1.0 - rate
         kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (h.shape[0], 1, 1))
         return jnp.where(kept, h / keep.astype(h.dtype), 0)
-
-
-class Encoder(nn.Module):
-    """A stack of blocks, scanned over stacked parameters ``blocks`` [N, …], and a final norm.
-
-    x [B, T, D], length [B] -> x [B, Q, D], the first ``queries`` = Q tokens (None: all T).
-
-    The last block computes only the tokens that are asked for: where a pool reads CLS alone, that
-    is all of its MLP and most of its attention saved (8 % of TxFM-B's operations), at no change.
-    The rate of stochastic depth rises linearly from 0 at the first block to ``drop_path`` at the
-    last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass;
-    ``unroll`` blocks are compiled side by side instead of in a loop, with the same parameters and
-    results.
-    """
-
-    layers: int
-    heads: int
-    mlp_ratio: float = 4.0
-    layer_scale: float = 1e-4
-    drop_path: float = 0.0
-    remat: bool = False
-    unroll: int = 1
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, x, length, *, train, queries=None, depth=None):
-        """``depth``: stop behind that many blocks, before the final norm unless it is all."""
-        depth = self.layers if depth is None else depth
-        drop = train and self.drop_path > 0
-        block = Block(
-            self.heads, self.mlp_ratio, self.layer_scale, drop, dtype=self.dtype, parent=None
-        )
-        rates = jnp.linspace(0.0, self.drop_path, self.layers)
-        stacked = self.param("blocks", self._init, block, x[:1, :1], length[:1])
-        keys = jax.random.split(self.make_rng("dropout"), self.layers) if drop else rates
-
-        def run(queries, x, one):
-            params, rate, key = one
-            rngs = {"dropout": key} if drop else None
-            return block.apply({"params": params}, x, length, rate, queries, rngs=rngs)
-
-        def of(queries, looped):
-            one = functools.partial(run, queries)
-            return jax.checkpoint(one, prevent_cse=not looped) if self.remat else one
-
-        all_tokens, each = of(None, looped=True), (stacked, rates, keys)
-        most = jax.tree.map(lambda a: a[: depth - 1], each)
-        x, _ = jax.lax.scan(lambda x, one: (all_tokens(x, one), None), x, most, unroll=self.unroll)
-        # The last block stands alone: what nobody reads of it is not computed.
-        x = of(queries, looped=False)(x, jax.tree.map(lambda a: a[depth - 1], each))
-        norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")
-        return norm(x) if depth == self.layers else x
-
-    def _init(self, key, block, x, length):
-        """Every block's own draw: {…: [N, …]}."""
-
-        def draw(key):
-            return block.init({"params": key, "dropout": key}, x, length, jnp.zeros(()))["params"]
-
-        return jax.vmap(draw)(jax.random.split(key, self.layers))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxcell import config
+from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
@@ -156,7 +157,9 @@ class Model:
     """A checkpoint's ``model/`` folder in memory.
 
     variables : {'params': …, 'batch_stats': …} of numpy arrays
-    tables : arrays that travel with the model: mean [R], measured [G, R], gene_set [datasets]
+    tables : arrays that travel with the model: mean [R], measured [G, R], gene_set [datasets],
+        and what fields and losses need
+    ontologies : {label: Ontology} of the labels whose logits are an ontology's leaves
     info : strings beside the tensors: step, the metric it was chosen by, hash of the store
     """
 
@@ -166,6 +169,7 @@ class Model:
     variables: dict
     tables: dict
     info: dict
+    ontologies: dict = field(default_factory=dict)
 
     @property
     def sha256(self):
@@ -188,7 +192,9 @@ def save_model(workdir, model):
     (new / "config.json").write_text(config.to_json(model.config))
     model.vocabulary.save(new / "vocabulary.json")
     (new / "labels.json").write_text(json.dumps(model.labels, indent=1))
-    np.savez(new / "tables.npz", **{k: np.asarray(v) for k, v in model.tables.items()})
+    np.savez(new / "tables.npz", **flatten(model.tables))
+    texts = {label: json.loads(o.to_json()) for label, o in model.ontologies.items()}
+    (new / "ontologies.json").write_text(json.dumps(texts))
     info = {k: str(v) for k, v in model.info.items()}
     info |= {name: _sha256(new / name) for name in HASHED}
     save_file(flatten(model.variables), new / "model.safetensors", metadata=info)
@@ -200,7 +206,10 @@ def save_model(workdir, model):
     shutil.rmtree(old, ignore_errors=True)
 
 
-FILES = ("config.json", "vocabulary.json", "labels.json", "tables.npz", "model.safetensors")
+FILES = (
+    *("config.json", "vocabulary.json", "labels.json", "ontologies.json", "tables.npz"),
+    "model.safetensors",
+)
 HASHED = FILES[:-1]  # the tensors' own file names the hashes of the others
 
 
@@ -228,12 +237,13 @@ def load_model(path):
         raise ValueError(
             f"{folder}: has format {version}, this jaxcell reads {FORMAT_VERSION}; update jaxcell"
         )
-    for name in FILES:
+    weights = folder / "model.safetensors"
+    info = _whole(weights, _metadata) if weights.exists() else {}
+    files = [name for name in FILES if name in info or name != "ontologies.json"]  # younger
+    for name in files:
         if not (folder / name).exists():
             raise ValueError(f"{folder}: {name} is missing; copy the whole model folder")
-    weights = folder / "model.safetensors"
-    info = _whole(weights, _metadata)
-    for name in HASHED:
+    for name in files[:-1]:
         if info.get(name) != _sha256(folder / name):
             raise ValueError(
                 f"{folder / name}: changed since the model was saved, or is another model's; copy "
@@ -245,6 +255,7 @@ def load_model(path):
         labels=json.loads((folder / "labels.json").read_text()),
         variables={"batch_stats": {}, **unflatten(_whole(weights, load_file))},
         tables=_whole(folder / "tables.npz", _arrays),
+        ontologies=_ontologies(folder / "ontologies.json") if "ontologies.json" in files else {},
         info=info,
     )
     _check_tensors(model, weights)
@@ -288,6 +299,11 @@ def _whole(path, read):
         ) from error
 
 
+def _ontologies(path):
+    texts = json.loads(path.read_text())
+    return {label: Ontology.from_json(json.dumps(one)) for label, one in texts.items()}
+
+
 def _metadata(path):
     with safe_open(path, "numpy") as file:
         return file.metadata()
@@ -295,7 +311,7 @@ def _metadata(path):
 
 def _arrays(path):
     with np.load(path) as arrays:
-        return dict(arrays)
+        return unflatten(dict(arrays))
 
 
 def _sha256(path):

@@ -17,12 +17,13 @@ import pandas as pd
 from jaxcell import sharding
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
+from jaxcell.data.transforms import temperatures
 from jaxcell.losses.total import resolve
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.means import tables_of
 from jaxcell.training.metrics import replace
-from jaxcell.training.step import compute_dtype, make_forward
+from jaxcell.training.step import compute_dtype, make_forward, shown
 
 BINS = 512
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
@@ -57,7 +58,8 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
         raise ValueError(f"{out}: exists already; remove it or name another output")
     model = load_model(checkpoint)
     store = store if isinstance(store, Store) else Store.open(store)
-    if store.vocabulary.sha256 != model.vocabulary.sha256:
+    genes = store.vocabulary.with_specials(model.vocabulary.specials)
+    if genes.sha256 != model.vocabulary.sha256:
         raise ValueError(
             f"{store.path}: its genes are not those of {checkpoint}; prepare a store with "
             f"--vocabulary and the checkpoint's vocabulary.json"
@@ -65,7 +67,7 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     if not store.sizes["valid"]:
         raise ValueError(f"{store.path}: holds no validation cells")
     c = model.config
-    needs = ["mean", *(["detected"] if c.data.sample_genes.get("temperature") else [])]
+    needs = ["mean", *(["detected"] if temperatures(c.data) else [])]
     if lacks := [name for name in needs if name not in model.tables]:
         raise ValueError(
             f"{checkpoint}: its tables.npz has no {' and no '.join(lacks)}, which errors per gene "
@@ -135,16 +137,6 @@ def make_step(model, c):
         }
 
     return step
-
-
-def shown(batch, rows):
-    """Bool [B, R]: the genes that a cell's tokens show (and special tokens in padded rows)."""
-
-    def one(ids, length):
-        ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
-        return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
-
-    return jax.vmap(one)(batch["ids"], batch["length"])
 
 
 def bins(predicted, null):

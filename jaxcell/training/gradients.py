@@ -13,7 +13,7 @@ from jaxcell.training.optim import merge
 
 
 def make_gradients(parts, c):
-    """``(params, frozen, batch_stats, batch, tables, key) -> (means, batch_stats, gradients)``.
+    """(params, frozen, batch_stats, batch, tables, key, progress) -> means, batch_stats, gradients.
 
     means : {loss: mean}; gradients : those of the weighted sum, of ``params`` alone
     """
@@ -21,12 +21,13 @@ def make_gradients(parts, c):
 
 
 def _whole(parts, c):
-    def gradients(params, frozen, stats, batch, tables, key):
+    def gradients(params, frozen, stats, batch, tables, key, progress):
         def objective(params):
             variables = {"params": merge(params, frozen), "batch_stats": stats}
             found, new = parts(variables, batch, tables, train=True, rngs={"dropout": key})
             means = losses.divide(found)
-            return losses.weighted(c.losses, means), (means, new)
+            loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
+            return loss, (means, new)
 
         grads, (means, new) = jax.grad(objective, has_aux=True)(params)
         return means, new, grads
@@ -45,7 +46,7 @@ def _accumulated(parts, c):
     batch's.
     """
 
-    def gradients(params, frozen, stats, batch, tables, key):
+    def gradients(params, frozen, stats, batch, tables, key, progress):
         if jax.tree.leaves(stats):
             raise ValueError(
                 "config.train.accumulate: this model keeps statistics of its batch, which would be "
@@ -62,7 +63,8 @@ def _accumulated(parts, c):
             def objective(params):
                 found = compute(params, batch, jax.random.fold_in(key, i))
                 means = losses.divide({k: (n, counted[k]) for k, (n, _) in found.items()})
-                return losses.weighted(c.losses, means), means
+                loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
+                return loss, means
 
             return jax.tree.map(jnp.add, sums, jax.grad(objective, has_aux=True)(params)), None
 

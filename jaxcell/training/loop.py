@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxcell import sharding
+from jaxcell.config import settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.losses.total import weighted
@@ -28,28 +29,28 @@ class Run:
     """One session of a training run; ``train`` is the way in."""
 
     def __init__(self, c, workdir, on_step=None, monitor=None):
+        c = settled(c)  # a copy: what the store overrides stays out of the caller's
         check(c)
         if c.best[0] == "val/avg_bio" and monitor is None:
             raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
-        c = c.copy_and_resolve_references()  # what the store overrides stays out of the caller's
         self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
         self.store = Store.open(c.data.store)
         self.store.verify(records=False)
-        adopt(c, self.store, print)
+        self.ontologies = adopt(c, self.store, print)
         self.steps = steps_of(c, self.store.sizes["train"])
         self.mesh = sharding.make_mesh(c.mesh)
         self.model = CellModel(c.model, compute_dtype(c.dtype))
-        self.host_tables = tables_of(self.store, c, self.model.rows)
+        self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
         # Before the steps are compiled; a run that goes on needs its source no more.
         source = "" if begun(workdir) else c.train.init_from
         self.warm = warm_start.read(source, c, self.store.vocabulary) if source else None
         optimizer = optim.adamw(c, self.steps)
         self.state, self.train_step, self.eval_step, self.tables = compile_steps(
-            self.model, c, optimizer, self.mesh, self.host_tables
+            self.model, c, optimizer, self.mesh, self.host_tables, self.steps
         )
         if c.optimizer.frozen:
             print(optim.describe(self.state.params, c.optimizer.frozen))
-        self.rate = optim.one_cycle(c, self.steps)
+        self.rate = optim.schedule(c, self.steps)
         self.best, self.shown = None, {}
         self.first = jax.process_index() == 0  # the one that writes what is the same for all
         if not self.store.sizes["valid"]:
@@ -227,8 +228,9 @@ class Run:
             self.best = value
         model = Model(
             config=self.c,
-            vocabulary=self.store.vocabulary,
+            vocabulary=self.store.vocabulary.with_specials(self.c.model.specials),
             labels=self.store.labels,
+            ontologies=self.ontologies,
             variables=jax.device_get(self._variables()),
             tables=self.host_tables,
             info={"step": step, "store": self.store.content_hash, **found},
@@ -254,7 +256,8 @@ class Run:
                 found = jax.tree.map(np.float64, jax.device_get(found))
                 sums = found if sums is None else jax.tree.map(np.add, sums, found)
         means = {k: float(n / max(d, 1)) for k, (n, d) in sums.items()}
-        return {**means, "loss": float(weighted(self.c.losses, means))}
+        loss = weighted(self.c.losses, means, normalise=self.c.normalise_weights)
+        return {**means, "loss": float(loss)}
 
 
 def train(c, workdir, on_step=None, monitor=None):

@@ -6,29 +6,53 @@ count as often as training sees them, by ``config.data.mixture``.
 
 import numpy as np
 
+from jaxcell.data.draft import Draft
 from jaxcell.data.mixture import weights
-from jaxcell.data.transforms import Draft, Normalise
+from jaxcell.data.transforms import Normalise
+from jaxcell.training.external import external_tables
+from jaxcell.training.labels import label_tables
 
 # Cells that the centres of MSE and SmoothL1 are found from; counts' means are the store's, of all.
 CELLS = 8192
 AT_ONCE = 1024
 
 
-def tables_of(store, c, rows):
+def tables_of(store, c, rows, ontologies=None):
     """Masks and statistics for the step, padded to ``rows`` = R.
 
     Returns
     -------
     dict with measured bool [G, R], gene_set i32 [datasets], detected f32 [R] (training cells with
-    the gene > 0) and mean f32 [R], the best prediction of each gene that is the same for all cells.
+    the gene > 0), mean f32 [R], the best prediction of each gene that is the same for all cells,
+    zero_logit f32 [R], that of its being zero, and mask_rate f32 [R], how often it is masked; and,
+    where the config asks for them, vectors and known (of fields from files), leaves and targets (of
+    labels).
     """
     pad = rows - len(store.vocabulary)
+    genes = {
+        "mean": best_constant(store, c),
+        "detected": store.stats["nonzero"].sum(axis=0),
+        "zero_logit": zero_logit(store, c),
+        "mask_rate": np.full(len(store.vocabulary), c.data.draw_masks.ratio),
+    }
     return {
         "measured": np.pad(store.measured, ((0, 0), (0, pad))),
         "gene_set": store.gene_set.astype(np.int32),
-        "mean": np.pad(best_constant(store, c), (0, pad)).astype(np.float32),
-        "detected": np.pad(store.stats["nonzero"].sum(axis=0), (0, pad)).astype(np.float32),
+        **{name: np.pad(one, (0, pad)).astype(np.float32) for name, one in genes.items()},
+        **external_tables(c.model, store.vocabulary),
+        **label_tables(c, store, ontologies or {}),
     }
+
+
+def zero_logit(store, c):
+    """ln(cells without the gene / cells with it) of training cells that measured it, f64 [V].
+
+    Half a cell is added to either, so that none is infinite.
+    """
+    weight = weights(store, c.data)
+    cells = _measured_by(store, weight * store.stats["cells"])
+    found = weight @ store.stats["nonzero"]
+    return np.log(cells - found + 0.5) - np.log(found + 0.5)
 
 
 def best_constant(store, c):
@@ -36,13 +60,21 @@ def best_constant(store, c):
 
     For the likelihoods of counts ln(1 + the gene's mean normalised count), the minimum of the
     Poisson loss; for MSE the mean of ln(1 + normalised count), and for SmoothL1 the value from
-    which differences, cut at ±1, sum to 0: those two over at most ``CELLS`` cells, evenly spaced.
+    which differences, cut at ±1, sum to 0; for a loss of non-zero values alone their mean: all
+    these over at most ``CELLS`` cells, evenly spaced.
 
     Returns
     -------
     float64 [V], 0 for a gene that no training cell measured
     """
-    kind = c.losses.mean_predictor.kind if "mean_predictor" in c.losses else "poisson_log1p"
+    loss = c.losses.get("mean_predictor") or c.losses.get("expression", {})
+    kind = loss.get("kind", "poisson_log1p")
+    if {"batch.panel", "batch.target"} & set(loss.get("where", ())):
+        ids, values, weight, _ = _sample(store, c)
+        sums, number = (
+            np.bincount(ids, w, minlength=len(store.vocabulary)) for w in (weight * values, weight)
+        )
+        return sums / np.where(number > 0, number, 1)
     if kind == "mse":
         return _centre(store, c, np.inf)
     if kind == "smooth_l1":

@@ -17,6 +17,20 @@ def one_cycle(c, steps):
     return optax.cosine_onecycle_schedule(steps, o.learning_rate, pct_start=o.warmup)
 
 
+def schedule(c, steps):
+    """Step → learning rate, as ``optimizer.schedule`` says."""
+    o = c.optimizer
+    if o.schedule == "one_cycle":
+        return one_cycle(c, steps)
+    rise = min(o.warmup_steps or round(o.warmup * steps), steps)
+    parts = [optax.linear_schedule(0.0, o.learning_rate, max(rise, 1))]
+    if o.schedule == "constant":
+        parts.append(optax.constant_schedule(o.learning_rate))
+    else:
+        parts.append(optax.linear_schedule(o.learning_rate, 0.0, max(steps - rise, 1)))
+    return optax.join_schedules(parts, [rise])
+
+
 def weight_decay(c, steps):
     """The decay of the config, or the paper's 1 / (lr · steps) (TxFM, Table 6)."""
     o = c.optimizer
@@ -24,7 +38,10 @@ def weight_decay(c, steps):
 
 
 def adamw(c, steps):
-    """AdamW over one cycle; only parameters whose path matches ``optimizer.decayed`` decay."""
+    """AdamW on its schedule; only parameters whose path matches ``optimizer.decayed`` decay.
+
+    With ``optimizer.clip`` gradients are scaled down to that norm, over all parameters, first.
+    """
     o = c.optimizer
 
     def decayed(params):
@@ -32,14 +49,15 @@ def adamw(c, steps):
             lambda keys, _: re.search(o.decayed, path_of(keys)) is not None, params
         )
 
-    return optax.adamw(
-        one_cycle(c, steps),
+    steps_of = optax.adamw(
+        schedule(c, steps),
         b1=o.b1,
         b2=o.b2,
         eps=o.eps,
         weight_decay=weight_decay(c, steps),
         mask=decayed,
     )
+    return optax.chain(optax.clip_by_global_norm(o.clip), steps_of) if o.clip else steps_of
 
 
 def split(params, frozen):

@@ -7,13 +7,14 @@ from jaxcell.data.mixture import order
 from jaxcell.data.transforms import build_transforms
 from jaxcell.losses.expression import INTEGER_COUNTS
 from jaxcell.training import tensorboard
+from jaxcell.training.labels import adopt_labels
 from jaxcell.training.step import check_parts
 
 
 def check(c):
     """Raise for whatever in a config is wrong or not installed, before anything is read."""
     config.check(c)
-    build_transforms(c.data, c.model.vocabulary, len(c.model.specials))
+    build_transforms(c.data, c.model)
     check_parts(c)
     drop, blocks = c.model.encoder.drop_path, c.model.encoder.layers
     if drop and blocks == 1:
@@ -31,7 +32,12 @@ def steps_of(c, cells):
 
 
 def adopt(c, store, say):
-    """Check a config against its store; the store's vocabulary wins, and that is said."""
+    """Check a config against its store; the store's genes and classes win, and that is said.
+
+    Returns
+    -------
+    {label: Ontology} of the labels whose classes are an ontology's terms
+    """
     if not store.sizes["train"]:
         raise ValueError(f"{store.path}: holds no training cells")
     if c.model.vocabulary != len(store.vocabulary):
@@ -40,10 +46,9 @@ def adopt(c, store, say):
             f"{len(store.vocabulary)} in {store.path}: the store's are used"
         )
         c.model.vocabulary = len(store.vocabulary)
-    missing = set(c.model.specials) - set(store.vocabulary.specials)
-    if missing:
-        raise ValueError(f"{store.path}: its vocabulary lacks the special tokens {missing}")
-    _say_unmasked(c, store, say)
+    ontologies = adopt_labels(c, store, say)
+    if "sample_genes" in c.data.transforms:
+        _say_unmasked(c, store, say)
     order(store, c.data, c.seed)  # the mixture's patterns against the store's datasets
     for name, one in c.losses.items():
         for facts in store.datasets:
@@ -52,6 +57,7 @@ def adopt(c, store, say):
                     f"config.losses.{name}.kind: {one.kind!r} is a likelihood of integer counts; "
                     f"{facts['source']} has other values ({facts['non_integer']})"
                 )
+    return ontologies
 
 
 def _say_unmasked(c, store, say):

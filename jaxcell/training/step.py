@@ -18,6 +18,8 @@ from jaxcell.models.cell import CellModel
 from jaxcell.models.heads import bias_at
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
+from jaxcell.training.masking import mask_tokens
+from jaxcell.training.shapes import batch_shapes, table_shapes
 
 
 @chex.dataclass
@@ -84,7 +86,7 @@ def initial_state(model, c, optimizer, tables):
     params = variables["params"]
     if c.train.bias_at_means:
         for name, head in model.spec.heads.items():
-            bias = bias_at(head, tables["mean"])
+            bias = bias_at(head, tables, params["heads"][name].get("bias"))
             if bias is not None:
                 bias = bias.astype(jnp.float32)
                 params["heads"][name] = {**params["heads"][name], "bias": bias}
@@ -101,11 +103,32 @@ def make_forward(model, c):
     """(variables, batch, tables, …) -> the batch with its panel, outputs, new statistics."""
     how = c.data.normalise
 
+    named = set(losses.paths_of(c.losses))
+
     def forward(variables, batch, tables, *, train, rngs=None):
         batch = add_panel(batch, tables, model.rows, how.library_size, how.scale)
+        if "batch.shown" in named:
+            batch["shown"] = shown(batch, model.rows)
+        for name in ("mean", "zero_logit"):
+            if f"batch.token_{name}" in named:
+                batch[f"token_{name}"] = jnp.take(tables[name], batch["ids"], mode="clip")
+        if c.targets:
+            batch["targets"] = {k: t[batch["labels"][k]] for k, t in tables["targets"].items()}
+        if "draws" in batch:
+            batch = mask_tokens(batch, tables, c)
         return batch, *model.apply(variables, batch, tables, train=train, rngs=rngs)
 
     return forward
+
+
+def shown(batch, rows):
+    """Bool [B, R]: the genes that a cell's tokens show (and special tokens in padded rows)."""
+
+    def one(ids, length):
+        ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
+        return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
+
+    return jax.vmap(one)(batch["ids"], batch["length"])
 
 
 def make_parts(model, c):
@@ -119,8 +142,10 @@ def make_parts(model, c):
     return parts
 
 
-def make_train_step(model, c, optimizer):
+def make_train_step(model, c, optimizer, steps=1):
     """``step(state, batch, tables) -> (state, metrics)``, to be jitted with the state donated.
+
+    steps : of the run, for losses that join behind a share of them
 
     metrics holds every loss's mean, 'loss' (the weighted sum that is minimised) and 'grad_norm'
     (of the parameters that train).
@@ -130,7 +155,10 @@ def make_train_step(model, c, optimizer):
     def step(state, batch, tables):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         params, frozen = optim.split(state.params, c.optimizer.frozen)
-        means, stats, grads = gradients(params, frozen, state.batch_stats, batch, tables, key)
+        progress = state.step / steps
+        means, stats, grads = gradients(
+            params, frozen, state.batch_stats, batch, tables, key, progress
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
         new = state.replace(
             step=state.step + 1,
@@ -138,7 +166,7 @@ def make_train_step(model, c, optimizer):
             batch_stats=stats,
             opt_state=opt_state,
         )
-        loss = losses.weighted(c.losses, means)
+        loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
         return new, {**means, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     return step
@@ -165,25 +193,7 @@ def check_parts(c):
     """
     model = CellModel(c.model, compute_dtype(c.dtype))
 
-    def of(shape, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    tokens = len(c.model.specials) + 1
-    batch = {
-        "ids": of((1, tokens), jnp.int32),
-        "values": of((1, tokens)),
-        "length": of((1,), jnp.int32),
-        "panel_ids": of((1, 1), jnp.int32),
-        "panel_counts": of((1, 1)),
-        "total": of((1,)),
-        "dataset": of((1,), jnp.int32),
-        "real": of((1,), bool),
-    }
-    tables = {
-        "measured": of((1, model.rows), bool),
-        "gene_set": of((1,), jnp.int32),
-        "mean": of((model.rows,)),
-    }
+    batch, tables = batch_shapes(c, 1, 1), table_shapes(c)
     variables = jax.eval_shape(model.init, jax.random.key(0))
     optim.split(variables["params"], c.optimizer.frozen)
     jax.eval_shape(functools.partial(make_parts(model, c), train=False), variables, batch, tables)
@@ -191,18 +201,18 @@ def check_parts(c):
         forward = functools.partial(make_forward(model, c), train=False)
         _, outputs, _ = jax.eval_shape(forward, variables, batch, tables)
         shape = getattr(losses.resolve(outputs, path, "config.train.gene_errors"), "shape", "parts")
-        if shape != (1, model.rows):
+        if shape not in ((1, model.rows), batch["ids"].shape):
             raise ValueError(
                 f"config.train.gene_errors: {path!r} has {shape} for a cell, expected one value "
-                "for each gene; '' measures no errors"
+                "for each gene, or for each token; '' measures no errors"
             )
     known = [f"val/{k}" for k in ("loss", *c.losses, "avg_bio")]
     if c.best[0] not in known:
         raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
 
 
-def compile_steps(model, c, optimizer, mesh, tables):
-    """Place a run on a mesh.
+def compile_steps(model, c, optimizer, mesh, tables, steps=1):
+    """Place a run of so many steps on a mesh.
 
     Returns
     -------
@@ -220,7 +230,7 @@ def compile_steps(model, c, optimizer, mesh, tables):
     with jax.set_mesh(mesh):
         state = jax.jit(init, out_shardings=layout)(tables)
     train_step = jax.jit(
-        make_train_step(model, c, optimizer),
+        make_train_step(model, c, optimizer, steps),
         in_shardings=(layout, rows, whole),
         out_shardings=(layout, whole),
         donate_argnums=0,

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from jaxcell.data.draft import Draft, segment_sums
 from jaxcell.data.mixture import Permutations
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.records import Rows
-from jaxcell.data.transforms import Draft, Normalise, SampleGenes, panel, segment_sums
+from jaxcell.data.transforms import Normalise, SampleGenes, panel
 from tests.conftest import ROOT, config_of
 
 

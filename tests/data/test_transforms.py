@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxcell.data.draft import Draft, look_up
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.records import Rows
-from jaxcell.data.transforms import Draft, Normalise, SampleGenes, look_up
+from jaxcell.data.transforms import Normalise, SampleGenes
 from tests.data.test_pipeline import small
 
 

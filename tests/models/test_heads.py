@@ -59,11 +59,11 @@ def test_inverse(name):
         z = activation.inverse(jnp.asarray(y)[None], L)
         np.testing.assert_allclose(activation.apply(z, L)[0], y, rtol=1e-9)
         spec = {"kind": "vocabulary_mlp", "activation": name, "library_size": L}
-        bias = bias_at(spec, jnp.array([0.0, 3.0, A]))
+        bias = bias_at(spec, {"mean": jnp.array([0.0, 3.0, A])}, None)
         assert np.isfinite(bias).all()
         found = jax.grad(lambda z: activation.apply(z[None], L)[0, 0])(bias)
         assert float(found[0]) > 1e-9  # a gene that was never seen is not dead for ever
-    assert bias_at({"kind": "gene_linear"}, jnp.zeros(3)) is None
+    assert bias_at({"kind": "gene_linear"}, {"mean": jnp.zeros(3)}, None) is None
 
 
 def test_softmax_sums_to_the_library_size_and_float32_survives_anything():

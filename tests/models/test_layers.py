@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxcell.models import attention
+from jaxcell.models.encoder import Encoder
 from jaxcell.models.fields import Concat, Taken
-from jaxcell.models.layers import Encoder
 
 B, T, D, N = 3, 13, 16, 3
 LENGTH = np.array([13, 7, 1], np.int32)

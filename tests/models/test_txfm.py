@@ -328,7 +328,11 @@ def test_configs_train_as_the_paper_says(name):
     assert float(rate(550)) == pytest.approx(5e-4, rel=1e-2)  # half way down the cosine
     assert float(rate(0)) < 1e-4
     assert float(rate(1000)) < 1e-6
-    assert c.data.normalise.to_dict() == {"library_size": L, "scale": True}
+    assert c.data.normalise.to_dict() == {
+        "library_size": L,
+        "scale": True,
+        "pseudo_total": 0.0,
+    }
     assert (head.kind, head.blocks, head.activation) == ("vocabulary_mlp", 4, "rectified_tanh")
     assert (loss.kind, loss.reduce, c.model.pool) == ("poisson_log1p", "sum_then_mean", "cls")
     assert len(c.model.heads) == 1

@@ -1,0 +1,68 @@
+"""A batch in the making, and what transforms ask of it. B cells, nnz non-zero counts of all.
+
+Randomness comes from one key for each cell, so a cell's tokens never depend on the cells beside it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxcell.data import draws
+from jaxcell.data.records import Rows
+
+
+@dataclass
+class Draft:
+    """Sparse rows, the genes each cell measured, and one key for each cell.
+
+    rows : Rows of B cells, the truth that losses compare with
+    gene_sets : measured gene ids i32 [M_s], ascending, for every gene set s
+    gene_set : i32 [B], which of them a cell has
+    keys : u64 [B, 2], the seed of a cell's draws
+    input : Rows that tokens are made of; ``rows`` but for transforms that thin counts
+    values : f32 [nnz of input], its normalised counts
+    batch : what has been made so far
+    """
+
+    rows: Rows
+    gene_sets: list
+    gene_set: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray | None = None
+    batch: dict = field(default_factory=dict)
+    input: Rows | None = None
+
+    def __post_init__(self):
+        if self.input is None:
+            self.input = self.rows
+
+    def keys_of(self, stream):
+        """Keys of another stream of each cell's draws, so that transforms share none; u64 [B, 2].
+
+        Stream 0 is the cell's own: the visible genes of TxFM.
+        """
+        return np.stack([self.keys[:, 0], draws.mix(self.keys[:, 1] + np.uint64(stream))], axis=1)
+
+
+def segment_sums(values, indptr):
+    """Sums of the segments of ``values`` that ``indptr`` [B+1] bounds, in float64; [B]."""
+    # Each segment by itself: a running sum over the batch would let a cell's total feel its
+    # neighbours in the last digit. reduceat has no empty segments, so they are left out.
+    sums = np.zeros(len(indptr) - 1)
+    filled = np.diff(indptr) > 0
+    if filled.any():
+        sums[filled] = np.add.reduceat(values.astype(np.float64), indptr[:-1][filled])
+    return sums
+
+
+def look_up(rows, values, ids, vocabulary):
+    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
+    found = np.empty(ids.shape, np.float32)
+    for cells in draws.blocks(len(rows), vocabulary):
+        offset = vocabulary * np.arange(cells.stop - cells.start)
+        bounds = rows.indptr[cells.start : cells.stop + 1]
+        mine = slice(bounds[0], bounds[-1])
+        dense = np.zeros(vocabulary * len(offset), np.float32)
+        dense[rows.ids[mine] + np.repeat(offset, np.diff(bounds))] = values[mine]
+        found[cells] = dense[ids[cells] + offset[:, None]]
+    return found

@@ -1,0 +1,72 @@
+"""The numbers by which a training step masks tokens; drawn here, compared with a rate there.
+
+B cells, T tokens. Whether a token is masked is decided on the device: a rate may then change as the
+model learns (adaptive masking), while the draws stay a function of seed, epoch and cell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxcell.data import draws
+
+FIELDS = ("values", "genes")
+NEVER = 2.0  # above every rate: special tokens and padding
+STREAM = {"values": 6, "genes": 7}  # of a cell's draws, see Draft.keys_of
+OTHER = 8
+
+
+@dataclass
+class DrawMasks:
+    """One uniform number for each token and masked field: draws {field: f32 [B, T]}.
+
+    Adds other i32 [B, T] where ``replaced`` > 0: the place of another gene of the same cell, whose
+    value a replaced token shows. The rates themselves are read by `jaxcell.training.masking`.
+
+    ratio : share of the genes that are predicted
+    hidden : share of these whose value is hidden behind the mask token; the others are shown
+    replaced : share of them that show another gene's value
+    fields : what is masked: 'values', 'genes' (which gene it is), each by draws of its own
+    together : one draw for all fields: a token is masked in each of them or in none
+    blocked : nobody attends to a hidden token but itself
+    adaptive : genes that are predicted badly are masked more often, see training.masking
+    """
+
+    front: np.ndarray
+    ratio: float = 0.15
+    hidden: float = 0.95
+    replaced: float = 0.0
+    fields: tuple = ("values",)
+    together: bool = False
+    blocked: bool = False
+    adaptive: bool = False
+
+    def __post_init__(self):
+        for name in self.fields:
+            if name not in FIELDS:
+                raise ValueError(
+                    f"config.data.draw_masks.fields: found {name!r}, expected some of "
+                    f"{', '.join(FIELDS)}"
+                )
+        for name, most in (("ratio", 1), ("hidden", 1), ("replaced", 1 - self.hidden)):
+            if not 0 <= getattr(self, name) <= most + 1e-9:
+                raise ValueError(
+                    f"config.data.draw_masks.{name}: found {getattr(self, name)}, expected 0 to "
+                    f"{most:g}"
+                )
+
+    def __call__(self, draft):
+        s, length = len(self.front), draft.batch["length"]
+        tokens = draft.batch["ids"].shape[1]
+        places = np.arange(tokens)[None]
+        genes = (places >= s) & (places < length[:, None])
+        found = {}
+        for name in self.fields:
+            stream = STREAM["values" if self.together else name]
+            drawn = draws.words(draft.keys_of(stream), tokens) * 2.0**-32
+            found[name] = np.where(genes, drawn, NEVER).astype(np.float32)
+        draft.batch["draws"] = found
+        if self.replaced:
+            drawn = draws.words(draft.keys_of(OTHER), tokens).astype(np.uint64)
+            number = np.maximum(length - s, 1).astype(np.uint64)[:, None]
+            draft.batch["other"] = (s + ((drawn * number) >> np.uint64(32))).astype(np.int32)

@@ -1,0 +1,139 @@
+"""The compiled model, from a batch of tokens to cells' vectors and the logits of their labels.
+
+B cells, T tokens, D width of a vector, m cells of one compiled shape.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcell.models.attention import CHUNK, SCORES
+from jaxcell.models.cell import CellModel, queries_of
+from jaxcell.models.pools import names_of
+
+TOKENS = ("ids", "values")  # what a batch holds for each token; flags too
+
+
+class Forward:
+    """Variables, a batch of tokens → {'cell': f32 [B, D], label: logits f32 [B, classes] …}.
+
+    Cells go through in micro-batches of one compiled shape [m, T]; m is the checkpoint's and T
+    follows from a cell's own length, so that no vector depends on its neighbours.
+
+    Parameters
+    ----------
+    c : the checkpoint's config
+    layer : take the vector behind this block instead
+    dtype : of matrix products, 'float32' or 'bfloat16'
+    pool : name of a pool, or several to join; None: the config's
+    labels : heads whose logits are wanted, {label: head}
+    tables : those of the model's tables that its fields ask for
+    """
+
+    def __init__(self, c, layer=None, dtype="float32", pool=None, labels=None, tables=None):
+        self._spec, self._layer, self._dtype = c.model, layer, dtype
+        self._pool, self._labels = pool or c.model.pool, labels or {}
+        fields = {k: (tables or {}).get(k, {}) for k in ("vectors", "known")}
+        self._tables = jax.device_put(fields)
+        self._micro, self._grid = c.embed.micro_batch, "sequence" in c.data.transforms
+        self._run, self._distance = self._compiled(dtype), None
+
+    def _compiled(self, dtype):
+        net = CellModel(self._spec, None if dtype == "float32" else jnp.dtype(dtype))
+        heads, layers = tuple(self._labels.values()), self._spec.encoder.layers
+
+        def forward(variables, tables, batch):
+            def some(batch):
+                outputs, _ = net.apply(
+                    variables,
+                    batch,
+                    tables,
+                    train=False,
+                    heads=heads,
+                    depth=self._layer,
+                    pool=self._pool,
+                )
+                wanted = {k: outputs["heads"][head] for k, head in self._labels.items()}
+                found = {"cell": outputs["cell"], **wanted}
+                return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+
+            # Few cells at a time where each has many tokens: attention holds heads · T² scores,
+            # but in the last block, which computes only what pool and heads read.
+            m, tokens = batch["ids"].shape
+            several = min(self._layer or layers, layers) > 1
+            whole = several or queries_of(net.spec, self._pool, heads) is None
+            few = _cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
+            split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
+            found = jax.lax.map(some, split)
+            return jax.tree.map(lambda a: a.reshape(m, *a.shape[2:]), found)
+
+        return jax.jit(forward)
+
+    def __call__(self, variables, batch):
+        widths = self._widths(batch["length"])
+        found, m = {}, self._micro
+        for width in np.unique(widths):
+            mine = np.flatnonzero(widths == width)
+            # The last micro-batch is filled up with the first of these cells.
+            order = mine[np.pad(np.arange(len(mine)), (0, -len(mine) % m))]
+            parts = []
+            for start in range(0, len(order), m):
+                some = _select(batch, order[start : start + m], int(width))
+                parts.append(self._one(variables, some))
+            parts = jax.tree.map(lambda *a: np.concatenate(a), *jax.device_get(parts))
+            for name, part in parts.items():
+                if name not in found:
+                    found[name] = np.empty((len(widths), *part.shape[1:]), part.dtype)
+                found[name][mine] = part[: len(mine)]
+        return found
+
+    def _one(self, variables, some):
+        with jax.default_matmul_precision("highest"):
+            made = self._run(variables, self._tables, some)
+            if self._dtype != "float32" and self._distance is None:
+                exact = self._compiled("float32")(variables, self._tables, some)
+                self._distance = _relative_distance(made["cell"], exact["cell"])
+        return made
+
+    def _widths(self, length):
+        """T of each cell: as many tokens as it has, or as the next of a grid where they differ."""
+        if not self._grid:
+            return np.full(len(length), np.max(length, initial=1))
+        steps = 16 * 2 ** np.arange(0, 16, 0.5)  # 16, 22.6 → 24, 32, 45.2 → 48, 64, …
+        grid = (np.ceil(steps / 8) * 8).astype(np.int64)
+        return grid[np.searchsorted(grid, length)]
+
+    def provenance(self):
+        """Precision, pool and layer, as ``uns['jaxcell'][key]`` has them."""
+        found = {"dtype": self._dtype, "pooling": "+".join(names_of(self._pool))}
+        if self._distance is not None:
+            found["distance_from_float32"] = self._distance
+        if self._layer is not None:
+            found["layer"] = self._layer
+        return found
+
+
+def _select(batch, cells, width):
+    """Some cells of a batch, their tokens cut or padded to ``width``."""
+
+    def tokens(x):
+        x = x[cells, :width]
+        return np.pad(x, ((0, 0), (0, width - x.shape[1])))
+
+    found = {k: v[cells] for k, v in batch.items() if k not in (*TOKENS, "flags", "labels")}
+    found |= {k: tokens(batch[k]) for k in TOKENS}
+    found["labels"] = {k: v[cells] for k, v in batch.get("labels", {}).items()}
+    found["flags"] = {k: tokens(v) for k, v in batch.get("flags", {}).items()}
+    return found
+
+
+def _cells_at_once(m, heads, tokens):
+    """The largest divisor of m cells whose scores stay within what attention allows a chunk."""
+    each = heads * tokens * min(tokens, CHUNK)
+    return max(n for n in range(1, m + 1) if m % n == 0 and (n == 1 or n * each <= SCORES))
+
+
+def _relative_distance(x, exact):
+    """Mean over cells of ‖x − exact‖ / ‖exact‖: x, exact [B, D] -> float."""
+    x, exact = np.asarray(x, np.float64), np.asarray(exact, np.float64)
+    return float(np.mean(np.linalg.norm(x - exact, axis=1) / np.linalg.norm(exact, axis=1)))

@@ -1,0 +1,106 @@
+"""A stack of blocks over stacked parameters. B cells, T tokens, D width, N layers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcell.models.layers import Block, Layer
+
+
+class Encoder(nn.Module):
+    """A stack of blocks, scanned over stacked parameters ``blocks`` [N, …], and a final norm.
+
+    x [B, T, D], length [B], blocked bool [B, T] or None -> x [B, Q, D], the first ``queries`` = Q
+    tokens (None: all T).
+
+    The last block computes only the tokens that are asked for: where a pool reads CLS alone, that
+    is all of its MLP and most of its attention saved (8 % of TxFM-B's operations), at no change.
+    The rate of stochastic depth rises linearly from 0 at the first block to ``drop_path`` at the
+    last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass;
+    ``unroll`` blocks are compiled side by side instead of in a loop, with the same parameters and
+    results. A first block without its norm (``first_norm`` False) has parameters of its own,
+    ``first`` [1, …], and ``blocks`` are the N - 1 others.
+    """
+
+    layers: int
+    heads: int
+    mlp_ratio: float = 4.0
+    hidden: int = 0  # of the MLP; 0: mlp_ratio · D
+    activation: str = "gelu"
+    norm: str = "layer"
+    norm_eps: float = 1e-6
+    norm_first: bool = True
+    first_norm: bool = True
+    final_norm: bool = True
+    bias: bool = True
+    layer_scale: float = 0.0
+    drop_path: float = 0.0
+    dropout: float = 0.0
+    attention: str = "exact"
+    features: int = 256
+    landmarks: int = 64
+    iterations: int = 6
+    kernels: str = "xavier"
+    remat: bool = False
+    unroll: int = 1
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, length, *, train, queries=None, depth=None, blocked=None):
+        """``depth``: stop behind that many blocks, before the final norm unless it is all."""
+        depth = self.layers if depth is None else depth
+        drop_path, drop = train and self.drop_path > 0, train and self.dropout > 0
+        layer = self._layer(x.shape[-1])
+        make = functools.partial(Block, layer, drop_path, drop, dtype=self.dtype, parent=None)
+        rates = jnp.linspace(0.0, self.drop_path, self.layers)
+        random = drop_path or drop
+        keys = jax.random.split(self.make_rng("dropout"), self.layers) if random else rates
+        groups, own = [], int(not self.first_norm)
+        if own:
+            groups.append((make(normed=False), "first", slice(0, 1)))
+        if self.layers > own:
+            groups.append((make(), "blocks", slice(own, self.layers)))
+
+        def run(block, queries, x, one):
+            params, rate, key = one
+            rngs = {"dropout": key} if random else None
+            return block.apply({"params": params}, x, length, rate, queries, blocked, rngs=rngs)
+
+        def of(block, queries, looped):
+            one = functools.partial(run, block, queries)
+            return jax.checkpoint(one, prevent_cse=not looped) if self.remat else one
+
+        for block, name, which in groups:
+            number = which.stop - which.start
+            stacked = self.param(name, _init, block, number, x[:1, :1], length[:1])
+            each = stacked, rates[which], keys[which]
+            if depth <= which.start:  # its parameters are made all the same
+                continue
+            last = which.stop >= depth
+            through = min(number, depth - which.start) - last
+            one = of(block, None, looped=True)
+            most = jax.tree.map(lambda a, n=through: a[:n], each)
+            step = functools.partial(lambda one, x, each: (one(x, each), None), one)
+            x, _ = jax.lax.scan(step, x, most, unroll=self.unroll)
+            if last:  # it stands alone: what nobody reads of it is not computed
+                final = jax.tree.map(lambda a, n=through: a[n], each)
+                x = of(block, queries, looped=False)(x, final)
+        ends = self.final_norm and depth == self.layers
+        return layer.make_norm("norm", self.dtype)(x) if ends else x
+
+    def _layer(self, width):
+        hidden = self.hidden or int(self.mlp_ratio * width)
+        shared = {f: getattr(self, f) for f in Layer._fields if f != "hidden"}
+        return Layer(hidden=hidden, **shared)
+
+
+def _init(key, block, number, x, length):
+    """Every block's own draw: {…: [number, …]}."""
+
+    def draw(key):
+        rngs = {"params": key, "dropout": key}
+        return block.init(rngs, x, length, jnp.zeros(()))["params"]
+
+    return jax.vmap(draw)(jax.random.split(key, number))

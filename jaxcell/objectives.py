@@ -1,0 +1,184 @@
+"""What a model is trained on, as changes of a config; each returns it.
+
+TxFM's reconstruction of all measured genes; BMFM-RNA's whole-cell decoding, masked values, labels.
+"""
+
+from jaxcell.encoders import llama
+
+# What a likelihood of raw counts reads beside prediction and target, and the heads that learn it.
+COUNTS = {"dispersion": "heads.dispersion", "total": "batch.total"}
+FURTHER = {"nb": COUNTS, "zinb": {**COUNTS, "logits": "heads.zero_inflation"}}
+HEADS = {"dispersion": "gene_parameter", "zero_inflation": "gene_linear"}
+
+
+def reconstruction(c, kind):
+    """Train on one kind of loss between expression and prediction, shown between its two ends.
+
+    The mean predictor and the perfect prediction differ from the model in the predicted mean
+    alone: dispersion and additional zeros are the model's own.
+    """
+    c.losses = {}
+    for name, pred, weight in (
+        ("expression", "heads.expression", 1.0),
+        ("mean_predictor", "tables.mean", 0.0),
+        ("perfect", "batch.panel", 0.0),
+    ):
+        c.losses[name] = {
+            "kind": kind,
+            "pred": pred,
+            "target": "batch.panel_raw" if kind in FURTHER else "batch.panel",
+            "where": "batch.measured",
+            "reduce": "sum_then_mean",
+            "weight": weight,
+            **FURTHER.get(kind, {}),
+        }
+        if kind in FURTHER:
+            size = c.data.normalise.get_oneway_ref("library_size")
+            c.losses[name].library_size = size
+    for path in FURTHER.get(kind, {}).values():
+        head = path.removeprefix("heads.")
+        if head in HEADS:
+            c.model.heads[head] = {"kind": HEADS[head]}
+    return c
+
+
+# Special tokens of BMFM-RNA's vocabularies, in the order of their published ids.
+SPECIALS = ("<unk>", "<sep>", "<pad>", "<cls>", "<mask>", *(f"<cls_{k}>" for k in range(31)))
+# Labels of its multi-task checkpoints: what a head reads in WCED's and in MLM's, and its loss.
+TASKS = {
+    "cell_type": ("<cls_0>", "hierarchical"),
+    "tissue": ("<cls_1>", "focal"),
+    "tissue_general": ("<cls_1>", "focal"),
+    "donor": ("<cls_2>", "focal"),
+    "sex": ("<cls_3>", "cross_entropy"),
+}
+
+
+def sequences(c):
+    """Tokens, encoder and optimizer of BMFM-RNA's LLaMA checkpoints, without heads and losses."""
+    c.model.vocabulary = 19_285  # and 36 special tokens: 19 321
+    c.model.specials = SPECIALS
+    c.model.width = 384
+    c.model.fields = {
+        "gene": {"kind": "lookup", "input": "ids", "of": "tokens"},
+        "value": {"kind": "periodic", "input": "values"},
+    }
+    c.model.combine = "sum"
+    c.model.norm = "layer"
+    c.model.pooler = True
+    c.model.heads = {}
+    c.losses = {}
+    c.normalise_weights = True
+
+    c.data.transforms = ("normalise", "sequence")
+    c.data.normalise.library_size = 10_000.0
+    c.data.normalise.pseudo_total = 1.0
+    c.data.sequence.number = 8192 - 6
+    c.data.sequence.zeros = "interleave"
+    c.data.sequence.expressed_only = 0.2
+    c.data.sequence.total = "shown"
+    c.embed.micro_batch = 8
+
+    llama(c)
+    c.model.encoder.layers = 12
+    c.model.encoder.heads = 12
+
+    c.epochs = 10
+    c.train.batch_size = 64
+    c.train.bias_at_means = False
+    c.optimizer.schedule = "constant"
+    c.optimizer.learning_rate = 1e-4
+    c.optimizer.warmup_steps = 1000
+    c.optimizer.b2 = 0.99
+    c.optimizer.eps = 1e-8
+    c.optimizer.weight_decay = 0.1
+    c.optimizer.decayed = r"kernel$|heads/.*(rows|parts)$"  # linear layers: no table of tokens
+    c.optimizer.clip = 0.5
+    return c
+
+
+def whole_cell(c):
+    """WCED: expression of every gene, and whether it is zero, from the first token."""
+    c.model.front = ("<cls>", "<cls_0>", "<cls_1>", "<cls_2>", "<cls_3>", "<sep>")
+    c.model.heads.expression = {"kind": "vocabulary_parts"}
+    c.train.gene_errors = "heads.expression.expression"
+    mask = "batch.measured"
+    _two_losses(c, "batch.panel", mask, "tables.mean", "tables.zero_logit", 1.0)
+    tasks(c, pooled=False)
+    return c
+
+
+def masked_values(c):
+    """MLM: the values of masked genes, and whether they are zero, from their own tokens."""
+    c.model.front = ("<cls>", "<sep>")
+    c.data.sequence.number = 8192 - 2
+    c.data.transforms = ("normalise", "sequence", "draw_masks")
+    c.model.heads.expression = {"kind": "token_parts"}
+    c.train.gene_errors = "heads.expression.expression"
+    means = ("batch.token_mean", "batch.token_zero_logit")
+    _two_losses(c, "batch.target", "batch.mask", *means, 1.5)
+    tasks(c, pooled=True)
+    c.losses.donor.weight, c.model.heads.donor.reverse = 0.05, 1.0
+    return c
+
+
+def _two_losses(c, target, mask, mean, logit, weight):
+    for name, kind, part, known, one, where in (
+        ("expression", "mse", "expression", mean, 1.0, (mask, target)),  # of non-zero values
+        ("is_zero", "is_zero", "is_zero", logit, weight, (mask,)),
+    ):
+        for suffix, pred, w in (("", f"heads.expression.{part}", one), ("_at_means", known, 0.0)):
+            c.losses[name + suffix] = {
+                "kind": kind,
+                "pred": pred,
+                "target": target,
+                "where": where,
+                "reduce": "masked_mean",
+                "weight": w,
+            }
+
+
+def tasks(c, pooled):
+    """Heads and losses of the labels; those that ``c.labels`` names stay (`config.settled`)."""
+    c.labels = tuple(TASKS)
+    c.ontology.labels = ("cell_type",)
+    c.ontology.file = "cellxgene"
+    for name, (token, kind) in TASKS.items():
+        reads = "pooled" if pooled else token
+        c.model.heads[name] = {"kind": "classifier", "label": name, "classes": 2, "reads": reads}
+        c.losses[name] = {
+            "kind": kind,
+            "pred": f"heads.{name}",
+            "target": f"batch.labels.{name}",
+            "where": f"batch.labels.{name}",
+            "reduce": "masked_mean",
+            "weight": 1.0,
+            "after": 0.0,
+        }
+    c.losses.cell_type.update(leaves="tables.leaves.cell_type", reduce="batch_mean")
+    return c
+
+
+def paper(c):
+    """What the paper's text and Table 1 say, where its published checkpoints do otherwise."""
+    c.data.sequence.zeros, c.data.sequence.expressed_only = "exclude", 0.0
+    c.model.norm = ""  # without it the missing first norm keeps the inputs' magnitudes
+    c.model.encoder.activation, c.model.encoder.hidden = "gelu", 1536  # as many weights
+    if "draw_masks" in c.data.transforms:
+        c.data.draw_masks.ratio, c.data.draw_masks.hidden = 0.95, 1.0
+    else:
+        c.data.sequence.dropout = 0.2
+        for name in TASKS:  # after several epochs of reconstruction alone
+            if name in c.losses:
+                c.losses[name].after = 0.5
+        if "donor" in c.losses:
+            c.losses.donor.weight, c.model.heads.donor.reverse = 1.0, 0.0
+    for name in (name for name in TASKS if name in c.model.heads):
+        c.model.heads[name].update(hidden=c.model.width, dropout=0.1)
+    return c
+
+
+def pilot(c):
+    """Section 2.1: reconstruction alone, 10 epochs on 1 % of the corpus."""
+    c.labels = ()
+    return c

@@ -1,0 +1,94 @@
+"""From the logits of label heads to columns of obs. B cells, n classes, L leaves."""
+
+import numpy as np
+
+from jaxcell.data import decoding
+from jaxcell.models.heads import reads_of
+from jaxcell.training.labels import names_of_several
+
+DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it
+
+
+def label_heads(model):
+    """{label: head} of a checkpoint whose predictions are of use.
+
+    Those of reversed heads are not: the encoder has learned to hide such a label.
+    """
+    heads = model.config.model.heads.items()
+    return {h.label: n for n, h in heads if "label" in h and not h.get("reverse")}
+
+
+def pooler_trained(c):
+    """Whether some loss that counts reads the pooler, so that training has trained it."""
+    reads = {f"heads.{n}": reads_of(h) for n, h in c.model.heads.items()}
+    trained = [one.pred for one in c.losses.values() if one.weight]
+    return any(reads.get(".".join(pred.split(".")[:2])) == "pooled" for pred in trained)
+
+
+def check_decoding(decode):
+    """'leaf', 'greedy' or a probability, from text or a number.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if decode in DECODINGS:
+        return decode
+    try:
+        p = float(decode)
+    except (TypeError, ValueError):
+        p = np.nan
+    if not 0 < p < 1:
+        raise ValueError(f"decode: found {decode!r}, expected leaf, greedy, or a probability (0.7)")
+    return p
+
+
+def softmax(logits):
+    """Rows of logits [B, n] → probabilities f64 [B, n]."""
+    z = np.asarray(logits, np.float64)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def columns(model, label, logits, decode="leaf"):
+    """What ``obs`` gets of one label: {column: array [B]}.
+
+    A class: ``_pred`` (its name) and ``_pred_prob``. A term of an ontology: also ``_pred_id`` and
+    ``_pred_lineage``, the names from a root down, joined by ' > ' (all ancestors, by depth). A
+    number: ``_pred``. Several names at once: ``_pred``, those with a probability above one half,
+    joined by '|'.
+    """
+    kind = model.config.targets.get(label)
+    classes = model.labels[label]
+    if kind == "number":
+        return {f"{label}_pred": np.asarray(logits[:, 0], np.float32)}
+    if kind == "several":
+        names = np.array(names_of_several(classes))
+        return {f"{label}_pred": np.array(["|".join(names[row > 0]) for row in logits], object)}
+    p = softmax(logits)
+    if label in model.ontologies:
+        return _terms(model.ontologies[label], label, p, decode)
+    best = p.argmax(axis=1)
+    return {
+        f"{label}_pred": np.array(classes, object)[best],
+        f"{label}_pred_prob": p[np.arange(len(p)), best].astype(np.float32),
+    }
+
+
+def _terms(ontology, label, p, decode):
+    if decode == "leaf":
+        nodes = decoding.leaf_argmax(ontology, p)
+    elif decode == "greedy":
+        nodes = decoding.greedy(ontology, p)[:, -1]
+    else:
+        nodes = decoding.reliable(ontology, p, decode)
+    mass = ontology.node_probabilities(p)[np.arange(len(p)), nodes]
+    names, ids = np.array(ontology.names, object), np.array(ontology.ids, object)
+    lineages = {n: " > ".join(names[ontology.lineage(n)]) for n in np.unique(nodes).tolist()}
+    return {
+        f"{label}_pred": names[nodes],
+        f"{label}_pred_id": ids[nodes],
+        f"{label}_pred_prob": mass.astype(np.float32),
+        f"{label}_pred_lineage": np.array([lineages[n] for n in nodes.tolist()], object),
+    }

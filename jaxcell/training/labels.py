@@ -1,0 +1,110 @@
+"""What a config's labels are in a store: classes, leaves of an ontology, numbers, several at once.
+
+n classes of a label, L leaves, K of several.
+"""
+
+import numpy as np
+
+from jaxcell.data.ontology_reading import read_ontology
+
+SEPARATOR = "|"  # between the names of a label of several
+
+
+def adopt_labels(c, store, say):
+    """Set every label's number of classes in a config from its store; read the ontology.
+
+    Returns
+    -------
+    {label: Ontology}, pruned to the labels in use
+
+    Raises
+    ------
+    ValueError
+        The store has no such label, or none of its classes is a term or a number.
+    """
+    known = store.labels
+    heads = {n: h for n, h in c.model.heads.items() if "label" in h}
+    for where, one in (
+        *((f"model.heads.{n}", h) for n, h in heads.items()),
+        *((f"model.metadata.{n}", m) for n, m in c.model.metadata.items()),
+    ):
+        if one.label not in known:
+            raise ValueError(
+                f"config.{where}.label: {store.path} has no label {one.label!r}; it has "
+                f"{', '.join(known) or 'none'}. Prepare it with --labels {one.label}, or name the "
+                f"labels to train on: --config.labels=\"('cell_type',)\""
+            )
+        one.classes = len(known[one.label])
+    ontologies = _ontologies(c, store, {h.label for h in heads.values()}, say)
+    for head in heads.values():
+        if head.label in ontologies:
+            head.classes = len(ontologies[head.label].leaves)
+        elif head.label in c.targets:
+            head.classes = targets(c, known[head.label], head.label).shape[1]
+    return ontologies
+
+
+def cells_of(store, label):
+    """Training and validation cells of each class of a label, i64 [n]."""
+    column, classes = list(store.labels).index(label), len(store.labels[label])
+    codes = [store.index(split, "labels")[:, column] for split in ("train", "valid")]
+    codes = np.concatenate(codes)
+    return np.bincount(codes[codes >= 0], minlength=classes)
+
+
+def _ontologies(c, store, labels, say):
+    wanted = [name for name in c.ontology.labels if name in labels]
+    if not wanted:
+        return {}
+    if not c.ontology.file:
+        raise ValueError(
+            "config.ontology.file: found none, expected an OBO file, or cellxgene (the Cell "
+            f"Ontology of the package cellxgene-ontology-guide), for {', '.join(wanted)}"
+        )
+    whole, found = read_ontology(c.ontology.file), {}
+    for name in wanted:
+        classes, counts = store.labels[name], cells_of(store, name)
+        lost = whole.unresolved(classes, counts)
+        if all(whole.resolve(label) is None for label in classes):
+            raise ValueError(f"config.ontology: {store.path}, label {name!r}: {lost}")
+        if lost:
+            say(f"label {name}: {lost}; these cells count as unknown")
+        found[name] = whole.prune([*classes, *c.ontology.terms])
+        say(
+            f"label {name}: {len(found[name].leaves)} leaves under {len(found[name])} terms of "
+            f"{found[name].source}"
+        )
+    return found
+
+
+def label_tables(c, store, ontologies):
+    """{'leaves': {label: bool [n, L]}, 'targets': {label: f32 [n, K]}} for the losses."""
+    labels = {h.label for h in c.model.heads.values() if "label" in h}
+    return {
+        "leaves": {n: o.mask(store.labels[n]) for n, o in ontologies.items()},
+        "targets": {n: targets(c, store.labels[n], n) for n in c.targets if n in labels},
+    }
+
+
+def targets(c, classes, label):
+    """What the names of a label's classes stand for: f32 [n, K]; −1 where a name says nothing.
+
+    'number': the number itself, K = 1. 'several': one column for each of the names between '|',
+    1 where a cell has it.
+    """
+    kind, where = c.targets[label], f"config.targets.{label}"
+    if kind == "number":
+        try:
+            return np.array([[float(name)] for name in classes], np.float32)
+        except ValueError as error:
+            raise ValueError(f"{where}: a class is no number: {error}") from None
+    if kind != "several":
+        raise ValueError(f"{where}: found {kind!r}, expected 'number' or 'several'")
+    has = [set(filter(None, name.split(SEPARATOR))) for name in classes]
+    names = names_of_several(classes)
+    return np.array([[name in one for name in names] for one in has], np.float32)
+
+
+def names_of_several(classes):
+    """The single names of a label of several, in the order of its columns."""
+    return sorted({one for name in classes for one in name.split(SEPARATOR) if one})

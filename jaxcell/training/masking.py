@@ -1,0 +1,67 @@
+"""Which tokens a step masks, and what their fields show instead; on the device.
+
+B cells, T tokens, P places of masked genes at most, R rows of a gene table.
+"""
+
+import math
+
+import jax.numpy as jnp
+
+from jaxcell.models.values import code_of
+
+
+def mask_tokens(batch, tables, c):
+    """Compare each token's draws (`data.masking`) with its rate, and hide what falls below.
+
+    A token is masked, that is, predicted, where its draw is below the rate: ``draw_masks.ratio``,
+    or its gene's ``tables['mask_rate']`` [R] where masking is adaptive. The lowest share ``hidden``
+    of these show the mask token, the next share ``replaced`` another gene's value, the others
+    themselves. Unless ``together``, a token masked by its value keeps its gene.
+
+    Returns
+    -------
+    the batch with mask bool [B, T] and target f32 [B, T] (its values as they were); for masked
+    genes gene_places i32 [B, P] and gene_target i32 [B, P] (−1: none); and blocked bool [B, T]
+    """
+    how, specials = c.data.draw_masks, list(c.model.specials)
+    special = specials.index("<mask>")
+    rate = how.ratio
+    if how.adaptive:
+        rate = jnp.take(tables["mask_rate"], batch["ids"], mode="clip")
+    batch, hidden = dict(batch), jnp.zeros(batch["ids"].shape, bool)
+    chosen = hidden
+    if "values" in how.fields:
+        draw, values = batch["draws"]["values"], batch["values"]
+        chosen, concealed = draw < rate, draw < rate * how.hidden
+        if how.replaced:
+            other = jnp.take_along_axis(values, batch["other"], axis=1)
+            swapped = (draw < rate * (how.hidden + how.replaced)) & ~concealed
+            batch["values"] = jnp.where(swapped, other, values)
+        batch |= {"mask": chosen, "target": values}
+        batch["values"] = jnp.where(concealed, code_of(special), batch["values"])
+        hidden = hidden | concealed
+    if "genes" in how.fields:
+        draw, ids = batch["draws"]["genes"], batch["ids"]
+        free = jnp.ones_like(chosen) if how.together else ~chosen
+        masked = (draw < rate) & free
+        concealed = (draw < rate * how.hidden) & free
+        places = jnp.argsort(~masked, axis=1, stable=True)[:, : places_of(c, ids.shape[1])]
+        real = jnp.take_along_axis(masked, places, axis=1)
+        genes = jnp.take_along_axis(ids, places, axis=1)
+        batch |= {"gene_places": places, "gene_target": jnp.where(real, genes, -1)}
+        batch["ids"] = jnp.where(concealed, c.model.vocabulary + special, ids)
+        hidden = hidden | concealed
+    if how.blocked:
+        batch["blocked"] = hidden
+    return batch
+
+
+def places_of(c, tokens):
+    """P: masked genes of a cell that are predicted; six standard deviations above their mean.
+
+    With a constant rate one cell in 10⁹ has more; what is beyond is not predicted.
+    """
+    genes, rate = tokens - len(c.model.front or c.model.specials), c.data.draw_masks.ratio
+    if c.data.draw_masks.adaptive:
+        rate = min(2 * rate, 1.0)
+    return min(math.ceil(genes * rate + 6 * math.sqrt(genes * rate * (1 - rate))) + 1, tokens)
