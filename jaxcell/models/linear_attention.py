@@ -137,12 +137,12 @@ def _softmax(q, k, valid):
 
 
 def _clear(length, *arrays):
-    """Valid tokens [B, T], at least one a cell, and the arrays with zeros at padding.
+    """Valid tokens [B, T], and the arrays with zeros at padding.
 
     A sum over tokens weighs padding with 0, which is no help where it holds inf or NaN.
     """
     tokens = max(x.shape[1] for x in arrays)
-    valid = jnp.arange(tokens)[None, :] < jnp.maximum(length, 1)[:, None]
+    valid = jnp.arange(tokens)[None, :] < length[:, None]
     return valid, [jnp.where(valid[:, : x.shape[1], None, None], x, 0) for x in arrays]
 
 

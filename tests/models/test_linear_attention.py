@@ -15,6 +15,7 @@ from tests.reference import linear_attention as reference
 B, T, H, C, M, L = 4, 13, 2, 8, 24, 5
 LENGTH = np.array([13, 7, 3, 1], np.int32)  # more than, and fewer than landmarks
 NAMES = ("performer", "nystrom")
+WEIGHT = np.random.default_rng(5).normal(size=(B, T, H, C))
 FEATURES = np.random.default_rng(1).normal(size=(M, C))
 
 
@@ -48,34 +49,33 @@ def theirs(name, q, k, v):
     return reference.nystrom(q, k, v, L, 6)
 
 
-def loss_and_gradients(name, arrays, length, queries=None):
-    """Of the valid tokens' results; the results too."""
-    weight = np.random.default_rng(5).normal(size=(B, T, H, C))[:, :queries]
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def value_and_gradients(name, arrays, length, queries=None):
+    """Results, and gradients of the valid ones' weighted sum."""
 
     def loss(arrays):
         out = ours(name, *arrays, length, queries)[:, :T]
         valid = jnp.arange(out.shape[1])[None, :] < length[:, None]
-        return jnp.where(valid[:, :, None, None], out * weight, 0).sum(), out
+        return jnp.where(valid[:, :, None, None], out * WEIGHT[:, :queries], 0).sum(), out
 
-    (_, out), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(arrays)
+    (_, out), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
     return out, gradients
 
 
 @pytest.mark.parametrize("queries", [None, 1, 6])
 @pytest.mark.parametrize("name", NAMES)
 def test_values_and_gradients_equal_the_formula_cell_by_cell(name, queries, qkv):
-    out, gradients = loss_and_gradients(name, qkv, LENGTH, queries)
-    weight = torch.from_numpy(np.random.default_rng(5).normal(size=(B, T, H, C)))
+    out, gradients = value_and_gradients(name, qkv, LENGTH, queries)
     assert out.shape == (B, queries or T, H, C)
     for cell, n in enumerate(LENGTH):
         one = [torch.tensor(a[cell, :n], requires_grad=True) for a in qkv]
         expected = theirs(name, *one)[:queries]
-        (expected * weight[cell, : len(expected)]).sum().backward()
+        (expected * torch.from_numpy(WEIGHT[cell, : len(expected)])).sum().backward()
         found = out[cell, : len(expected)]
         np.testing.assert_allclose(found, expected.detach().numpy(), rtol=0, atol=1e-9)
-        for ours_, a in zip(gradients, one, strict=True):
-            np.testing.assert_allclose(ours_[cell, :n], a.grad.numpy(), rtol=0, atol=1e-9)
-            assert not np.asarray(ours_[cell, n:]).any()
+        for gradient, a in zip(gradients, one, strict=True):
+            np.testing.assert_allclose(gradient[cell, :n], a.grad.numpy(), rtol=0, atol=1e-9)
+            assert not np.asarray(gradient[cell, n:]).any()
 
 
 @pytest.mark.parametrize("filling", [0.0, 1e6, np.nan, np.inf])
@@ -83,7 +83,7 @@ def test_values_and_gradients_equal_the_formula_cell_by_cell(name, queries, qkv)
 def test_padding_changes_nothing_whatever_its_width_and_content(name, filling, qkv):
     valid = (np.arange(T) < LENGTH[:, None])[:, :, None, None]
     wider = [np.pad(np.where(valid, a, filling), ((0, 0), (0, 6), (0, 0), (0, 0))) for a in qkv]
-    before, after = (loss_and_gradients(name, a, LENGTH) for a in (qkv, wider))
+    before, after = (value_and_gradients(name, a, LENGTH) for a in (qkv, wider))
     for a, b in zip([before[0], *before[1]], [after[0], *after[1]], strict=True):
         a, b = np.where(valid, a, 0), np.where(valid, b[:, :T], 0)
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12)
@@ -106,8 +106,9 @@ def test_a_cell_of_one_token_reads_that_token(name, qkv):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_cell_without_tokens_is_finite(name, qkv):
-    out, gradients = loss_and_gradients(name, qkv, np.array([13, 0, 0, 1], np.int32))
+def test_a_cell_without_tokens_reads_zeros(name, qkv):
+    out, gradients = value_and_gradients(name, qkv, np.array([13, 0, 0, 1], np.int32))
+    np.testing.assert_array_equal(out[1:3], 0)
     assert all(np.isfinite(a).all() for a in (out, *gradients))
 
 
@@ -116,10 +117,10 @@ def test_a_cell_without_tokens_is_finite(name, qkv):
 def test_narrow_inputs(name, dtype, qkv):
     """Held to float64 of the same rounded inputs; float32 to 1e-5, bfloat16 to a few roundings."""
     narrow = [jnp.asarray(a, dtype) for a in qkv]
-    out, gradients = loss_and_gradients(name, narrow, LENGTH)
+    out, gradients = value_and_gradients(name, narrow, LENGTH)
     assert out.dtype == dtype
     assert all(a.dtype == dtype for a in gradients)
-    expected, theirs = loss_and_gradients(name, [a.astype(jnp.float64) for a in narrow], LENGTH)
+    expected, theirs = value_and_gradients(name, [a.astype(jnp.float64) for a in narrow], LENGTH)
     valid = (np.arange(T) < LENGTH[:, None])[:, :, None, None]
     atol = {jnp.float32: 1e-5, jnp.bfloat16: 0.05}[dtype]
     for a, b in zip([out, *gradients], [expected, *theirs], strict=True):
@@ -137,7 +138,7 @@ def test_performer_keeps_its_denominator_where_features_underflow(dtype):
     valid = (np.arange(T) < LENGTH[:, None])[:, :, None, None]
     one = np.where(valid, ones.astype(jnp.float64), 1)
     np.testing.assert_allclose(one, 1, atol={jnp.float32: 1e-5, jnp.bfloat16: 0.01}[dtype])
-    _, gradients = loss_and_gradients("performer", (q, k, v), LENGTH)
+    _, gradients = value_and_gradients("performer", (q, k, v), LENGTH)
     assert all(np.isfinite(a.astype(jnp.float64)).all() for a in gradients)
 
 
@@ -158,9 +159,9 @@ def test_features_are_orthogonal_in_blocks_and_as_long_as_gaussian_vectors():
 
 def over_draws(f, draws, number, seed=2):
     """f(features) of that many independent draws of features, stacked."""
-    keys = jax.random.split(jax.random.key(seed), draws)
-    return jax.jit(lambda keys: jax.lax.map(lambda key: f(draw_features(key, number, C)), keys))(
-        keys
+    one = lambda key: f(draw_features(key, number, C))
+    return jax.jit(functools.partial(jax.lax.map, one))(
+        jax.random.split(jax.random.key(seed), draws)
     )
 
 
