@@ -195,9 +195,8 @@ class Ontology:
         predicted, truth = np.asarray(predicted), np.asarray(truth)
         for nodes in (predicted, truth):
             if nodes.size and not 0 <= nodes.min() <= nodes.max() < len(self):
-                raise ValueError(
-                    f"nodes {nodes.min()} … {nodes.max()}: expected 0 … {len(self) - 1}"
-                )
+                found = f"{nodes.min()} … {nodes.max()}"
+                raise ValueError(f"relation: nodes {found}, expected 0 … {len(self) - 1}")
         up, down = self.above[predicted, truth], self.above[truth, predicted]
         return np.array(RELATIONS)[np.where(up, 1 - down, 3 - down)]
 

@@ -18,6 +18,7 @@ from jaxcell.losses.labels import (
     hierarchical_cross_entropy,
     independent_sigmoids,
 )
+from tests.data.test_ontology import REAL, real_ontology
 
 # Six leaves; the labels: a leaf, another leaf, coarse, coarse and overlapping, all, none.
 LEAVES = np.array(
@@ -259,3 +260,24 @@ def test_mae():
     np.testing.assert_array_equal(mae(z, t), [0, 1.5, 4])
     np.testing.assert_array_equal(jax.grad(lambda z: mae(z, t).sum())(z), [0, 1, -1])
     assert mae(t, t).dtype == jnp.float32
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no folder {REAL}; set JAXCELL_DATA")
+@pytest.mark.parametrize("scale", [3.0, 1e4])
+def test_hierarchical_over_the_real_ontology_is_exact(scale):
+    """580 labels of mixed depth over 398 leaves, some of them unknown to the ontology."""
+    ontology, labels = real_ontology()
+    leaves = ontology.mask(labels)
+    some = leaves.any(axis=1) & ~leaves.all(axis=1)
+    random = np.random.default_rng(5)
+    target = random.choice(np.flatnonzero(some), 60)
+    assert {1} < set(leaves[target].sum(axis=1))  # coarse ones among them
+    with jax.enable_x64(True):
+        logits = jnp.asarray(random.uniform(-scale, scale, (60, leaves.shape[1])))
+        against_exact(logits, target, leaves, 1e-11)
+        nothing = jnp.asarray(np.resize(np.flatnonzero(~some), 60))
+        loss = functools.partial(hierarchical_cross_entropy, leaves=jnp.asarray(leaves))
+        value, gradient, _ = with_gradient(loss, logits, nothing)
+    np.testing.assert_array_equal(value, 0)
+    np.testing.assert_array_equal(gradient, 0)
