@@ -50,10 +50,25 @@ def mse(z, t):
     return (_up(z) - _up(t)) ** 2
 
 
+def mae(z, t):
+    """Distance in log1p space, |z - t|.  z, t [...] -> [...]"""
+    d = _up(z) - _up(t)
+    return jnp.maximum(d, -d)  # of gradient 0 at d = 0, where that of jnp.abs is 1
+
+
 def smooth_l1(z, t):
     """d² / 2 up to a distance d = |z - t| of 1, d - 1/2 beyond it.  z, t [...] -> [...]"""
     d = jnp.abs(_up(z) - _up(t))
     return jnp.where(d < 1, d**2 / 2, d - 0.5)
+
+
+def is_zero(logits, values):
+    """Binary cross-entropy with logits of whether a value is 0: -ln sigmoid(±logits).
+
+    logits, values [...] -> [...]; values are counts or normalised. Source: BMFM-RNA, section 4.4.
+    """
+    z = _up(logits)
+    return jax.nn.softplus(jnp.where(values == 0, -z, z))
 
 
 def nb(z, k, dispersion, total, library_size):

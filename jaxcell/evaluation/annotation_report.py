@@ -1,0 +1,189 @@
+"""annotation_report: predicted cell types against true ones, as a folder of tables and pictures."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from jaxcell.data.ontology import Ontology
+
+from .annotation import THRESHOLDS, compare, decodings, default_levels
+from .annotation_figures import greedy_figure, group_figure
+from .annotation_flow import flow_figure
+from .annotation_page import page
+from .inputs import is_missing, obs_column
+
+
+def annotation_report(
+    obs,
+    *,
+    truth,
+    ontology,
+    out,
+    predicted=None,
+    leaf_probabilities=None,
+    compare_in=None,
+    leave_out=(),
+    levels=None,
+    thresholds=THRESHOLDS,
+    group=None,
+):
+    """Measure predicted cell types by their places in the ontology.
+
+    Parameters
+    ----------
+    obs : AnnData, its obs, or {name: array [cells]}
+    truth : column of true labels: ids, names or exact synonyms of terms. Cells without a label
+        ('', nan, na, none, unknown) are left out, and counted.
+    ontology : Ontology, or path of its JSON in a checkpoint's model folder
+    out : folder of the report; made if absent, only files of the report's own names are replaced
+    predicted : column of predicted labels, optional where there are leaf probabilities
+    leaf_probabilities : [cells, L], over ``ontology.leaves``; every decoding is then shown
+    compare_in : Ontology in which types are compared, where the truth has terms that the
+        checkpoint's has not: the whole one, as ``read_ontology`` gives it
+    leave_out : true labels that are not to be scored, though they are no missing values
+    levels : {name: depth, or labels of terms}, what to call right at a coarser view, see
+        ``annotation.required``; by default three depths
+    thresholds : of the decoding that stops where it is no longer sure
+    group : true label whose cells' mean probabilities are drawn; by default the most frequent one
+
+    Returns
+    -------
+    dict, as in annotation.json: ``meta``, ``decodings`` {name: what ``annotation.compare`` returns}
+
+    Raises
+    ------
+    ImportError, ValueError
+        About the input, before anything is written: among them labels that are no terms, by name.
+    """
+    _check_extra()
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out={str(out)!r} is a file; annotation_report writes a folder")
+    own = _read(ontology)
+    whole = own if compare_in is None else compare_in
+    data = obs if hasattr(obs, "obs") else SimpleNamespace(obs=_frame(obs))
+    labels = obs_column(data, truth, "truth")
+    keep, left_out = _kept(labels, truth, leave_out)
+    true = _nodes(
+        whole, labels[keep], f"obs[{truth!r}]",
+        "give compare_in= an ontology that has them, or name them in leave_out=",
+    )  # fmt: skip
+    found = {}
+    if predicted is not None:
+        where = f"obs[{predicted!r}]"
+        given = obs_column(data, predicted, "predicted")[keep]
+        found[where] = _nodes(whole, given, where, "predictions are terms of the ontology")
+    if leaf_probabilities is not None:
+        p = own.checked(leaf_probabilities)
+        if len(p) != len(keep):
+            raise ValueError(f"leaf_probabilities: {len(p)} rows, expected {len(keep)}, one a cell")
+        p = p[keep]
+        place = _nodes(whole, np.array(own.ids), "ontology", "compare_in= has to have all of them")
+        found |= {name: place[nodes] for name, nodes in decodings(own, p, thresholds).items()}
+    if not found:
+        raise ValueError("give predicted=, a column of obs, or leaf_probabilities=, or both")
+    levels = default_levels(whole, true) if levels is None else levels
+    places = {name: _level(whole, name, level) for name, level in levels.items()}
+    group = _group(whole, true, group)
+
+    results = {
+        "meta": {
+            "truth": truth,
+            "predicted": predicted,
+            "ontology": f"{own.source}: {len(own)} terms, {len(own.leaves)} leaves",
+            "compared_in": f"{whole.source}: {len(whole)} terms",
+            "cells": int(keep.sum()),
+            "left_out": left_out,
+            "levels": dict(levels),
+            "group": whole.names[group],
+        },
+        "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    name, nodes = next(iter(found.items()))
+    flow_figure(out / "annotation_flow.png", whole, true, nodes, name)
+    results["meta"]["figures"] = {"flow": "annotation_flow.png"}
+    if leaf_probabilities is not None:
+        results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    (out / "annotation.json").write_text(text, encoding="utf-8")
+    (out / "annotation.md").write_text(page(results), encoding="utf-8")
+    return results
+
+
+def _draw_group(out, own, p, whole, group):
+    """Pictures of the cells of one true label: p [cells, L], group a node of ``whole``."""
+    mean, name = p.mean(axis=0, dtype=np.float64), whole.names[group]
+    node = own.resolve(whole.ids[group])
+    group_figure(out / "annotation_group.png", own, mean, node, name, len(p))
+    greedy_figure(out / "annotation_greedy.png", own, mean, name, len(p))
+    return {"group": "annotation_group.png", "greedy": "annotation_greedy.png"}
+
+
+def _check_extra():
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError('annotation_report needs matplotlib: pip install "jaxcell[eval]"')
+
+
+def _read(ontology):
+    if isinstance(ontology, Ontology):
+        return ontology
+    if not Path(ontology).is_file():
+        raise FileNotFoundError(f"ontology {ontology}: no such file; expected a checkpoint's JSON")
+    return Ontology.from_json(Path(ontology).read_text(encoding="utf-8"))
+
+
+def _frame(obs):
+    import pandas as pd
+
+    return pd.DataFrame(obs)
+
+
+def _kept(labels, truth, leave_out):
+    """Which cells are scored [cells], and {reason: cells} of the others."""
+    absent = [label for label in leave_out if label not in labels]
+    if absent:
+        raise ValueError(f"leave_out: obs[{truth!r}] has no {', '.join(map(repr, absent))}")
+    missing = is_missing(labels)
+    left_out = {f"no label in obs[{truth!r}]": int(missing.sum())}
+    left_out |= {f"{label!r} by leave_out": int((labels == label).sum()) for label in leave_out}
+    keep = ~(missing | np.isin(labels, leave_out))
+    if not keep.any():
+        raise ValueError(f"obs[{truth!r}]: none of {len(labels)} cells has a label to be scored")
+    return keep, {reason: cells for reason, cells in left_out.items() if cells}
+
+
+def _nodes(ontology, labels, where, advice):
+    """The node of each label, str [n] -> int [n]; refused where one is no term."""
+    names, code, cells = np.unique(labels, return_inverse=True, return_counts=True)
+    lost = ontology.unresolved(names.tolist(), cells)
+    if lost:
+        raise ValueError(f"{where}: {lost}; {advice}")
+    return np.array([ontology.resolve(name) for name in names])[code]
+
+
+def _level(ontology, name, level):
+    """A depth as it is; labels of terms as nodes."""
+    if isinstance(level, int):
+        if not 0 <= level <= ontology.depth.max():
+            raise ValueError(
+                f"levels[{name!r}]: depth {level}, expected 0 … {ontology.depth.max()}, or labels"
+            )
+        return level
+    if isinstance(level, str) or not len(level):
+        raise ValueError(f"levels[{name!r}]: found {level!r}, expected a depth or a list of labels")
+    return _nodes(ontology, np.array(level), f"levels[{name!r}]", "expected terms").tolist()
+
+
+def _group(ontology, truth, group):
+    """The node of the group that is drawn."""
+    if group is None:
+        return int(np.bincount(truth).argmax())
+    node = ontology.resolve(group)
+    if node is None or node not in truth:
+        known = "; ".join(ontology.names[i] for i in np.unique(truth)[:5])
+        raise ValueError(f"group {group!r}: no true label; there is {known}")
+    return node
