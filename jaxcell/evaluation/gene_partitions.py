@@ -164,12 +164,10 @@ def _terms(family, given):
     have = [hit for hit in named.values() if hit]
     lacks = " and ".join(term for term, hit in named.items() if not hit)
     if not have:  # pathways stand in for the terms as a whole only
-        stand_in = [name for name in family.pathways if name in given.pathways]
-        have = [(given.pathways[name], name) for name in stand_in]
-        if not have:
-            return set(), "", f"gaf and obo ({lacks})" if lacks else ""
-        return set().union(*(g for g, _ in have)), ", ".join(stand_in), lacks
-    return set().union(*(g for g, _ in have)), ", ".join(name for _, name in have), lacks
+        have = [(given.pathways[p], p) for p in family.pathways if p in given.pathways]
+    if not have:
+        return set(), "", f"gaf and obo ({lacks})" if lacks else ""
+    return set().union(*(genes for genes, _ in have)), ", ".join(name for _, name in have), lacks
 
 
 def _programs(symbols, given, found):
@@ -202,6 +200,7 @@ def _programs(symbols, given, found):
     take(PROGRAMS[1], [cycle], f"gaf and obo ({CELL_CYCLE}), or lists")
     take(PROGRAMS[2], [listed("housekeeping")], "housekeeping, or lists")
     take(PROGRAMS[3], [listed("identity")], "identity")
+    found.absent["program"] = absent
     if not sets:
         return
     for program in PROGRAMS[:2]:
@@ -212,7 +211,7 @@ def _programs(symbols, given, found):
     found.labels["program"] = [
         next((p for p in PROGRAMS if s in sets.get(p, ())), UNASSIGNED) for s in symbols
     ]
-    found.sources["program"], found.absent["program"] = sources, absent
+    found.sources["program"] = sources
 
 
 def _ready(symbols, ensembl, path, found):
