@@ -5,7 +5,7 @@ import numpy as np
 from .figures import FAINT
 
 WIDE, HIGH = 4.3, 9.5  # points of a letter of size 7, of a line
-REACHES = (7, 15, 26, 40, 60, 85)  # points from a point to its name
+REACHES = (7, 15, 26, 40, 60)  # points from a point to its name
 NEAR = 2.5  # points around one that a name should not cover
 
 

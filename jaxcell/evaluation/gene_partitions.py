@@ -100,9 +100,11 @@ class _Given:
         self.sets = {k: known(k, f(files[k])) for k, f in read.items() if k in files}
         self.origin = {kind: Path(files[kind]).name for kind in self.sets}
         if "lists" in files:
-            for kind, genes in gene_sets.read_lists(files["lists"]).items():
+            lists = gene_sets.read_lists(files["lists"])
+            known("lists", set().union(*lists.values()))
+            for kind, genes in lists.items():
                 if kind not in self.sets:  # a file of its own goes before the collection
-                    self.sets[kind] = known("lists", genes)
+                    self.sets[kind] = genes
                     self.origin[kind] = f"{kind} of {Path(files['lists']).name}"
         self.terms = {}
         if "gaf" in files:

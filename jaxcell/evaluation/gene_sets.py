@@ -6,6 +6,7 @@ FileNotFoundError, or ValueError that names the file and what it should hold.
 
 import csv
 import gzip
+import io
 import json
 import re
 from collections import defaultdict
@@ -57,7 +58,7 @@ def read_go(gaf, obo, terms):
     lines = lines_of(obo)
     if not any(line.startswith("[Term]") for line in lines):
         raise ValueError(f"{obo}: holds no [Term]; expected an ontology in OBO")
-    graph = obonet.read_obo(line + "\n" for line in lines)
+    graph = obonet.read_obo(io.StringIO("\n".join(lines)))
     if absent := [term for term in terms if term not in graph]:
         raise ValueError(f"{obo}: has no {', '.join(absent[:5])}; expected the Gene Ontology")
     up = networkx.DiGraph((a, b) for a, b, kind in graph.edges(keys=True) if kind in UPWARD)

@@ -70,44 +70,48 @@ def comparison_figure(path, names, tables, groups, found):
     from matplotlib.figure import Figure
 
     (a, b), n = tables, found["winners"]
-    figure = Figure((11.6, 5.9), dpi=140, facecolor="white")
-    figure.text(0.02, 0.965, "Two models", size=14, weight="bold", color=INK, va="top")
+    one, two = (g["all"] for g in groups)
+    shown = [f for f in one if f in two and min(one[f]["genes"], two[f]["genes"]) >= ENOUGH]
+    shown.sort(key=lambda f: -one[f]["rescaled_mae"])
+    height = max(5.9, 1.6 + 0.24 * len(shown))
+    figure = Figure((12.4, height), dpi=140, facecolor="white")
+    figure.text(0.02, 1 - 0.2 / height, "Two models", size=14, weight="bold", color=INK, va="top")
     fold = "" if n["fold"] is None else f", {n['fold']:.1f} times chance"
-    figure.text(
-        0.02, 0.915, size=9, color=FAINT, va="top",
-        s=f"{found['shared']} genes reliable in both; winners: {names[0]} {n['a']}, {names[1]} "
-        f"{n['b']}, both {n['both']}{fold}",
-    )  # fmt: skip
-    axes = figure.add_axes([0.065, 0.1, 0.4, 0.71])
+    said = (
+        f"{found['shared']} genes reliable in both; winners: {names[0]} {n['a']}, {names[1]} "
+        f"{n['b']}, both {n['both']}{fold}"
+    )
+    figure.text(0.02, 1 - 0.5 / height, said, size=9, color=FAINT, va="top")
+    bottom, body = 0.6 / height, (height - 1.7) / height
+    axes = figure.add_axes([0.06, (height - 5.2) / height, 0.37, 4.1 / height])
     shared = a.index[a["reliable"]].intersection(b.index[b["reliable"]])
     x, y = a.loc[shared, "z"].to_numpy(float), b.loc[shared, "z"].to_numpy(float)
     won = [(t.loc[shared, "verdict"] == "winner").to_numpy() for t in (a, b)]
     for mask, colour, text in (
-        (~won[0] & ~won[1], GENE, "neither"),
+        (~won[0] & ~won[1], GENE, "winner in neither"),
         (won[0] & ~won[1], ORANGE, f"{names[0]} only"),
         (won[1] & ~won[0], GREEN, f"{names[1]} only"),
         (won[0] & won[1], WINNER, "both"),
     ):
         axes.scatter(x[mask], y[mask], s=9, lw=0, color=colour, label=text, rasterized=True)
-    _title(axes, "", "Z of each gene (winners in colour)")
+    _title(axes, "", "Z of each gene")
     _axes(axes, f"Z, {names[0]}", f"Z, {names[1]}")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.1, loc="upper left")
 
-    axes = figure.add_axes([0.56, 0.1, 0.42, 0.71])
-    one, two = (g["all"] for g in groups)
-    shown = [f for f in one if f in two and min(one[f]["genes"], two[f]["genes"]) >= ENOUGH]
-    x = [one[f]["rescaled_mae"] for f in shown]
-    y = [two[f]["rescaled_mae"] for f in shown]
+    axes = figure.add_axes([0.62, bottom, 0.36, body])
+    for i, family in enumerate(shown):
+        pair = [one[family]["rescaled_mae"], two[family]["rescaled_mae"]]
+        axes.plot(pair, [i, i], color="#DDDDDD", lw=2, zorder=1)
+        for value, colour in zip(pair, (ORANGE, GREEN), strict=True):
+            axes.scatter(value, i, s=28, color=colour, lw=0, zorder=2)
     rho = found["families"]["rescaled_mae"]["rho"]
-    said = "" if rho is None else f", Spearman's ρ {number(rho)}"
-    _title(axes, "", f"Median rescaled MAE of each family{said}")
-    _axes(axes, names[0], names[1])
-    if shown:
-        ends = [min(x + y), max(x + y)]
-        axes.plot(ends, ends, color="#DDDDDD", lw=1, zorder=0)
-        axes.scatter(x, y, s=26, color=BLUE, lw=0)
-        axes.margins(0.14)
-        name_points(axes, x, y, shown)
+    said = "" if rho is None else f" (Spearman's ρ {number(rho)})"
+    _title(axes, "", f"Median rescaled MAE{said}")
+    _axes(axes, f"orange: {names[0]}, green: {names[1]}", "", grid="x")
+    axes.set_yticks(range(len(shown)), shown, size=8.5, color=INK)
+    axes.set_ylim(-0.7, max(len(shown), 1) - 0.3)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
     figure.savefig(path, metadata={"Software": None})
 
 
