@@ -49,6 +49,7 @@ def _parser():
     _report(verbs.add_parser("report", help="curves and differences of training runs"))
     _gene_vectors(verbs.add_parser("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
     _relations(verbs.add_parser("relations", help="known relations that gene vectors recall"))
+    _learnability(verbs.add_parser("learnability", help="genes that are predicted beyond sparsity"))
     _ablate(verbs.add_parser("ablate", help="train and compare the arms of an ablation"))
     return parser
 
@@ -235,6 +236,67 @@ def _relations(p):
         print(format_recall(relations(asked.pop("genes"), asked.pop("pairs"), **asked)))
 
     p.set_defaults(verb=run)
+
+
+def _learnability(p):
+    p.add_argument(
+        "tables",
+        metavar="TABLE",
+        nargs="+",
+        type=_named,
+        help="one or two of gene-errors; or NAME=FILE",
+    )
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument(
+        "--partitions",
+        nargs="+",
+        default=(),
+        type=_named,
+        metavar="KIND=FILE",
+        help="of gaf, obo, tfclass, identity, housekeeping, dissociation, lists, gmt, table",
+    )
+    p.add_argument(
+        "--epochs",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="tables of the first model, in order",
+    )
+    p.add_argument("--min-detected", type=int, default=100, help="non-zero entries: reliable")
+    p.add_argument("--window", type=float, default=0.1, help="of the local sd, in zero fraction")
+    p.add_argument("--cut", type=float, default=2.0, metavar="Z", help="of winners and losers")
+    p.add_argument("--margin", type=float, default=0.1, metavar="SHARE", help="beyond the trend")
+
+    def run(asked):
+        from jaxcell import learnability
+        from jaxcell.evaluation.learnability_page import format_learnability
+
+        files = {}
+        for kind, path in asked.pop("partitions"):
+            if kind in files and kind != "gmt":
+                raise ValueError(
+                    f"--partitions: found {kind!r} twice, expected KIND=FILE, each once"
+                )
+            files[kind] = [*files.get(kind, ()), path] if kind == "gmt" else path
+        tables = asked.pop("tables")
+        if any(name for name, _ in tables):
+            names = [name for name, _ in tables]
+            if not all(names) or len(set(names)) < len(names):
+                raise ValueError(
+                    f"TABLE: found the names {names}, expected NAME=FILE, each its own"
+                )
+            tables = dict(tables)
+        else:
+            tables = [path for _, path in tables]
+        print(format_learnability(learnability(tables, partitions=files, **asked)))
+
+    p.set_defaults(verb=run)
+
+
+def _named(text):
+    """NAME=FILE -> (NAME, FILE); FILE -> ('', FILE), also where a folder of it has a =."""
+    name, sign, path = text.partition("=")
+    return (name, path) if sign and "/" not in name else ("", text)
 
 
 def _ablate(p):
