@@ -487,9 +487,9 @@ def test_normalise():
 
 def test_expression_losses_by_hand():
     labels = doubles(0, 2, -100, 1, 0)
-    prediction, logits = doubles(5, 5, 5, 0.5, 5), doubles(0, 0, 9, math.log(3), math.log(3))
-    # p(zero) = ½ ½ – ¾ ¾ against 1 0 – 0 1
-    want = -(2 * math.log(0.5) + math.log(0.25) + math.log(0.75)) / 4
+    prediction, logits = doubles(5, 5, 5, 0.5, 5), doubles(0, 0, 9, math.log(3), math.log(4))
+    # p(zero) = ½ ½ – ¾ ⅘ against 1 0 – 0 1
+    want = -(2 * math.log(0.5) + math.log(0.25) + math.log(0.8)) / 4
     np.testing.assert_allclose(bmfm.is_zero_bce(logits, labels), want, rtol=1e-12)
     np.testing.assert_allclose(bmfm.mse(prediction, labels), (9 + 0.25) / 2, rtol=1e-12)
     np.testing.assert_allclose(bmfm.mae(prediction, labels), (3 + 0.5) / 2, rtol=1e-12)
