@@ -266,22 +266,46 @@ def check(c):
 def settled(c):
     """A copy of a config with the label heads that ``labels`` names, and their losses, alone.
 
+    'cell_type=CL_id' takes the store's label CL_id for the head cell_type. Settling twice changes
+    nothing more.
+
     Raises
     ------
     ValueError
-        A label that no head predicts.
+        A label for which there is no head.
     """
     c = c.copy_and_resolve_references()
-    heads = {name: head.label for name, head in c.model.heads.items() if "label" in head}
-    for label in c.labels:
-        known = f"one of {', '.join(sorted(set(heads.values()))) or 'none: no head has a label'}"
-        _require(label in heads.values(), "labels", label, known)
+    heads = {name: head for name, head in c.model.heads.items() if "label" in head}
+    columns = dict(_pair(text) for text in c.labels)
+    known = f"some of {', '.join(sorted(heads)) or 'none: no head has a label'}, or HEAD=LABEL"
+    for name in columns:
+        _require(name in heads, "labels", name, known)
+    terms = [columns[name] for name in columns if heads[name].label in c.ontology.labels]
     with c.unlocked():
-        for name in [name for name, label in heads.items() if label not in c.labels]:
-            del c.model.heads[name]
-            for loss in [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]:
-                del c.losses[loss]
+        for name, head in heads.items():
+            losses = [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]
+            for loss in losses:
+                _relabel(c.losses[loss], head.label, columns.get(name, head.label))
+            head.label = columns.get(name, head.label)
+            if name not in columns:
+                del c.model.heads[name]
+                for loss in losses:
+                    del c.losses[loss]
+    c.ontology.labels = tuple(terms)
     return c
+
+
+def _pair(text):
+    """'head=label' or 'head' → (head, label)."""
+    name, _, label = str(text).partition("=")
+    return name, label or name
+
+
+def _relabel(loss, old, new):
+    """Put another label into the paths of a loss."""
+    for field, value in loss.items():
+        if isinstance(value, str) and value.split(".")[-1] == old and field != "pred":
+            loss[field] = ".".join([*value.split(".")[:-1], new])
 
 
 def tokeniser(data):

@@ -62,7 +62,7 @@ def embed(
     and seeded by the cell's own counts. Its vector therefore does not depend on the other cells,
     their order or the batch size (but for ``measured_by``, which finds a batch's measured genes
     from its cells in this file: embed whole batches then). Genes that no training cell measured are
-    not shown. Predictions go into ``obs``: ``<label>_pred``, ``_pred_prob`` and, of a label of an
+    not shown. Predictions go into ``obs``, by the name of the head: ``<label>_pred``, ``_pred_prob`` and, of a label of an
     ontology, ``_pred_id`` and ``_pred_lineage`` (see ``jaxcell.predictions.columns``).
 
     Parameters
@@ -120,9 +120,9 @@ def embed(
         found = match(names, model.vocabulary, gene_map, duplicates, source.name)
         _check_match(found, source, min_matched)
         embedder = Embedder(model, source, found, seed, measured_by)
-        labels = {k: v for k, v in label_heads(model).items() if k not in taken and layer is None}
-        taken |= set(labels)
-        forward = Forward(model.config, layer, dtype, pooling, labels, model.tables)
+        heads = [name for name in label_heads(model) if name not in taken and layer is None]
+        taken |= set(heads)
+        forward = Forward(model.config, layer, dtype, pooling, heads, model.tables)
         embedders.append((embedder, forward))
         if progress:
             embedder.say_cost()
@@ -151,12 +151,12 @@ def embed(
         provenance[f"checkpoint_{number}"] = more
     obs, obsm = {}, {key: vectors}
     for model, logits in zip(models, parts, strict=True):
-        for label, one in logits.items():
-            obs |= columns(model, label, one, decode)
-            if probabilities and label in model.ontologies:
-                obsm[f"{label}_leaves"] = softmax(one).astype(np.float32)
-                ontology = model.ontologies[label]
-                provenance[f"{label}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
+        for head, one in logits.items():
+            obs |= columns(model, head, one, decode)
+            ontology = model.ontologies.get(label_heads(model)[head])
+            if probabilities and ontology is not None:
+                obsm[f"{head}_leaves"] = softmax(one).astype(np.float32)
+                provenance[f"{head}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
     if obs:
         provenance["decode"] = str(decode)
     found = Found(key, obsm, obs, provenance)

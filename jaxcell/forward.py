@@ -15,7 +15,7 @@ TOKENS = ("ids", "values")  # what a batch holds for each token; flags too
 
 
 class Forward:
-    """Variables, a batch of tokens → {'cell': f32 [B, D], label: logits f32 [B, classes] …}.
+    """Variables, a batch of tokens → {'cell': f32 [B, D], head: logits f32 [B, classes] …}.
 
     Cells go through in micro-batches of one compiled shape [m, T]; m is the checkpoint's and T
     follows from a cell's own length, so that no vector depends on its neighbours.
@@ -26,13 +26,13 @@ class Forward:
     layer : take the vector behind this block instead
     dtype : of matrix products, 'float32' or 'bfloat16'
     pool : name of a pool, or several to join; None: the config's
-    labels : heads whose logits are wanted, {label: head}
+    heads : names of those whose logits are wanted
     tables : those of the model's tables that its fields ask for
     """
 
-    def __init__(self, c, layer=None, dtype="float32", pool=None, labels=None, tables=None):
+    def __init__(self, c, layer=None, dtype="float32", pool=None, heads=(), tables=None):
         self._spec, self._layer, self._dtype = c.model, layer, dtype
-        self._pool, self._labels = pool or c.model.pool, labels or {}
+        self._pool, self._heads = pool or c.model.pool, tuple(heads)
         fields = {k: (tables or {}).get(k, {}) for k in ("vectors", "known")}
         self._tables = jax.device_put(fields)
         self._micro, self._grid = c.embed.micro_batch, "sequence" in c.data.transforms
@@ -40,7 +40,7 @@ class Forward:
 
     def _compiled(self, dtype):
         net = CellModel(self._spec, None if dtype == "float32" else jnp.dtype(dtype))
-        heads, layers = tuple(self._labels.values()), self._spec.encoder.layers
+        heads, layers = self._heads, self._spec.encoder.layers
 
         def forward(variables, tables, batch):
             def some(batch):
@@ -53,8 +53,7 @@ class Forward:
                     depth=self._layer,
                     pool=self._pool,
                 )
-                wanted = {k: outputs["heads"][head] for k, head in self._labels.items()}
-                found = {"cell": outputs["cell"], **wanted}
+                found = {"cell": outputs["cell"], **{k: outputs["heads"][k] for k in heads}}
                 return jax.tree.map(lambda x: x.astype(jnp.float32), found)
 
             # Few cells at a time where each has many tokens: attention holds heads · T² scores,

@@ -174,7 +174,7 @@ def paper(c):
         if "donor" in c.losses:
             c.losses.donor.weight, c.model.heads.donor.reverse = 1.0, 0.0
     for name in (name for name in TASKS if name in c.model.heads):
-        c.model.heads[name].update(hidden=c.model.width, dropout=0.1)
+        c.model.heads[name].update(mlp=True, dropout=0.1)
     return c
 
 

@@ -10,12 +10,12 @@ DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it
 
 
 def label_heads(model):
-    """{label: head} of a checkpoint whose predictions are of use.
+    """{head: label} of a checkpoint whose predictions are of use.
 
     Those of reversed heads are not: the encoder has learned to hide such a label.
     """
     heads = model.config.model.heads.items()
-    return {h.label: n for n, h in heads if "label" in h and not h.get("reverse")}
+    return {n: h.label for n, h in heads if "label" in h and not h.get("reverse")}
 
 
 def pooler_trained(c):
@@ -51,32 +51,32 @@ def softmax(logits):
     return e / e.sum(axis=1, keepdims=True)
 
 
-def columns(model, label, logits, decode="leaf"):
-    """What ``obs`` gets of one label: {column: array [B]}.
+def columns(model, head, logits, decode="leaf"):
+    """What ``obs`` gets of one label head: {column: array [B]}, by the head's name.
 
     A class: ``_pred`` (its name) and ``_pred_prob``. A term of an ontology: also ``_pred_id`` and
     ``_pred_lineage``, the names from a root down, joined by ' > ' (all ancestors, by depth). A
     number: ``_pred``. Several names at once: ``_pred``, those with a probability above one half,
     joined by '|'.
     """
-    kind = model.config.targets.get(label)
-    classes = model.labels[label]
+    label = model.config.model.heads[head].label
+    kind, classes = model.config.targets.get(label), model.labels[label]
     if kind == "number":
-        return {f"{label}_pred": np.asarray(logits[:, 0], np.float32)}
+        return {f"{head}_pred": np.asarray(logits[:, 0], np.float32)}
     if kind == "several":
         names = np.array(names_of_several(classes))
-        return {f"{label}_pred": np.array(["|".join(names[row > 0]) for row in logits], object)}
+        return {f"{head}_pred": np.array(["|".join(names[row > 0]) for row in logits], object)}
     p = softmax(logits)
     if label in model.ontologies:
-        return _terms(model.ontologies[label], label, p, decode)
+        return _terms(model.ontologies[label], head, p, decode)
     best = p.argmax(axis=1)
     return {
-        f"{label}_pred": np.array(classes, object)[best],
-        f"{label}_pred_prob": p[np.arange(len(p)), best].astype(np.float32),
+        f"{head}_pred": np.array(classes, object)[best],
+        f"{head}_pred_prob": p[np.arange(len(p)), best].astype(np.float32),
     }
 
 
-def _terms(ontology, label, p, decode):
+def _terms(ontology, head, p, decode):
     if decode == "leaf":
         nodes = decoding.leaf_argmax(ontology, p)
     elif decode == "greedy":
@@ -87,8 +87,8 @@ def _terms(ontology, label, p, decode):
     names, ids = np.array(ontology.names, object), np.array(ontology.ids, object)
     lineages = {n: " > ".join(names[ontology.lineage(n)]) for n in np.unique(nodes).tolist()}
     return {
-        f"{label}_pred": names[nodes],
-        f"{label}_pred_id": ids[nodes],
-        f"{label}_pred_prob": mass.astype(np.float32),
-        f"{label}_pred_lineage": np.array([lineages[n] for n in nodes.tolist()], object),
+        f"{head}_pred": names[nodes],
+        f"{head}_pred_id": ids[nodes],
+        f"{head}_pred_prob": mass.astype(np.float32),
+        f"{head}_pred_lineage": np.array([lineages[n] for n in nodes.tolist()], object),
     }

@@ -251,7 +251,7 @@ class TokenParts(nn.Module):
 class Classifier(nn.Module):
     """Logits of the classes of one label: cell [B, D] -> [B, classes] in float32 or wider.
 
-    A linear layer; with ``hidden`` > 0 Linear, GELU and dropout before it. ``reverse`` > 0: the
+    A linear layer; with ``mlp`` another, GELU and dropout before it. ``reverse`` > 0: the
     gradient into the cell's vector is reversed and scaled by it, so that the vector forgets the
     label. Of a label of the ontology ``classes`` are its leaves.
     """
@@ -259,7 +259,7 @@ class Classifier(nn.Module):
     label: str
     classes: int
     reverse: float = 0.0
-    hidden: int = 0
+    mlp: bool = False
     dropout: float = 0.0
     kernels: str = "torch"
     dtype: jnp.dtype | None = None
@@ -271,8 +271,8 @@ class Classifier(nn.Module):
         if self.reverse:
             x = gradient_reversal(x, jnp.asarray(self.reverse, x.dtype))
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=INITS[self.kernels])
-        if self.hidden:
-            x = gelu(dense(self.hidden, name="in")(x))
+        if self.mlp:
+            x = gelu(dense(x.shape[-1], name="in")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x) if self.dropout else x
         return dense(self.classes, name="out")(x).astype(wide)
 

@@ -57,20 +57,32 @@ def share_explained(loss, mean_predictor, perfect):
 
 
 def show(means):
-    """'loss -12.3 (mean predictor -9.8, perfect -20.1, 24% of the way)' of a dict of means."""
+    """'loss -12.3 (mean predictor -9.8, perfect -20.1, 24% of the way)' of a dict of means.
+
+    A loss that has a partner NAME_at_means is shown beside it, a label's loss alone.
+    """
     text = f"loss {means['loss']:.2f}"
     if {"mean_predictor", "perfect"} <= means.keys():
         ends = means["mean_predictor"], means["perfect"]
         share = share_explained(means["expression"], *ends)
         text += f" (mean predictor {ends[0]:.2f}, perfect {ends[1]:.2f}: {share:.0%} of the way)"
-    return text
+    at_means = [k for k in means if f"{k}_at_means" in means]
+    beside = [f"{k} {means[k]:.3f} (gene means {means[f'{k}_at_means']:.3f})" for k in at_means]
+    ends = {"loss", "expression", "mean_predictor", "perfect", "grad_norm"}
+    labels = set(means) - ends - set(at_means)
+    beside += [f"{k} {means[k]:.3f}" for k in sorted(labels) if not k.endswith("_at_means")]
+    return ", ".join([text, *beside])
 
 
 def verdict(means):
     """A line when the model has learned no more than the mean of each gene, else None."""
-    if not {"mean_predictor", "perfect"} <= means.keys():
+    at_means = [(means[k], means[f"{k}_at_means"]) for k in means if f"{k}_at_means" in means]
+    if {"mean_predictor", "perfect"} <= means.keys():
+        share = share_explained(means["expression"], means["mean_predictor"], means["perfect"])
+    elif at_means:
+        share = max(1 - found / max(known, 1e-12) for found, known in at_means)
+    else:
         return None
-    share = share_explained(means["expression"], means["mean_predictor"], means["perfect"])
     if share >= 0.02:
         return None
     return (
