@@ -62,8 +62,9 @@ def embed(
     and seeded by the cell's own counts. Its vector therefore does not depend on the other cells,
     their order or the batch size (but for ``measured_by``, which finds a batch's measured genes
     from its cells in this file: embed whole batches then). Genes that no training cell measured are
-    not shown. Predictions go into ``obs``, by the name of the head: ``<label>_pred``, ``_pred_prob`` and, of a label of an
-    ontology, ``_pred_id`` and ``_pred_lineage`` (see ``jaxcell.predictions.columns``).
+    not shown. Predictions go into ``obs``, by the name of the head: ``<label>_pred``,
+    ``_pred_prob`` and, of a label of an ontology, ``_pred_id`` and ``_pred_lineage`` (see
+    ``jaxcell.predictions.columns``).
 
     Parameters
     ----------

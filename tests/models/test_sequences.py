@@ -10,7 +10,6 @@ from jaxcell import config
 from jaxcell.bench.step import synthetic
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel, count_parameters
-from jaxcell.sharding import path_of
 from jaxcell.training.masking import mask_tokens
 from jaxcell.training.step import make_forward
 from tests.conftest import config_of
@@ -132,7 +131,7 @@ class Case:
         batch["flags"] = {"perturbed": random.integers(0, 2, batch["ids"].shape).astype(np.int32)}
         batch["real"] = np.array([True, True, True, True, False])
         batch["total"] = batch["total"] + 1
-        for name, codes in batch["labels"].items():
+        for name in batch["labels"]:
             batch["labels"][name] = np.array([1, 0, -1, 2 if name == "cell_type" else 1, 0])
         # Of the cell types the first is a leaf, the second coarse, the third unknown.
         tables["leaves"]["cell_type"] = np.array(
@@ -141,7 +140,8 @@ class Case:
         wide = lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
         self.batch, self.tables = jax.tree.map(wide, batch), jax.tree.map(wide, tables)
         drawn = self.model.init(jax.random.key(1))["params"]
-        self.params = jax.tree.map(lambda a: random.normal(0, 0.3, a.shape), drawn)
+        # Not so large that a focal loss meets the eps in the published one's logarithm.
+        self.params = jax.tree.map(lambda a: random.normal(0, 0.2, a.shape), drawn)
         self.torch = self.reference(name)
 
     def reference(self, name):
