@@ -9,10 +9,10 @@ the donor's is reversed. As is, the published checkpoint ('released'); variants 
 bmfm_rna_wced.py.
 """
 
-from jaxcell.config import defaults, masked_values, paper, pilot, sequences, variant
+from jaxcell.config import defaults, masked_values, paper, pilot, sequences, small, variant
 
 
 def get_config(name=""):
     c = masked_values(sequences(defaults()))
     c.name = "bmfm_rna_mlm"
-    return variant(c, name, released=lambda c: c, paper=paper, pilot=pilot)
+    return variant(c, name, cpu=small, paper=paper, pilot=pilot, released=lambda c: c)

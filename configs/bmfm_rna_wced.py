@@ -10,10 +10,10 @@ paper says; ':pilot', its section 2.1; ':tiny' trains on a laptop in seconds, ':
 ':bert', ':modern_bert', ':performer', ':nystrom' are other encoders.
 """
 
-from jaxcell.config import defaults, paper, pilot, sequences, variant, whole_cell
+from jaxcell.config import defaults, paper, pilot, sequences, small, variant, whole_cell
 
 
 def get_config(name=""):
     c = whole_cell(sequences(defaults()))
     c.name = "bmfm_rna_wced"
-    return variant(c, name, released=lambda c: c, paper=paper, pilot=pilot)
+    return variant(c, name, cpu=small, paper=paper, pilot=pilot, released=lambda c: c)

@@ -15,6 +15,7 @@ from jaxcell.objectives import paper as paper  # module and nothing else
 from jaxcell.objectives import pilot as pilot
 from jaxcell.objectives import reconstruction
 from jaxcell.objectives import sequences as sequences
+from jaxcell.objectives import small as small
 from jaxcell.objectives import whole_cell as whole_cell
 from jaxcell.variants import cpu as cpu
 from jaxcell.variants import variant as variant

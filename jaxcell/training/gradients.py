@@ -21,7 +21,7 @@ def make_gradients(parts, c):
 
 
 def _whole(parts, c):
-    def gradients(params, frozen, stats, batch, tables, key, progress):
+    def gradients(params, frozen, stats, batch, tables, key, progress=1.0):
         def objective(params):
             variables = {"params": merge(params, frozen), "batch_stats": stats}
             found, new = parts(variables, batch, tables, train=True, rngs={"dropout": key})
@@ -46,7 +46,7 @@ def _accumulated(parts, c):
     batch's.
     """
 
-    def gradients(params, frozen, stats, batch, tables, key, progress):
+    def gradients(params, frozen, stats, batch, tables, key, progress=1.0):
         if jax.tree.leaves(stats):
             raise ValueError(
                 "config.train.accumulate: this model keeps statistics of its batch, which would be "
