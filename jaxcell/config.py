@@ -34,7 +34,7 @@ def defaults():
     c.seed = 0  # of initial parameters, order of cells, visible genes, stochastic depth
     c.stages = ("train",)  # of prepare, train, embed, evaluate; each is a block of this config
     c.dtype = "auto"  # of matrix products: bfloat16 on TPU and Ampere or newer, else float32
-    c.epochs = 200  # as many cells as so many passes over the training cells, also by a mixture
+    c.epochs = 200  # as many cells as so many passes over the (capped) training cells
     c.steps = 0  # optimizer steps; 0: from epochs, otherwise it wins
     c.best = ("val/loss", "min")  # model/ keeps the best step by it; or ("val/avg_bio", "max")
 
@@ -65,6 +65,19 @@ def defaults():
     c.data.draw_masks.blocked = False  # nobody attends to a hidden token but itself
     c.data.draw_masks.adaptive = False  # mask more often what is predicted badly
     c.data.mixture = ()  # ('bulk*=0.2', '*=0.8'): shares of datasets by name; (): every cell alike
+    # Of cap, weights, round_robin, stratify, in this order; each has a block here. by: columns,
+    # 'dataset' and labels of the store, whose classes make the groups; unknown: cells without a
+    # label in one of them are a group ('keep') or never seen ('drop'). (): each cell once an epoch.
+    c.data.sampling = ()
+    c.data.cap = ConfigDict({"by": ("dataset",), "unknown": "keep"})
+    c.data.cap.cells = 0  # at most so many of each group in an epoch; or
+    c.data.cap.total = 0  # so many of all groups, as equal as their cells allow
+    c.data.cap.redraw = False  # True: other cells of the group in every epoch
+    c.data.weights = ConfigDict({"by": ("dataset",), "unknown": "keep"})
+    c.data.weights.power = 0.0  # a cell's weight: (cells of its group)^power; -1: equal shares; or
+    c.data.weights.shares = ()  # ('T cell*=0.3', '*=0.7'): of the classes of the column in by
+    c.data.round_robin = ConfigDict({"by": ("dataset",), "unknown": "keep"})  # groups take turns
+    c.data.stratify = ConfigDict({"by": ("dataset",), "unknown": "keep"})  # even in every batch
     c.data.workers = 0  # Grain worker processes; 0: threads of this process
     c.data.threads = 2  # reading ahead, in each process
 

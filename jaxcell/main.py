@@ -215,7 +215,7 @@ def dry_run(c):
     if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):
         store = Store.open(c.data.store)
         setup.adopt(c, store, print)
-        steps = setup.steps_of(c, store.sizes["train"])
+        steps = setup.steps_of(c, store)
         data = (
             f"{c.data.store}: {store.sizes['train']:,} training and {store.sizes['valid']:,} "
             f"validation cells of {len(store.datasets)} datasets"

@@ -5,8 +5,6 @@ same whichever cells, process or worker ask for it. Source of the numbers: Steel
 SplitMix64 (its state is the key plus i times the golden ratio), with Stafford's 13th finaliser.
 """
 
-import math
-
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -115,15 +113,19 @@ def waits(keys, of, weights=None):
 def shuffled(positions, size, keys):
     """Where a permutation of [0, size) takes each of the positions i64 [b]; i64 [b].
 
-    Each position has its own key u64 [b, 2]; equal keys make one permutation. A Feistel network
-    over pairs (l, r) of digits to a base of about √size, applied again where it leads beyond
-    ``size``. Source: Black & Rogaway 2002, ciphers with arbitrary finite domains.
+    Each position has its own key u64 [b, 2], and may have its own size [b]; equal keys and sizes
+    make one permutation. A Feistel network over pairs (l, r) of digits to a base of about √size,
+    applied again where it leads beyond ``size``. Source: Black & Rogaway 2002, ciphers with
+    arbitrary finite domains.
     """
+    size = np.asarray(size, np.uint64)
+    root = np.sqrt(size - 1.0).astype(np.uint64)  # exact below 2⁵²
     # Even: adding to a digit of an odd base is an even permutation, and so would be all of them.
-    base = np.uint64(2 * (math.isqrt(size - 1) // 2 + 1))
+    bases = np.uint64(2) * (root // np.uint64(2) + np.uint64(1))
     place, begin = np.asarray(positions).astype(np.uint64), states(keys)
     beyond = np.ones(len(place), bool)
     while beyond.any():
+        base = bases[beyond] if size.ndim else bases
         left, right = np.divmod(place[beyond], base)
         for i in range(1, ROUNDS + 1):
             step = mix(mix(begin[beyond] + np.uint64(i)) + (right + np.uint64(1)) * GOLDEN)

@@ -24,19 +24,46 @@ class Permutations:
     def __call__(self, positions):
         """i64 [b] -> (epochs i64 [b], cells i64 [b])."""
         epochs, places = np.divmod(positions, self.cells)
-        seeds = np.full(len(epochs), self.seed, np.uint64)
-        # The complement, so that no order of cells shares its key with a cell's draw of genes.
-        words = ~((np.uint64(self.stream) << np.uint64(40)) | epochs.astype(np.uint64))
-        return epochs, shuffled(places, self.cells, np.stack([seeds, words], axis=1))
+        return epochs, shuffled(places, self.cells, keys(self.seed, self.stream, epochs))
+
+
+def keys(seed, streams, epochs):
+    """The key of each epoch of each stream, of permutations alone; u64 [b, 2]."""
+    streams, epochs = np.asarray(streams, np.uint64), np.asarray(epochs, np.uint64)
+    # The complement, so that no order of cells shares its key with a cell's draw of genes.
+    words = ~((streams << np.uint64(40)) | epochs)
+    return np.stack([np.full_like(words, seed), words], axis=-1)
+
+
+class Slots:
+    """Position p of an endless stream → (group, how many of the group stand before p).
+
+    The stream goes in blocks of SLOTS positions. A group owns as many slots of each block as its
+    quota says, and the slots of each block are mixed by a permutation of its own.
+
+    quotas : integers [groups], slots of each group, together SLOTS
+    """
+
+    def __init__(self, quotas, seed):
+        self.quotas, self.seed = tuple(map(int, quotas)), seed
+
+    def __call__(self, positions):
+        """i64 [b] -> (groups i64 [b], ranks i64 [b])."""
+        blocks, places = np.divmod(positions, SLOTS)
+        group, ranks = np.empty_like(places), np.empty_like(places)
+        for block in np.unique(blocks).tolist():
+            mine = blocks == block
+            groups, before = _block(self.quotas, self.seed, block)
+            group[mine] = groups[places[mine]]
+            ranks[mine] = before[places[mine]] + block * np.array(self.quotas)[group[mine]]
+        return group, ranks
 
 
 class Mixture:
     """Position p of an endless stream → (epoch, cell), groups of cells in given shares.
 
-    The stream goes in blocks of SLOTS positions. A group owns as many slots of each block as its
-    share says, and the slots of each block are mixed by a permutation of its own. So its block
-    alone tells how many of a group stand before a position; the k-th of a group is the k-th of its
-    own `Permutations`, in which each of its cells comes once an epoch.
+    The k-th of a group, counted by `Slots`, is the k-th of the group's own `Permutations`, in which
+    each of its cells comes once an epoch.
 
     Parameters
     ----------
@@ -46,20 +73,14 @@ class Mixture:
     """
 
     def __init__(self, runs, quotas, seed):
-        self.quotas, self.seed = tuple(map(int, quotas)), seed
+        self._slots = Slots(quotas, seed)
         self._starts = [r[:, 0] for r in runs]
         self._before = [np.concatenate([[0], np.cumsum(r[:, 1] - r[:, 0])]) for r in runs]
         self._own = [Permutations(int(b[-1]), seed, g + 1) for g, b in enumerate(self._before)]
 
     def __call__(self, positions):
         """i64 [b] -> (epochs i64 [b] of the group, cells i64 [b])."""
-        blocks, places = np.divmod(positions, SLOTS)
-        group, ranks = np.empty_like(places), np.empty_like(places)
-        for block in np.unique(blocks).tolist():
-            mine = blocks == block
-            groups, before = _block(self.quotas, self.seed, block)
-            group[mine] = groups[places[mine]]
-            ranks[mine] = before[places[mine]] + block * np.array(self.quotas)[group[mine]]
+        group, ranks = self._slots(positions)
         epochs, cells = np.empty_like(ranks), np.empty_like(ranks)
         for g in np.unique(group):
             mine = group == g
@@ -79,8 +100,8 @@ def _block(quotas, seed, block):
     return group, before
 
 
-def parse(mixture):
-    """('PATTERN=WEIGHT', …) of ``config.data.mixture`` → [(pattern, weight)].
+def parse(shares, where="config.data.mixture"):
+    """('PATTERN=WEIGHT', …) of a field of the config → [(pattern, weight)].
 
     Raises
     ------
@@ -88,7 +109,7 @@ def parse(mixture):
         For what is not of this form, and for a weight that is not above 0.
     """
     pairs = []
-    for text in (mixture,) if isinstance(mixture, str) else mixture:
+    for text in (shares,) if isinstance(shares, str) else shares:
         pattern, _, weight = str(text).rpartition("=")  # a dataset's name may hold '=' too
         try:
             pairs.append((pattern, float(weight)))
@@ -96,7 +117,7 @@ def parse(mixture):
             pairs.append((pattern, np.nan))
         if not (pattern and 0 < pairs[-1][1] < np.inf):
             raise ValueError(
-                f"config.data.mixture: found {text!r}, expected 'PATTERN=WEIGHT' with a weight "
+                f"{where}: found {text!r}, expected 'PATTERN=WEIGHT' with a weight "
                 "above 0, as in ('bulk*=0.2', '*=0.8')"
             )
     return pairs
@@ -122,8 +143,8 @@ def order(store, data, seed):
     present = np.zeros(len(store.names), bool)
     for start in range(0, len(codes), CHUNK):
         present[codes[start : start + CHUNK]] = True
-    group = _match(store.names, present, [pattern for pattern, _ in pairs])
-    quotas = _quotas(pairs)
+    group = match(store.names, present, [pattern for pattern, _ in pairs])
+    quotas = slots(pairs)
     runs = _runs(codes, group, len(pairs))
     return Mixture(runs, quotas, seed)
 
@@ -136,13 +157,19 @@ def weights(store, data):
     pairs, cells = parse(data.get("mixture", ())), store.stats["cells"]
     if not pairs:
         return np.ones(len(cells))
-    group = _match(store.names, cells > 0, [pattern for pattern, _ in pairs])
+    group = match(store.names, cells > 0, [pattern for pattern, _ in pairs])
     have = np.bincount(group[cells > 0], cells[cells > 0])
-    return np.where(cells > 0, (_quotas(pairs) / SLOTS * cells.sum() / have)[group], 0)
+    return np.where(cells > 0, (slots(pairs) / SLOTS * cells.sum() / have)[group], 0)
 
 
-def _match(names, present, patterns):
-    """Index of the first pattern that matches, for each dataset with training cells; else -1."""
+def match(names, present, patterns, where="config.data.mixture", column="dataset"):
+    """Index of the first pattern that matches, for each name with training cells; else -1.
+
+    Raises
+    ------
+    ValueError
+        A pattern matches nothing that is present and still free, or something present has none.
+    """
     group = np.full(len(names), -1, np.int64)
     for i in np.flatnonzero(present):
         found = [g for g, pattern in enumerate(patterns) if fnmatchcase(names[i], pattern)]
@@ -152,20 +179,20 @@ def _match(names, present, patterns):
     for g, pattern in enumerate(patterns):
         if g not in group:
             raise ValueError(
-                f"config.data.mixture: {pattern!r} matches no dataset with training cells that an "
-                f"earlier pattern has not taken; datasets: {shown}"
+                f"{where}: {pattern!r} matches no {column} with training cells that an "
+                f"earlier pattern has not taken; {column}s: {shown}"
             )
     missed = [names[i] for i in np.flatnonzero(present & (group < 0))]
     if missed:
         raise ValueError(
-            f"config.data.mixture: no pattern matches {', '.join(missed[:5])}"
+            f"{where}: no pattern matches {', '.join(missed[:5])}"
             f"{' …' if len(missed) > 5 else ''}; give it a weight, or '*=WEIGHT' for all others; "
-            f"datasets: {shown}"
+            f"{column}s: {shown}"
         )
     return group
 
 
-def _quotas(pairs):
+def slots(pairs, where="config.data.mixture"):
     """Slots of each group, in proportion to the weights, by largest remainder."""
     weights = np.array([weight for _, weight in pairs])
     exact = weights / weights.sum() * SLOTS
@@ -175,7 +202,7 @@ def _quotas(pairs):
     for (pattern, weight), quota in zip(pairs, quotas, strict=True):
         if quota == 0:
             raise ValueError(
-                f"config.data.mixture: {pattern!r} has the weight {weight} of {weights.sum():g} in "
+                f"{where}: {pattern!r} has the weight {weight} of {weights.sum():g} in "
                 f"all, less than {0.5 / SLOTS}: its cells would never come"
             )
     return quotas

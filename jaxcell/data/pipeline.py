@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from jaxcell.data.draft import Draft
-from jaxcell.data.mixture import order
+from jaxcell.data.sampling import order
 from jaxcell.data.transforms import build_transforms, panel, temperatures
 
 
@@ -22,8 +22,8 @@ class Batches:
     ----------
     store : Store
     c : the config (data, model.specials, seed)
-    split : 'train' (endless, in the order of `mixture.order`) or 'valid' (each cell once, in order;
-        last batch padded)
+    split : 'train' (endless, in the order of `sampling.order`) or 'valid' (each cell once, in
+        order; last batch padded)
     batch_size : B
     start, stop : steps; stop is ignored for 'valid'
     frequency : training cells with each gene, [V], which a temperature draws by; None: the store's
@@ -55,7 +55,7 @@ class Batches:
         self._seed, self._start = c.seed, start
         steps = stop if split == "train" else -(-self._cells // batch_size)
         self._length = max(steps - start, 0)
-        self._order = order(store, c.data, c.seed) if split == "train" else None
+        self._order = order(store, c.data, c.seed, batch_size) if split == "train" else None
         self._genes = len(store.vocabulary)
         if temperatures(c.data) and frequency is None:  # else the statistics stay on disk
             frequency = store.stats["nonzero"].sum(axis=0)

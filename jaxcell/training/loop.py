@@ -16,7 +16,7 @@ from jaxcell.models.cell import CellModel
 from jaxcell.training import gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.means import tables_of
-from jaxcell.training.setup import adopt, check, steps_of
+from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
 from jaxcell.training.step import compile_steps, compute_dtype
 from jaxcell.training.stop import Stop
 
@@ -37,7 +37,7 @@ class Run:
         self.store = Store.open(c.data.store)
         self.store.verify(records=False)
         self.ontologies = adopt(c, self.store, print)
-        self.steps = steps_of(c, self.store.sizes["train"])
+        self.steps = steps_of(c, self.store)
         self.mesh = sharding.make_mesh(c.mesh)
         self.model = CellModel(c.model, compute_dtype(c.dtype))
         self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
@@ -55,9 +55,7 @@ class Run:
         self.first = jax.process_index() == 0  # the one that writes what is the same for all
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
-        self.every = c.train.validate_every or math.ceil(
-            self.store.sizes["train"] / c.train.batch_size
-        )
+        self.every = c.train.validate_every or steps_per_epoch(c, self.store)
 
     def go(self):
         """Train to the last step, or until asked to stop; True when the last step was reached."""

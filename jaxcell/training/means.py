@@ -1,18 +1,19 @@
 """The best that can be said of a gene without looking at the cell. V genes.
 
 It is where the decoder starts, and the lower end of the scale on which a run's loss is shown. Cells
-count as often as training sees them, by ``config.data.mixture``.
+count as often as training sees them, by ``config.data.mixture`` and ``sampling``.
 """
 
 import numpy as np
 
 from jaxcell.data.draft import Draft
-from jaxcell.data.mixture import weights
+from jaxcell.data.sampling import cells_per_epoch, order, weights
 from jaxcell.data.transforms import Normalise
 from jaxcell.training.external import external_tables
 from jaxcell.training.labels import label_tables
 
-# Cells that the centres of MSE and SmoothL1 are found from; counts' means are the store's, of all.
+# Cells that the centres of MSE and SmoothL1 are found from, and counts' means where sampling goes
+# by labels; else these are the store's, of all cells.
 CELLS = 8192
 AT_ONCE = 1024
 
@@ -49,9 +50,13 @@ def zero_logit(store, c):
 
     Half a cell is added to either, so that none is infinite.
     """
-    weight = weights(store, c.data)
-    cells = _measured_by(store, weight * store.stats["cells"])
-    found = weight @ store.stats["nonzero"]
+    weight = weights(store, c.data, c.seed)
+    if weight is None:
+        ids, _, weight, cells = _sample(store, c)
+        found = np.bincount(ids, weight, len(store.vocabulary))
+    else:
+        cells = _measured_by(store, weight * store.stats["cells"])
+        found = weight @ store.stats["nonzero"]
     return np.log(cells - found + 0.5) - np.log(found + 0.5)
 
 
@@ -61,7 +66,8 @@ def best_constant(store, c):
     For the likelihoods of counts ln(1 + the gene's mean normalised count), the minimum of the
     Poisson loss; for MSE the mean of ln(1 + normalised count), and for SmoothL1 the value from
     which differences, cut at ±1, sum to 0; for a loss of non-zero values alone their mean: all
-    these over at most ``CELLS`` cells, evenly spaced.
+    these over at most ``CELLS`` cells, evenly spaced. Where sampling goes by labels, all of them
+    over as many cells, the first of the run's stream.
 
     Returns
     -------
@@ -71,15 +77,17 @@ def best_constant(store, c):
     kind = loss.get("kind", "poisson_log1p")
     if {"batch.panel", "batch.target"} & set(loss.get("where", ())):
         ids, values, weight, _ = _sample(store, c)
-        sums, number = (
-            np.bincount(ids, w, minlength=len(store.vocabulary)) for w in (weight * values, weight)
-        )
+        genes = len(store.vocabulary)
+        sums, number = (np.bincount(ids, w, minlength=genes) for w in (weight * values, weight))
         return sums / np.where(number > 0, number, 1)
     if kind == "mse":
         return _centre(store, c, np.inf)
     if kind == "smooth_l1":
         return _centre(store, c, 1.0)
-    weight = weights(store, c.data)
+    weight = weights(store, c.data, c.seed)
+    if weight is None:
+        ids, values, weight, cells = _sample(store, c)
+        return np.log1p(np.bincount(ids, weight * np.expm1(values), len(store.vocabulary)) / cells)
     cells = _measured_by(store, weight * store.stats["cells"])
     if not c.data.normalise.scale:
         return np.log1p(weight @ store.stats["sum"] / cells)
@@ -111,10 +119,16 @@ def _centre(store, c, cut):
 
 def _sample(store, c):
     """Genes, log1p values and weights of some training cells' non-zero counts, and cells [V]."""
-    size = store.sizes["train"]
-    positions = np.unique(np.linspace(0, size - 1, min(size, CELLS)).astype(np.int64))
+    weight = weights(store, c.data, c.seed)
+    if weight is None:
+        number = min(cells_per_epoch(store, c.data), CELLS)
+        stream = order(store, c.data, c.seed, c.train.batch_size)
+        positions, weight = stream(np.arange(number))[1], np.ones(len(store.datasets))
+    else:
+        size = store.sizes["train"]
+        positions = np.unique(np.linspace(0, size - 1, min(size, CELLS)).astype(np.int64))
     normalise = Normalise(**c.data.normalise, total=c.data.total)
-    weight, seen = weights(store, c.data), np.zeros(len(store.datasets), np.int64)
+    seen = np.zeros(len(store.datasets), np.int64)
     ids, values, often = [], [], []
     for start in range(0, len(positions), AT_ONCE):
         rows = store.read("train", positions[start : start + AT_ONCE])

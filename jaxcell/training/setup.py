@@ -3,7 +3,8 @@
 import math
 
 from jaxcell import config
-from jaxcell.data.mixture import order
+from jaxcell.data.samplers import build_samplers
+from jaxcell.data.sampling import cells_per_epoch, describe, order
 from jaxcell.data.transforms import build_transforms
 from jaxcell.losses.expression import INTEGER_COUNTS
 from jaxcell.training import tensorboard
@@ -15,6 +16,7 @@ def check(c):
     """Raise for whatever in a config is wrong or not installed, before anything is read."""
     config.check(c)
     build_transforms(c.data, c.model)
+    build_samplers(c.data)
     check_parts(c)
     drop, blocks = c.model.encoder.drop_path, c.model.encoder.layers
     if drop and blocks == 1:
@@ -26,9 +28,16 @@ def check(c):
         tensorboard.check()
 
 
-def steps_of(c, cells):
-    """Optimizer steps of a run: ``c.steps``, or as many as ``c.epochs`` over the cells take."""
-    return c.steps or math.ceil(c.epochs * cells / c.train.batch_size)
+def steps_of(c, store):
+    """Optimizer steps of a run: ``c.steps``, or as many as ``c.epochs`` over its cells take."""
+    if c.steps:
+        return c.steps
+    return math.ceil(c.epochs * cells_per_epoch(store, c.data) / c.train.batch_size)
+
+
+def steps_per_epoch(c, store):
+    """Steps that an epoch of the training cells takes, the last one perhaps in the next epoch."""
+    return math.ceil(cells_per_epoch(store, c.data) / c.train.batch_size)
 
 
 def adopt(c, store, say):
@@ -49,7 +58,10 @@ def adopt(c, store, say):
     ontologies = adopt_labels(c, store, say)
     if "sample_genes" in c.data.transforms:
         _say_unmasked(c, store, say)
-    order(store, c.data, c.seed)  # the mixture's patterns against the store's datasets
+    # What mixture and sampling name against the store's datasets and labels.
+    order(store, c.data, c.seed, c.train.batch_size)
+    if said := describe(store, c.data):
+        say(said)
     for name, one in c.losses.items():
         for facts in store.datasets:
             if one.kind in INTEGER_COUNTS and facts["non_integer"]:

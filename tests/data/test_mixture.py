@@ -59,11 +59,11 @@ def test_the_stream_is_a_function_of_seed_and_position():
 
 
 def test_weights_become_shares_of_the_slots():
-    assert mixture._quotas([("a", 0.29), ("b", 0.71)]).tolist() == [2900, 7100]
-    assert mixture._quotas([("a", 1), ("b", 1), ("c", 1)]).sum() == SLOTS
-    assert mixture._quotas([("a", 2.0)]).tolist() == [SLOTS]
+    assert mixture.slots([("a", 0.29), ("b", 0.71)]).tolist() == [2900, 7100]
+    assert mixture.slots([("a", 1), ("b", 1), ("c", 1)]).sum() == SLOTS
+    assert mixture.slots([("a", 2.0)]).tolist() == [SLOTS]
     with pytest.raises(ValueError, match="'a' has the weight 1e-06 of 1 in all, less than 5e-05"):
-        mixture._quotas([("a", 1e-6), ("b", 1)])
+        mixture.slots([("a", 1e-6), ("b", 1)])
 
 
 @pytest.mark.parametrize("wrong", ["a", "a=", "=1", "a=0", "a=-1", "a=nan", "a=inf", "a=b"])

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
+from jaxcell.data.sampling import order
 from jaxcell.losses.total import divide
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, metrics, optim
@@ -131,6 +132,11 @@ def test_no_constant_does_better_than_the_means_table(store, arm, mixture):
     x, dataset = dense(store, c), store.index("train", "dataset")
     often = np.where(dataset == 0, 0.05, 0.95) / np.bincount(dataset)[dataset]
     often = often[:, None] * len(dataset) if mixture else 1.0
+    nothing_is_better(store, c, x, often)
+
+
+def nothing_is_better(store, c, x, often):
+    """No constant than the means table's, for targets x [cells, V] that come so ``often``."""
     mean = loop.tables_of(store, c, 384)["mean"].astype(float)
     loss = POINTWISE[c.losses.expression.kind]
     for gene in range(0, 300, 7):
@@ -138,6 +144,20 @@ def test_no_constant_does_better_than_the_means_table(store, arm, mixture):
         best = minimize_scalar(of, bounds=(0, 11.5), method="bounded", options={"xatol": 1e-9})
         assert of(mean[gene]) <= best.fun + 1e-6 * abs(best.fun)
     assert not mean[300:].any()
+
+
+@pytest.mark.parametrize("arm", ["", "mse", "smooth_l1", "no_library"])
+def test_the_means_table_is_of_the_cells_that_sampling_shows(store, arm):
+    """Of each kind of cell 10, also where one dataset has few of a kind."""
+    c = config_of(f"txfm_b:tiny,{arm}".rstrip(","))
+    c.data.sampling, c.data.cap.by, c.data.cap.cells = ("cap",), ("kind",), 10
+    cells = order(store, c.data, c.seed, 8)(np.arange(30))[1]
+    assert np.bincount(store.index("train", "labels")[cells, 0]).tolist() == [10, 10, 10]
+    nothing_is_better(store, c, dense(store, c)[cells], 1.0)
+    c.data.cap.by = ("dataset",)  # of these nothing is drawn: the store's statistics tell
+    dataset = store.index("train", "dataset")
+    often = 10 / np.bincount(dataset)[dataset][:, None]
+    nothing_is_better(store, c, dense(store, c), often)
 
 
 def test_the_centre_of_a_large_store_is_of_evenly_spaced_cells(store, monkeypatch):
