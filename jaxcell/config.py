@@ -148,6 +148,8 @@ def defaults():
     c.train.validate_every = 0  # steps between validations; 0: once an epoch
     c.train.save_every = 0  # steps between saves of the newest state; 0: with each validation
     c.train.gene_errors = "heads.expression"  # prediction measured per gene at the end; '': none
+    c.train.gene_zero = ""  # the logit of its being zero, where a head predicts that by itself
+    c.train.gene_among = "hidden"  # genes that count: hidden ones; or measured; or masked tokens
     c.train.keep_every = 0  # steps whose checkpoints are kept for good; 0: only best and last
 
     c.optimizer = ConfigDict()
@@ -427,7 +429,7 @@ def from_json(text):
 # what other stages do.
 NOT_TRAINING = (
     *("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages"),
-    *("train.tensorboard", "train.gene_errors"),
+    *("train.tensorboard", "train.gene_errors", "train.gene_zero", "train.gene_among"),
     *("prepare", "embed.input", "embed.genes", "embed.draws", "evaluate"),
 )
 

@@ -101,7 +101,7 @@ def whole_cell(c):
     """WCED: expression of every gene, and whether it is zero, from the first token."""
     c.model.front = ("<cls>", "<cls_0>", "<cls_1>", "<cls_2>", "<cls_3>", "<sep>")
     c.model.heads.expression = {"kind": "vocabulary_parts"}
-    c.train.gene_errors = "heads.expression.expression"
+    _per_gene(c, "measured")
     mask = "batch.measured"
     _two_losses(c, "batch.panel", mask, "tables.mean", "tables.zero_logit", 1.0)
     tasks(c, pooled=False)
@@ -114,12 +114,21 @@ def masked_values(c):
     c.data.sequence.number = 8192 - 2
     c.data.transforms = ("normalise", "sequence", "draw_masks")
     c.model.heads.expression = {"kind": "token_parts"}
-    c.train.gene_errors = "heads.expression.expression"
+    _per_gene(c, "masked")
     means = ("batch.token_mean", "batch.token_zero_logit")
     _two_losses(c, "batch.target", "batch.mask", *means, 1.5)
     tasks(c, pooled=True)
     c.losses.donor.weight, c.model.heads.donor.reverse = 0.05, 1.0
     return c
+
+
+def _per_gene(c, among):
+    """Which prediction is measured per gene, and where."""
+    c.train.gene_errors, c.train.gene_zero = (
+        "heads.expression.expression",
+        "heads.expression.is_zero",
+    )
+    c.train.gene_among = among
 
 
 def _two_losses(c, target, mask, mean, logit, weight):

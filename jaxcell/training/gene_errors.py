@@ -1,16 +1,16 @@
-"""How well each gene of held-out cells is predicted from other genes.
+"""How well each gene of held-out cells is predicted.
 
-Every held-out cell shows the genes that it shows in validation; an entry counts where a gene was
-measured in a cell and **not** shown to the model, since a shown one is partly copied. The score of
-detection (count > 0) is the predicted expression. Errors are in log1p space; the null predicts
-each gene's training mean ``tables["mean"]``, which is the best constant under the training loss.
+Every held-out cell shows the genes that it shows in validation; which entries count says
+``config.train.gene_among`` (see `entries`). Of TxFM, those that were measured in a cell and **not**
+shown to the model, since a shown one is partly copied. Errors are in log1p space; the null predicts
+each gene's training mean ``tables["mean"]``, which is the best constant under the training loss;
+and 0 where most cells are 0, of a model that predicts that by itself.
 B cells, R rows of a gene table, V genes.
 """
 
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -18,14 +18,13 @@ from jaxcell import sharding
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
-from jaxcell.losses.total import resolve
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
+from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.means import tables_of
 from jaxcell.training.metrics import replace
-from jaxcell.training.step import compute_dtype, make_forward, shown
+from jaxcell.training.step import compute_dtype
 
-BINS = 512
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
 
@@ -81,7 +80,8 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     c.train.gene_errors = c.train.get("gene_errors") or "heads.expression"
     net = CellModel(c.model, compute_dtype(c.dtype))
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    tables = {**tables_of(store, c, net.rows), "mean": model.tables["mean"]}
+    trained = {k: model.tables[k] for k in ("mean", "zero_logit") if k in model.tables}
+    tables = {**tables_of(store, c, net.rows), **trained}
     variables, tables = jax.device_put((model.variables, tables), sharding.replicated(mesh))
     detected = model.tables.get("detected")  # padded; the visible genes are drawn as in training
     frequency = None if detected is None else detected[: len(store.vocabulary)]
@@ -95,58 +95,40 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
 
 
 def measure(model, c, batches, mesh, variables, tables, vocabulary):
-    """The `table` of all held-out cells; one pass, memory [R, 2, BINS] whatever their number.
+    """The `table` of all held-out cells; memory [R, 2, BINS] whatever their number.
+
+    Two passes: the first, which does not compute the model, finds each gene's mean non-zero value.
 
     model : CellModel; variables : {'params', 'batch_stats'} on the mesh, as the tables are
     batches : Batches of the validation split
     """
     whole = sharding.replicated(mesh)
+    levels = jax.jit(make_levels(model, c), out_shardings=whole)
     step = jax.jit(make_step(model, c), out_shardings=whole, donate_argnums=0)
+    found = _summed(lambda batch: levels(variables, batch, tables), c, batches, mesh)
+    level = found["sum"] / np.where(found["number"] > 0, found["number"], 1)
+    on_device = jax.device_put(level.astype(np.float32), whole)
     counts = jax.device_put(np.zeros(model.rows * 2 * BINS, np.int32), whole)
+
+    def add(batch):
+        nonlocal counts
+        counts, sums = step(counts, variables, batch, tables, on_device)
+        return sums
+
+    sums = _summed(add, c, batches, mesh)
+    counts = jax.device_get(counts).reshape(model.rows, 2, BINS)
+    return table(counts, {**sums, "mean_nonzero": level}, vocabulary)
+
+
+def _summed(step, c, batches, mesh):
+    """The sums of what ``step`` returns of each batch, on the host in float64."""
     sums = None
     with iterate(batches, threads=c.data.threads) as stream, jax.set_mesh(mesh):
         for batch in stream:
-            batch = sharding.to_global(batch, mesh)
-            counts, found = step(counts, variables, batch, tables)
+            found = step(sharding.to_global(batch, mesh))
             found = jax.tree.map(np.float64, jax.device_get(found))
             sums = found if sums is None else jax.tree.map(np.add, sums, found)
-    counts = jax.device_get(counts).reshape(model.rows, 2, BINS)
-    return table(counts, sums, vocabulary)
-
-
-def make_step(model, c):
-    """``step(counts, variables, batch, tables) -> (counts, {'mae', 'mae_null'})``.
-
-    counts i32 [R · 2 · BINS]: hidden entries of each gene by (count > 0) and bin of the prediction;
-    the sums [R] are of absolute errors over hidden entries.
-    """
-    forward = make_forward(model, c)
-
-    def step(counts, variables, batch, tables):
-        batch, outputs, _ = forward(variables, batch, tables, train=False)
-        predicted = resolve(outputs, c.train.gene_errors, "config.train.gene_errors")
-        hidden = batch["measured"] & ~shown(batch, model.rows) & batch["real"][:, None]
-        null = jnp.broadcast_to(tables["mean"][None], predicted.shape)
-        row = jnp.arange(model.rows)[None] * 2 + (batch["panel_raw"] > 0)
-        place = row * BINS + bins(predicted, null)
-        counts = counts.at[jnp.where(hidden, place, counts.size)].add(1, mode="drop")
-        errors = {"mae": predicted, "mae_null": null}
-        return counts, {
-            k: jnp.where(hidden, jnp.abs(p - batch["panel"]), 0).sum(axis=0)
-            for k, p in errors.items()
-        }
-
-    return step
-
-
-def bins(predicted, null):
-    """Bin i32 of a prediction ≥ 0: equal steps of p / (p + null), finest around the null.
-
-    A step there is 4 / BINS of the null, 0.8 %; predictions of the same bin count as ties.
-    """
-    scale = jnp.where(null > 0, null, 1e-3)
-    share = jnp.maximum(predicted, 0) / (jnp.maximum(predicted, 0) + scale)
-    return jnp.minimum((share * BINS).astype(jnp.int32), BINS - 1)
+    return sums
 
 
 def auc(counts):
@@ -164,13 +146,14 @@ def auc(counts):
 
 
 def table(counts, sums, vocabulary):
-    """A row for each gene, over its hidden entries in the held-out cells.
+    """A row for each gene, over its entries in the held-out cells.
 
     Returns
     -------
-    DataFrame with gene, ensembl; n_cells (hidden entries), n_detected (those with a count);
+    DataFrame with gene, ensembl; n_cells (entries), n_detected (those with a count);
     auc of detection, ± auc_bound (at most; from binning); mae and mae_null (log1p); ratio of the
-    two, below 1 where the model is better than the gene's training mean
+    two, below 1 where the model is better than the mean predictor; of the non-zero entries
+    mae_nonzero, mean_nonzero (the mean true value) and null_nonzero (their mean distance from it)
     """
     genes = len(vocabulary)
     entries = counts[:genes].sum(axis=2)
@@ -179,6 +162,7 @@ def table(counts, sums, vocabulary):
     parts = [auc(part) for part in np.array_split(counts[:genes], -(-genes // 4096))]
     score, bound = (np.concatenate(one) for one in zip(*parts, strict=True))
     mae, null = (sums[k][:genes] / np.where(n > 0, n, np.nan) for k in ("mae", "mae_null"))
+    there = np.where(entries[:, 1] > 0, entries[:, 1], np.nan)
     return pd.DataFrame(
         {
             "gene": vocabulary.names,
@@ -190,6 +174,9 @@ def table(counts, sums, vocabulary):
             "mae": mae,
             "mae_null": null,
             "ratio": mae / np.where(null > 0, null, np.nan),
+            "mae_nonzero": sums["mae_nonzero"][:genes] / there,
+            "mean_nonzero": sums["mean_nonzero"][:genes] * there / there,
+            "null_nonzero": sums["null_nonzero"][:genes] / there,
         }
     )
 
@@ -218,7 +205,7 @@ def show(found):
     if not s["genes"]:
         return f"errors per gene: no gene has {ENOUGH} hidden entries with and without a count"
     return (
-        f"errors per gene, hidden ones of held-out cells: median detection AUC "
+        f"errors per gene, held-out cells: median detection AUC "
         f"{s['median_auc']:.3f}, median error {s['median_ratio']:.3f} of the null's, "
         f"{s['better_than_null']:.0%} of {s['genes']:,} genes better than the null"
     )

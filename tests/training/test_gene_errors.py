@@ -17,7 +17,12 @@ from jaxcell.models.cell import CellModel
 from jaxcell.training import gene_errors as errors
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import save_model
+from jaxcell.training.entries import bin_of, share_of
 from tests.training.test_training import tiny
+
+
+def bins(predicted, null):
+    return np.asarray(bin_of(share_of(predicted, null)))
 
 
 def histogram(place, label):
@@ -30,7 +35,7 @@ def test_auc_of_bins_is_scikit_learns_and_the_bound_holds():
     random = np.random.default_rng(0)
     label = random.random((5, 400)) < np.array([0.5, 0.1, 0.02, 0.9, 0.3])[:, None]
     score = random.gamma(2, 0.2, (5, 400)) * (1 + label)
-    place = np.asarray(errors.bins(score, np.full((5, 400), 0.4)))
+    place = bins(score, np.full((5, 400), 0.4))
     found, bound = errors.auc(np.stack([histogram(*x) for x in zip(place, label, strict=True)]))
     for i in range(5):
         assert found[i] == pytest.approx(roc_auc_score(label[i], place[i]), abs=1e-12)
@@ -43,13 +48,13 @@ def test_auc_of_bins_is_scikit_learns_and_the_bound_holds():
 
 def test_bins_keep_the_order_and_are_finest_at_the_null():
     p = np.linspace(0, 12, 5000)
-    place = np.asarray(errors.bins(p, np.full(5000, 0.5)))
+    place = bins(p, np.full(5000, 0.5))
     assert place[0] == 0
     assert (np.diff(place) >= 0).all()
     assert place.max() < errors.BINS
-    near = np.asarray(errors.bins(np.array([0.5, 0.505]), np.full(2, 0.5)))
+    near = bins(np.array([0.5, 0.505]), np.full(2, 0.5))
     assert near[1] > near[0]  # 1 % of the null apart
-    assert np.asarray(errors.bins(np.array([0.0, -1.0]), np.zeros(2))).tolist() == [0, 0]
+    assert bins(np.array([0.0, -1.0]), np.zeros(2)).tolist() == [0, 0]
 
 
 def by_hand(c, store, variables, mean):
@@ -84,7 +89,7 @@ def test_a_run_leaves_the_errors_of_its_last_step(store, run):
     found = pd.read_csv(run / "gene_errors.tsv", sep="\t", keep_default_na=True)
     assert list(found.columns) == [
         *("gene", "ensembl", "n_cells", "n_detected", "auc", "auc_bound", "mae", "mae_null"),
-        "ratio",
+        *("ratio", "mae_nonzero", "mean_nonzero", "null_nonzero"),
     ]
     assert tuple(found["gene"]) == store.vocabulary.names
     model = errors.load_model(run / "checkpoints" / "40")
@@ -98,6 +103,13 @@ def test_a_run_leaves_the_errors_of_its_last_step(store, run):
         assert row["mae"] == pytest.approx(np.abs(predicted - truth).mean(), rel=2e-5)
         assert row["mae_null"] == pytest.approx(np.abs(null - truth).mean(), rel=2e-5)
         assert row["ratio"] == pytest.approx(row["mae"] / row["mae_null"], rel=2e-5)
+        if (truth > 0).any():
+            there = truth[truth > 0]
+            error = np.abs(predicted - truth)[truth > 0].mean()
+            assert row["mae_nonzero"] == pytest.approx(error, rel=2e-5)
+            assert row["mean_nonzero"] == pytest.approx(there.mean(), rel=2e-5)
+            spread = np.abs(there - there.mean()).mean()
+            assert row["null_nonzero"] == pytest.approx(spread, rel=2e-4, abs=2e-5)
         if 0 < (truth > 0).sum() < len(truth):
             aucs += 1
             exact = roc_auc_score(truth > 0, predicted)
