@@ -102,8 +102,8 @@ def whole_cell(c):
     c.model.front = ("<cls>", "<cls_0>", "<cls_1>", "<cls_2>", "<cls_3>", "<sep>")
     c.model.heads.expression = {"kind": "vocabulary_parts"}
     _per_gene(c, "measured")
-    mask = "batch.measured"
-    _two_losses(c, "batch.panel", mask, "tables.mean", "tables.zero_logit", 1.0)
+    _two_losses(c, "batch.panel", "batch.measured", 1.0)
+    _at_means(c, expression="tables.mean", is_zero="tables.zero_logit")
     tasks(c, pooled=False)
     return c
 
@@ -115,8 +115,8 @@ def masked_values(c):
     c.data.transforms = ("normalise", "sequence", "draw_masks")
     c.model.heads.expression = {"kind": "token_parts"}
     _per_gene(c, "masked")
-    means = ("batch.token_mean", "batch.token_zero_logit")
-    _two_losses(c, "batch.target", "batch.mask", *means, 1.5)
+    _two_losses(c, "batch.target", "batch.mask", 1.5)
+    _at_means(c, expression="batch.token_mean")
     tasks(c, pooled=True)
     c.losses.donor.weight, c.model.heads.donor.reverse = 0.05, 1.0
     return c
@@ -124,27 +124,32 @@ def masked_values(c):
 
 def _per_gene(c, among):
     """Which prediction is measured per gene, and where."""
-    c.train.gene_errors, c.train.gene_zero = (
-        "heads.expression.expression",
-        "heads.expression.is_zero",
-    )
+    c.train.gene_errors = "heads.expression.expression"
+    c.train.gene_zero = "heads.expression.is_zero"
     c.train.gene_among = among
 
 
-def _two_losses(c, target, mask, mean, logit, weight):
-    for name, kind, part, known, one, where in (
-        ("expression", "mse", "expression", mean, 1.0, (mask, target)),  # of non-zero values
-        ("is_zero", "is_zero", "is_zero", logit, weight, (mask,)),
+def _two_losses(c, target, mask, weight):
+    """The squared error of non-zero values; with this weight, whether a value is zero."""
+    for name, kind, where, own in (
+        ("expression", "mse", (mask, target), 1.0),
+        ("is_zero", "is_zero", (mask,), weight),
     ):
-        for suffix, pred, w in (("", f"heads.expression.{part}", one), ("_at_means", known, 0.0)):
-            c.losses[name + suffix] = {
-                "kind": kind,
-                "pred": pred,
-                "target": target,
-                "where": where,
-                "reduce": "masked_mean",
-                "weight": w,
-            }
+        c.losses[name] = {
+            "kind": kind,
+            "pred": f"heads.expression.{name}",
+            "target": target,
+            "where": where,
+            "reduce": "masked_mean",
+            "weight": own,
+        }
+
+
+def _at_means(c, **known):
+    """Beside a loss, shown only, what a model gets that knows no more than each gene's mean."""
+    for name, path in known.items():
+        partner = c.losses[name].to_dict() | {"pred": path, "weight": 0.0}
+        c.losses[f"{name}_at_means"] = partner
 
 
 def tasks(c, pooled):

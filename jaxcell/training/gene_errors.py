@@ -86,7 +86,7 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     detected = model.tables.get("detected")  # padded; the visible genes are drawn as in training
     frequency = None if detected is None else detected[: len(store.vocabulary)]
     batches = Batches(store, c, "valid", batch_size, frequency=frequency)
-    found = measure(net, c, batches, mesh, variables, tables, store.vocabulary)
+    found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
         raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")
     if out is not None:
@@ -94,41 +94,46 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     return found
 
 
-def measure(model, c, batches, mesh, variables, tables, vocabulary):
-    """The `table` of all held-out cells; memory [R, 2, BINS] whatever their number.
+class Measure:
+    """(batches, variables, tables, vocabulary) → the `table` of all held-out cells.
 
     Two passes: the first, which does not compute the model, finds each gene's mean non-zero value.
+    Memory is [R, 2, BINS] whatever the number of cells. Compiled once.
 
-    model : CellModel; variables : {'params', 'batch_stats'} on the mesh, as the tables are
-    batches : Batches of the validation split
+    model : CellModel; mesh : on which variables {'params', 'batch_stats'} and tables lie
     """
-    whole = sharding.replicated(mesh)
-    levels = jax.jit(make_levels(model, c), out_shardings=whole)
-    step = jax.jit(make_step(model, c), out_shardings=whole, donate_argnums=0)
-    found = _summed(lambda batch: levels(variables, batch, tables), c, batches, mesh)
-    level = found["sum"] / np.where(found["number"] > 0, found["number"], 1)
-    on_device = jax.device_put(level.astype(np.float32), whole)
-    counts = jax.device_put(np.zeros(model.rows * 2 * BINS, np.int32), whole)
 
-    def add(batch):
-        nonlocal counts
-        counts, sums = step(counts, variables, batch, tables, on_device)
+    def __init__(self, model, c, mesh):
+        self._whole = whole = sharding.replicated(mesh)
+        self._levels = jax.jit(make_levels(model, c), out_shardings=whole)
+        self._step = jax.jit(make_step(model, c), out_shardings=whole, donate_argnums=0)
+        self._rows, self._c, self._mesh = model.rows, c, mesh
+
+    def __call__(self, batches, variables, tables, vocabulary):
+        whole, rows = self._whole, self._rows
+        found = self._summed(batches, lambda batch: self._levels(variables, batch, tables))
+        level = found["sum"] / np.where(found["number"] > 0, found["number"], 1)
+        on_device = jax.device_put(level.astype(np.float32), whole)
+        counts = jax.device_put(np.zeros(rows * 2 * BINS, np.int32), whole)
+
+        def add(batch):
+            nonlocal counts
+            counts, sums = self._step(counts, variables, batch, tables, on_device)
+            return sums
+
+        sums = self._summed(batches, add)
+        counts = jax.device_get(counts).reshape(rows, 2, BINS)
+        return table(counts, {**sums, "mean_nonzero": level}, vocabulary)
+
+    def _summed(self, batches, step):
+        """The sums of what ``step`` returns of each batch, on the host in float64."""
+        sums, mesh = None, self._mesh
+        with iterate(batches, threads=self._c.data.threads) as stream, jax.set_mesh(mesh):
+            for batch in stream:
+                found = step(sharding.to_global(batch, mesh))
+                found = jax.tree.map(np.float64, jax.device_get(found))
+                sums = found if sums is None else jax.tree.map(np.add, sums, found)
         return sums
-
-    sums = _summed(add, c, batches, mesh)
-    counts = jax.device_get(counts).reshape(model.rows, 2, BINS)
-    return table(counts, {**sums, "mean_nonzero": level}, vocabulary)
-
-
-def _summed(step, c, batches, mesh):
-    """The sums of what ``step`` returns of each batch, on the host in float64."""
-    sums = None
-    with iterate(batches, threads=c.data.threads) as stream, jax.set_mesh(mesh):
-        for batch in stream:
-            found = step(sharding.to_global(batch, mesh))
-            found = jax.tree.map(np.float64, jax.device_get(found))
-            sums = found if sums is None else jax.tree.map(np.add, sums, found)
-    return sums
 
 
 def auc(counts):

@@ -13,7 +13,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.losses.total import weighted
 from jaxcell.models.cell import CellModel
-from jaxcell.training import gene_errors, metrics, optim, report, tensorboard, warm_start
+from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.means import tables_of
 from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
@@ -53,6 +53,7 @@ class Run:
         self.rate = optim.schedule(c, self.steps)
         self.best, self.shown = None, {}
         self.first = jax.process_index() == 0  # the one that writes what is the same for all
+        self.adaptive = "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
         self.every = c.train.validate_every or steps_per_epoch(c, self.store)
@@ -97,6 +98,8 @@ class Run:
         """What a session that trains does first: say where it starts, write it into run.json."""
         if start:
             print(f"{self.workdir}: goes on from step {start} of {self.steps}")
+        if self.adaptive and (rates := adaptive.load(self.workdir, start)) is not None:
+            self._mask_by(rates)
         warm = None if start else self._warm_start()
         self.best = self.checkpoints.best()
         metrics.write_run(self.workdir, self.c, self.store, self.mesh, start, self.steps, warm)
@@ -154,17 +157,30 @@ class Run:
             self.progress.say(verdict)
         return True
 
+    @functools.cached_property
+    def _measure(self):
+        return gene_errors.Measure(self.model, self.c, self.mesh)
+
+    def _errors(self):
+        where = self._batches("valid"), self._variables(), self.tables, self.store.vocabulary
+        return self._measure(*where)
+
+    def _adapt(self, step):
+        """Mask what is predicted badly more often from here on."""
+        errors = self._errors()["mae"].to_numpy()
+        rates = adaptive.rates(errors, self.c.data.draw_masks.ratio)
+        rates = np.pad(rates, (0, self.model.rows - len(rates)))
+        if self.first:
+            adaptive.save(self.workdir, step, rates)
+        self._mask_by(rates)
+
+    def _mask_by(self, rates):
+        whole = sharding.replicated(self.mesh)
+        self.tables = {**self.tables, "mask_rate": jax.device_put(rates, whole)}
+
     def _gene_errors(self):
         """Write the last step's errors per gene, and their summary into the journal."""
-        found = gene_errors.measure(
-            self.model,
-            self.c,
-            self._batches("valid"),
-            self.mesh,
-            self._variables(),
-            self.tables,
-            self.store.vocabulary,
-        )
+        found = self._errors()
         known = gene_errors.summary(found)
         self.journal.write(self.steps, **{f"genes/{k}": v for k, v in known.items()})
         if self.first:
@@ -190,6 +206,8 @@ class Run:
             self.journal.write(step, **found)
             more = "".join(f", {k} {v:.3f}" for k, v in seen.items())
             self.progress.say(f"step {step}: validation {metrics.show(self.shown)}{more}")
+        if validate and self.adaptive:
+            self._adapt(step)
         published = (validate or save) and self._publish(step, found)
         if save or published:  # so that the best of model/ is among the checkpoints too
             self.checkpoints.save(step, self.state, found)

@@ -109,9 +109,8 @@ def make_forward(model, c):
         batch = add_panel(batch, tables, model.rows, how.library_size, how.scale)
         if "batch.shown" in named:
             batch["shown"] = shown(batch, model.rows)
-        for name in ("mean", "zero_logit"):
-            if f"batch.token_{name}" in named:
-                batch[f"token_{name}"] = jnp.take(tables[name], batch["ids"], mode="clip")
+        if "batch.token_mean" in named:
+            batch["token_mean"] = jnp.take(tables["mean"], batch["ids"], mode="clip")
         if c.targets:
             batch["targets"] = {k: t[batch["labels"][k]] for k, t in tables["targets"].items()}
         if "draws" in batch:

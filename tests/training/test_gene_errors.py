@@ -204,7 +204,7 @@ def test_eight_devices_measure_what_one_does(store, run):
         )
         placed = jax.device_put((model.variables, tables), sharding.replicated(mesh))
         batches = Batches(store, model.config, "valid", 16)
-        found.append(errors.measure(net, model.config, batches, mesh, *placed, store.vocabulary))
+        found.append(errors.Measure(net, model.config, mesh)(batches, *placed, store.vocabulary))
     for column in ("n_cells", "n_detected"):
         np.testing.assert_array_equal(found[0][column], found[1][column])
     np.testing.assert_allclose(found[0]["mae"], found[1]["mae"], rtol=1e-5)
