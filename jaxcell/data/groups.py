@@ -142,6 +142,8 @@ def refine(parents, codes):
 
     All cells of a parent are one child where there are no columns.
     """
-    rows = np.column_stack([parents, codes])
-    found, place = np.unique(rows, axis=0, return_inverse=True)
-    return place.ravel(), len(found)
+    found, children = np.unique(parents, return_inverse=True)
+    for column in codes.T:  # numbered anew each time, so that no product outgrows 64 bits
+        keys = children * (column.max(initial=0) + 2) + column + 1
+        found, children = np.unique(keys, return_inverse=True)
+    return children, len(found)

@@ -58,7 +58,7 @@ def cells_per_epoch(store, data):
     if not steps:
         return store.sizes["train"]
     groups, sizes = _groups(store, steps)
-    return int(_capped(groups, sizes, steps["cap"])[1].sum() if "cap" in steps else sizes.sum())
+    return int(_capped(groups, sizes, steps["cap"])[2].sum() if "cap" in steps else sizes.sum())
 
 
 def weights(store, data, seed):
@@ -121,31 +121,33 @@ def _groups(store, steps):
 
 
 def _capped(groups, sizes, cap):
-    """(cap's group of each group [G], what cap keeps of each of its groups)."""
+    """Cap's group of each group [G]; of cap's groups the cells, and those that it keeps."""
     whole, number = groups.merge(cap.by)
     cells = np.bincount(whole, sizes, minlength=number).astype(np.int64)
-    return whole, cap.quotas(cells)
+    return whole, cells, cap.quotas(cells)
 
 
 def _kept(groups, sizes, cap, seed):
     """Cells that an epoch shows of each group, i64 [G]."""
-    whole, quotas = _capped(groups, sizes, cap)
-    kept = sizes.copy()
-    cells = np.bincount(whole, sizes, minlength=len(quotas)).astype(np.int64)
-    for one in np.flatnonzero(quotas < cells):
-        mine = np.flatnonzero(whole == one)
-        kept[mine] = 0
-        bounds = np.cumsum(sizes[mine])
-        # As many as a draw from all of them happens to take; one group takes what it may.
-        for start in range(0, quotas[one], CHUNK) if len(mine) > 1 else ():
-            places = np.arange(start, min(start + CHUNK, quotas[one]))
-            key = np.broadcast_to(keys(seed, one, 2**40 - 1), (len(places), 2))
-            drawn = shuffled(places, cells[one], key)
-            group = np.searchsorted(bounds, drawn, side="right")
-            kept[mine] += np.bincount(group, minlength=len(mine))
-        if len(mine) == 1:
-            kept[mine] = quotas[one]
+    whole, cells, quotas = _capped(groups, sizes, cap)
+    kept = np.where((quotas == cells)[whole], sizes, quotas[whole])
+    count, by_whole = np.bincount(whole), np.argsort(whole, kind="stable")
+    ends = np.cumsum(count)
+    for one in np.flatnonzero((count > 1) & (quotas < cells)):
+        mine = by_whole[ends[one] - count[one] : ends[one]]
+        kept[mine] = _drawn(sizes[mine], quotas[one], keys(seed, one, 2**40 - 1))
     return kept
+
+
+def _drawn(sizes, number, key):
+    """How many of each group a draw of so many of all their cells takes, i64 [groups]."""
+    taken, bounds = np.zeros(len(sizes), np.int64), np.cumsum(sizes)
+    for start in range(0, number, CHUNK):
+        places = np.arange(start, min(start + CHUNK, number))
+        cells = shuffled(places, bounds[-1], np.broadcast_to(key, (len(places), 2)))
+        groups = np.searchsorted(bounds, cells, side="right")
+        taken += np.bincount(groups, minlength=len(sizes))
+    return taken
 
 
 def _plan(store, steps, seed):

@@ -501,18 +501,18 @@ def test_ten_million_cells_take_seconds_and_8_bytes_each():
     by = ("dataset", "type")
     data = asked("cap", "stratify", cap={"by": by, "cells": 1000}, stratify={"by": by})
     tracemalloc.start()
-    begin = time.monotonic()
+    begin = time.process_time()
     made = order(store, data, 0, 1536)
-    took = time.monotonic() - begin
+    took = time.process_time() - begin
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 8.2 * number
     assert peak < 8.2 * number + 100e6  # and a chunk
     assert took < 30
-    begin = time.monotonic()
+    begin = time.process_time()
     for step in range(20):
         _, found = made(np.arange(step * 1536, (step + 1) * 1536))
-    assert (time.monotonic() - begin) / 20 < 0.2
+    assert (time.process_time() - begin) / 20 < 0.2
     assert cells_per_epoch(store, data) == 50 * 41 * 1000
     group = store.index("train", "dataset")[found] * 41 + kind[found] + 1
     assert np.bincount(group).max() == 1  # 1 536 of 2 050 groups of the same size
