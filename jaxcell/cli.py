@@ -45,6 +45,7 @@ def _parser():
     )
     _embed(verbs.add_parser("embed", help="raw counts → embeddings in obsm"))
     _evaluate(verbs.add_parser("evaluate", help="embeddings beside baselines: tables and figures"))
+    _annotation(verbs.add_parser("annotation", help="predicted cell types against true ones"))
     _gene_errors(verbs.add_parser("gene-errors", help="error of each gene on held-out cells"))
     _report(verbs.add_parser("report", help="curves and differences of training runs"))
     _gene_vectors(verbs.add_parser("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
@@ -177,6 +178,36 @@ def _evaluate(p):
         print(format_table(evaluate(asked.pop("data"), asked.pop("keys"), **asked)))
 
     p.set_defaults(verb=run)
+
+
+def _annotation(p):
+    p.add_argument("data", metavar="FILE", help="h5ad that jaxcell embed has annotated")
+    p.add_argument("--checkpoint", required=True, help="the model that did")
+    p.add_argument("--truth", required=True, metavar="OBS", help="true labels: ids or names")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--head", default="cell_type", help="the label head; cell_type by default")
+    p.add_argument("--cells", default="", metavar="OBS=VALUE", help="look at these cells alone")
+    p.add_argument("--ontology", default="", metavar="OBO", help="to compare in, or cellxgene")
+    p.add_argument("--level", dest="levels", nargs="+", type=_level, metavar="NAME=TERM,TERM|DEPTH")
+    p.add_argument("--group", metavar="TERM", help="whose cells' probabilities are drawn")
+
+    def run(asked):
+        from jaxcell import annotation
+        from jaxcell.evaluation.annotation_page import format_annotation
+
+        asked["levels"] = dict(asked["levels"]) if asked["levels"] else None
+        out = asked["out"]
+        print(format_annotation(annotation(asked.pop("data"), asked.pop("checkpoint"), **asked)))
+        print(f"report: {out}/annotation.md")
+
+    p.set_defaults(verb=run)
+
+
+def _level(text):
+    name, _, terms = text.partition("=")
+    if not name or not terms:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=TERM,TERM or NAME=DEPTH")
+    return name, int(terms) if terms.isdecimal() else terms.split(",")
 
 
 def _gene_errors(p):

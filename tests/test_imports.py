@@ -13,7 +13,16 @@ BASE = {"registry", "config", "sharding", "variants", "objectives", "encoders"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
-PUBLIC = ("embed", "evaluate", "report", "genes", "relations", "learnability", "ablate")
+PUBLIC = (
+    "embed",
+    "evaluate",
+    "report",
+    "genes",
+    "relations",
+    "learnability",
+    "annotation",
+    "ablate",
+)
 
 MAY = {
     "registry": set(),

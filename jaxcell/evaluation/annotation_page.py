@@ -31,6 +31,16 @@ def page(results):
     return "\n\n".join([*parts, "## How it was measured", _how(meta)]) + "\n"
 
 
+def format_annotation(results):
+    """The overview as aligned text for a terminal."""
+    header, rows = overview(results)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+
+
 def overview(results):
     """Header and rows, one per decoding."""
     levels = list(results["meta"]["levels"])

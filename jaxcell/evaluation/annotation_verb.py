@@ -1,0 +1,106 @@
+"""``jaxcell annotation``: cell types that ``embed`` wrote into a file, against the true ones."""
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+
+from jaxcell.data.ontology import Ontology
+from jaxcell.data.ontology_reading import read_ontology
+
+from .annotation_report import annotation_report
+
+
+def annotation(
+    data,
+    checkpoint,
+    *,
+    truth,
+    out,
+    head="cell_type",
+    cells="",
+    ontology="",
+    levels=None,
+    group=None,
+):
+    """Measure predicted cell types by their places in the ontology; see ``annotation_report``.
+
+    Parameters
+    ----------
+    data : AnnData or h5ad that ``jaxcell.embed`` has annotated; with ``probabilities=True`` all
+        decodings are compared, else what it wrote into ``obs['<head>_pred_id']``
+    checkpoint : the model that did: workdir or model folder, for its ontology
+    truth : obs column of true labels, ids or names
+    out : folder of the report
+    head : name of the label head
+    cells : 'column=value', the cells to look at; '' is all
+    ontology : OBO file or 'cellxgene' to compare in, where the truth has terms that the model's
+        ontology lacks
+    levels : {name: depth, or ids or names of terms}
+    group : true label whose cells' probabilities are drawn
+
+    Returns
+    -------
+    dict, as in annotation.json
+
+    Raises
+    ------
+    ValueError
+        No ontology in the checkpoint, no prediction in the data, or no such cells.
+    """
+    adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
+    own = _ontology_of(Path(checkpoint), head)
+    keep = _cells(adata, cells)
+    leaves, column = f"{head}_leaves", f"{head}_pred_id"
+    has_leaves = leaves in adata.obsm
+    if not has_leaves and column not in adata.obs:
+        raise ValueError(
+            f"neither obsm[{leaves!r}] nor obs[{column!r}]: annotate the file first, with jaxcell "
+            "embed --probabilities"
+        )
+    return annotation_report(
+        adata.obs[keep],
+        truth=truth,
+        ontology=own,
+        out=out,
+        predicted=None if has_leaves else column,
+        leaf_probabilities=np.asarray(adata.obsm[leaves])[keep] if has_leaves else None,
+        compare_in=read_ontology(ontology) if ontology else None,
+        levels=levels,
+        group=group,
+    )
+
+
+def _ontology_of(checkpoint, head):
+    """The ontology of a checkpoint's label head."""
+    folder = next(
+        (f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()), 0
+    )
+    if not folder:
+        raise ValueError(f"{checkpoint}: no model there; expected a workdir or a model folder")
+    folder = folders[0]
+    path = folder / "ontologies.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    heads = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]["heads"]
+    labels = {name: h["label"] for name, h in heads.items() if h.get("label") in known}
+    if head not in labels:
+        raise ValueError(
+            f"{folder}: its head {head!r} has no ontology; heads that have: "
+            f"{', '.join(labels) or 'none'}"
+        )
+    return Ontology.from_json(json.dumps(known[labels[head]]))
+
+
+def _cells(adata, cells):
+    """Which cells 'column=value' names, bool [cells]."""
+    if not cells:
+        return np.ones(adata.n_obs, bool)
+    column, _, value = cells.partition("=")
+    if column not in adata.obs:
+        raise ValueError(f"cells: obs has no column {column!r}; it has {', '.join(adata.obs)}")
+    keep = (adata.obs[column].astype(str) == value).to_numpy()
+    if not keep.any():
+        known = sorted(adata.obs[column].astype(str).unique())
+        raise ValueError(f"cells: no cell has {cells}; {column} has {', '.join(known[:20])}")
+    return keep
