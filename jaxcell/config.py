@@ -59,9 +59,10 @@ def defaults():
     c.data.thin = ConfigDict({"method": "binomial", "probability": 0.5})  # or poisson
     c.data.thin.least_total = 1000.0  # cells with fewer counts stay as they are
     c.data.thin.rate = 0.33  # of poisson
-    c.data.flag_genes = ConfigDict({"name": "perturbed", "label": ""})  # read as flags.perturbed
-    c.data.flag_genes.separator = "+"  # of the genes that a class of the label names: A+B
-    c.data.flag_genes.control = "ctrl"  # what names no gene, alone or as in A+ctrl
+    c.data.flag_genes = ConfigDict({"flag": "perturbed"})  # read as flags.perturbed
+    c.data.flag_genes.label = ""  # of the store, whose classes name genes: KLF1+ctrl, A+B
+    c.data.flag_genes.separator = "+"  # of the genes of a class
+    c.data.flag_genes.control = "ctrl"  # what names no gene
     c.data.draw_masks = ConfigDict({"ratio": 0.15, "hidden": 0.95, "replaced": 0.0})
     c.data.draw_masks.fields = ("values",)  # or genes too: which gene a token is
     c.data.draw_masks.together = False  # a token is masked in all of them or in none
@@ -347,13 +348,10 @@ def _check_transforms(c):
     _require("sequence" in names or first, "model.front", front, needs)
     needs = "sequence, which puts the flagged genes first"
     _require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
-    scaled, shown = c.data.normalise.scale, c.data.sequence.total == "shown"
-    needs = "True with data.sequence.total = 'shown', which scales what is shown"
-    _require(scaled or not shown or "sequence" not in names, "data.normalise.scale", scaled, needs)
     specials = tuple(c.model.specials)
     needs = "<mask> among them, which stands where draw_masks hides"
     _require("<mask>" in specials or "draw_masks" not in names, "model.specials", specials, needs)
-    made = {f"flags.{c.data.flag_genes.name}"} if "flag_genes" in names else set()
+    made = {f"flags.{c.data.flag_genes.flag}"} if "flag_genes" in names else set()
     for name in c.model.tokens:
         read = c.model.fields[name].get("input", "") if name in c.model.fields else ""
         needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"

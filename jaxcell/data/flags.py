@@ -14,19 +14,19 @@ NONE = -1  # no gene
 
 @dataclass
 class FlagGenes:
-    """Flag the tokens of genes that a cell's label names: flags/<name> i32 [B, T], 1 there, else 0.
+    """Flag the tokens of genes that a cell's label names: flags/<flag> i32 [B, T], 1 there, else 0.
 
     These genes stand first in the line of `Sequence`, whatever their counts, and are always shown.
     A cell without a class flags none. Source: BMFM-RNA, 'perturbed genes first'.
 
-    name : of the flag; a field reads it as 'flags.<name>'
+    flag : its name; a field reads it as 'flags.<flag>'
     label : column of the store whose classes name genes, by symbol or Ensembl id: 'KLF1', 'A+B'
     separator : between the genes of a class; '': a class is one gene
     control : what stands for no gene, alone ('ctrl') or beside one ('KLF1+ctrl')
     labels, genes : {label: classes} and Vocabulary of the cells
     """
 
-    name: str = "perturbed"
+    flag: str = "perturbed"
     label: str = ""
     separator: str = "+"
     control: str = "ctrl"
@@ -34,7 +34,7 @@ class FlagGenes:
     genes: object = None
 
     def __post_init__(self):
-        for name in ("name", "label"):
+        for name in ("flag", "label"):
             if not getattr(self, name):
                 raise ValueError(f"config.data.flag_genes.{name}: found '', expected a name")
         if self.labels is not None:
@@ -64,7 +64,7 @@ class FlagGenes:
         for gene in self.table[draft.rows.labels[:, self._column]].T:
             flags |= ids == gene[:, None]
         flags &= np.arange(ids.shape[1]) < length[:, None]  # padding bears the id of gene 0
-        draft.batch.setdefault("flags", {})[self.name] = flags.astype(np.int32)
+        draft.batch.setdefault("flags", {})[self.flag] = flags.astype(np.int32)
 
     def check(self, store):
         """Refuse a store with cells that did not measure what their label names.
@@ -95,13 +95,15 @@ class FlagGenes:
         named, unknown = [[] for _ in range(len(self._classes) + 1)], []
         for row, text in zip(named, self._classes, strict=False):
             parts = text.split(self.separator) if self.separator else [text]
-            for part in dict.fromkeys(part.strip() for part in parts):
+            for part in (part.strip() for part in parts):
                 if part in ("", self.control):
                     continue
                 try:
-                    row.append(self._gene(part))
+                    gene = self._gene(part)
                 except KeyError as error:
                     unknown.append(f"{text!r}: {error.args[0]}")
+                else:
+                    row += [gene] if gene not in row else []
         if unknown:
             more = f"; and {len(unknown) - 20} more" if len(unknown) > 20 else ""
             raise ValueError(

@@ -69,8 +69,8 @@ class DrawMasks:
         for name in self.fields:
             stream = STREAM["values" if self.together else name]
             # 24 bits, as many as float32 holds: a draw rounded up to 1 is not below a rate of 1.
-            drawn = (draws.words(draft.keys_of(stream), tokens) >> 8) * np.float32(2.0**-24)
-            found[name] = np.where(genes, drawn, np.float32(NEVER))
+            drawn = (draws.words(draft.keys_of(stream), tokens) >> 8).astype(np.float32)
+            found[name] = np.where(genes, drawn * np.float32(2.0**-24), np.float32(NEVER))
         draft.batch["draws"] = found
         if self.replaced:
             number = np.maximum(length - s, 1).astype(np.int64)[:, None]

@@ -54,7 +54,7 @@ class Sequence:
     dropout: float = 0.0
     chunk: int = 0
     total: str = "cell"
-    scale_to: float = 0.0  # library size and pseudo-total, for total 'shown'
+    scale_to: float = 0.0  # library size (0: not scaled) and pseudo-total, for total 'shown'
     pseudo: float = 0.0
     depths: tuple = ()  # places in front of the tokens that bear the depths of `Thin`
     frequency: np.ndarray | None = None
@@ -107,7 +107,7 @@ class Sequence:
             absent = np.where(alone, 0, measured - (line != NONE).sum(axis=1))
         line, shown = self._left(draft, self._in_order(draft, line, first.shape[1]), first)
         if self.zeros == "interleave":
-            shown = np.minimum(shown, self._room(shown, absent))
+            shown = np.minimum(shown, self._room(absent))
         ids, places = np.zeros((len(line), self.number), np.int32), np.arange(self.number)
         inside = places[: line.shape[1]] < shown[:, None]
         ids[:, : line.shape[1]][inside] = line[inside]
@@ -174,8 +174,8 @@ class Sequence:
             line = rectangle(line[stays], _bounds(stays.sum(axis=1)), line.shape[1], NONE)
         return line, stays.sum(axis=1)
 
-    def _room(self, number, zeros):
-        """Of so many genes in line, how many stand before place K among so many zeros; i64 [B]."""
+    def _room(self, zeros):
+        """How many genes in line stand before place K, interleaved with so many zeros; i64 [B]."""
         long, short = max(1, int(CYCLE * self.ratio)), max(1, int(CYCLE * (1 - self.ratio)))
         cycles, rest = divmod(self.number, long + short)
         # Where the zeros do not suffice for the cycles, the others take their places.
@@ -213,7 +213,7 @@ class Sequence:
     def _values(self, draft, ids, shown):
         """Normalised counts of the genes that each cell shows, f32 [B, K]; 0 behind the last."""
         inside = np.arange(ids.shape[1]) < shown[:, None]  # padding bears gene 0's id
-        if self.total == "cell":
+        if self.total == "cell" or not self.scale_to:
             return look_up(draft.input, draft.values, ids, self.vocabulary) * inside
         counts = look_up(draft.input, draft.input.counts, ids, self.vocabulary) * inside
         total = segment_sums(counts[inside], _bounds(shown)) + self.pseudo

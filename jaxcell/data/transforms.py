@@ -153,7 +153,7 @@ def build_transforms(data, model, frequency=None, most=None, labels=None, genes=
         vocabulary=model.vocabulary,
         frequency=frequency,
         most=most,
-        scale_to=data.normalise.library_size,
+        scale_to=data.normalise.library_size if data.normalise.scale else 0.0,
         pseudo=data.normalise.get("pseudo_total", 0.0),
         labels=labels,
         genes=genes,
