@@ -216,10 +216,11 @@ class Sequence:
         if self.total == "cell" or not self.scale_to:
             return look_up(draft.input, draft.values, ids, self.vocabulary) * inside
         counts = look_up(draft.input, draft.input.counts, ids, self.vocabulary) * inside
-        total = segment_sums(counts[inside], _bounds(shown)) + self.pseudo
-        scale = np.divide(self.scale_to, total, out=np.zeros_like(total), where=total > 0)
         expressed = counts > 0
-        counts[expressed] = np.log1p((counts * scale[:, None])[expressed])
+        number, flat = expressed.sum(axis=1), counts[expressed]
+        total = segment_sums(flat, _bounds(number)) + self.pseudo
+        scale = np.divide(self.scale_to, total, out=np.zeros_like(total), where=total > 0)
+        counts[expressed] = np.log1p(flat * np.repeat(scale, number))
         return counts
 
 
