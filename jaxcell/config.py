@@ -59,6 +59,10 @@ def defaults():
     c.data.thin = ConfigDict({"method": "binomial", "probability": 0.5})  # or poisson
     c.data.thin.least_total = 1000.0  # cells with fewer counts stay as they are
     c.data.thin.rate = 0.33  # of poisson
+    c.data.flag_genes = ConfigDict({"flag": "perturbed"})  # read as flags.perturbed
+    c.data.flag_genes.label = ""  # of the store, whose classes name genes: KLF1+ctrl, A+B
+    c.data.flag_genes.separator = "+"  # of the genes of a class
+    c.data.flag_genes.control = "ctrl"  # what names no gene
     c.data.draw_masks = ConfigDict({"ratio": 0.15, "hidden": 0.95, "replaced": 0.0})
     c.data.draw_masks.fields = ("values",)  # or genes too: which gene a token is
     c.data.draw_masks.together = False  # a token is masked in all of them or in none
@@ -331,19 +335,30 @@ def tokeniser(data):
 
 def _check_transforms(c):
     names, order = tuple(c.data.transforms), ("thin", "normalise", "sample_genes", "sequence")
-    order = (*order, "draw_masks")
+    order = (*order, "flag_genes", "draw_masks")
     wanted = (
-        "normalise and one of sample_genes and sequence; thin before them, draw_masks behind them"
+        "normalise and one of sample_genes and sequence; thin before them; flag_genes and "
+        "draw_masks behind them"
     )
     places = [order.index(name) if name in order else -1 for name in names]
     ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
     ok = ok and sum(name in names for name in TOKENISERS) == 1
     _require(ok, "data.transforms", names, wanted)
-    _require(tokeniser(c.data).number > 0, "data.….number", tokeniser(c.data).number, "above 0")
     front = tuple(c.model.front)
     first = front == tuple(c.model.specials)[: len(front)]
     needs = "the first of model.specials, or (), where sample_genes makes the tokens"
     _require("sequence" in names or first, "model.front", front, needs)
+    needs = "sequence, which puts the flagged genes first"
+    _require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
+    specials = tuple(c.model.specials)
+    needs = "<mask> among them, which stands where draw_masks hides"
+    _require("<mask>" in specials or "draw_masks" not in names, "model.specials", specials, needs)
+    made = {f"flags.{c.data.flag_genes.flag}"} if "flag_genes" in names else set()
+    for name in c.model.tokens:
+        read = c.model.fields[name].get("input", "") if name in c.model.fields else ""
+        needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"
+        ok = not read.startswith("flags.") or read in made
+        _require(ok, f"model.fields.{name}.input", read, needs)
 
 
 def _check_library_size(c):

@@ -5,6 +5,7 @@ import warnings
 
 import jax
 import numpy as np
+import pandas as pd
 
 from jaxcell import __version__, config
 from jaxcell.data.draft import Draft
@@ -66,9 +67,10 @@ class Shown:
     expressed genes are shown, and zeros as ``embed.zeros`` says.
 
     most : genes that a cell measured at most
+    labels, genes : classes of the labels in the cells' rows, and vocabulary, for `flag_genes`
     """
 
-    def __init__(self, c, most, frequency=None):
+    def __init__(self, c, most, frequency=None, labels=None, genes=None):
         own = c.copy_and_resolve_references()
         own.data.transforms = tuple(
             name for name in c.data.transforms if name not in ("thin", "draw_masks")
@@ -80,7 +82,10 @@ class Shown:
             block.zeros, block.expressed_only = c.embed.zeros, 0.0
             block.dropout, block.chunk = 0.0, 0
         self.number, self._most = block.number, most
-        self._config, self._frequency = own, frequency
+        self._config, self._context = (
+            own,
+            {"frequency": frequency, "labels": labels, "genes": genes},
+        )
 
     def draws(self, asked):
         """How many draws are made: one where every gene is shown."""
@@ -90,11 +95,11 @@ class Shown:
         """The batch of some cells, tokens alone."""
         own = self._config
         widest = int(np.diff(rows.indptr).max(initial=1))
-        transforms = build_transforms(own.data, own.model, self._frequency, widest)
+        transforms = build_transforms(own.data, own.model, most=widest, **self._context)
         draft = Draft(rows=rows, gene_sets=gene_sets, gene_set=gene_set, keys=keys)
         for transform in transforms:
             transform(draft)
-        return {k: draft.batch[k] for k in ("ids", "values", "length")}
+        return {k: v for k, v in draft.batch.items() if k in ("ids", "values", "length", "flags")}
 
 
 class Embedder:
@@ -118,7 +123,9 @@ class Embedder:
         self._dataset, self._gene_sets = _measured(source, self._match, measured_by)
         most = max(map(len, self._gene_sets))
         detected = model.tables.get("detected")
-        self._shown = Shown(c, most, None if detected is None else detected[:v])
+        detected = None if detected is None else detected[:v]
+        self._named, classes = self._flagging()
+        self._shown = Shown(c, most, detected, classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
         self._codes = self._metadata()
         self._empty = self._done = 0
@@ -132,6 +139,16 @@ class Embedder:
             names = obs[one.label].astype(str) if one.label in obs else [""] * len(obs)
             codes[one.label] = np.array([known.get(name, -1) for name in names], np.int32)
         return codes
+
+    def _flagging(self):
+        """Codes i32 [cells, 1], −1: unknown, and {label: classes} of what names flagged genes."""
+        c, obs = self._model.config, self._source.obs
+        if "flag_genes" not in c.data.transforms:
+            return np.empty((len(obs), 0), np.int32), {}
+        label = c.data.flag_genes.label
+        found = obs[label] if label in obs else pd.Series(None, obs.index, object)
+        codes, classes = pd.factorize(found)
+        return codes[:, None].astype(np.int32), {label: [str(name) for name in classes]}
 
     def say_cost(self):
         """Name the cheaper way where showing so many genes costs much more than training did."""
@@ -179,7 +196,7 @@ class Embedder:
             counts=matrix.data.astype(np.float32),
             dataset=self._dataset[start : self._done],
             total=totals.astype(np.float32),
-            labels=np.empty((cells, 0), np.int32),
+            labels=self._named[start : self._done],
         )
 
     def provenance(self, checkpoint, seen):

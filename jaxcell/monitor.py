@@ -69,5 +69,6 @@ def _tokens(c, store, rows):
     gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
     used = store.gene_set[rows.dataset]
     most = max(len(gene_sets[s]) for s in np.unique(used))
-    shown = Shown(c, most, store.stats["nonzero"].sum(axis=0))
+    detected = store.stats["nonzero"].sum(axis=0)
+    shown = Shown(c, most, detected, store.labels, store.vocabulary)
     return shown.tokens(rows, gene_sets, used, content_keys(rows, c.seed))

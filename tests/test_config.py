@@ -52,6 +52,28 @@ def test_every_config_holds_and_survives_json(name):
             ("normalize",),
             "config.data.transforms: found ('normalize',), expected",
         ),
+        (
+            "data.transforms",
+            ("normalise", "draw_masks", "sequence"),
+            "config.data.transforms: found ('normalise', 'draw_masks', 'sequence'), expected norm",
+        ),
+        (
+            "data.transforms",
+            ("normalise", "sample_genes", "flag_genes"),
+            "config.data.transforms: found ('normalise', 'sample_genes', 'flag_genes'), expected "
+            "sequence, which puts the flagged genes first",
+        ),
+        (
+            "data.transforms",
+            ("normalise", "sample_genes", "draw_masks"),
+            "config.model.specials: found ('<cls>',), expected <mask> among them",
+        ),
+        (
+            "model.fields.value.input",
+            "flags.perturbed",
+            "config.model.fields.value.input: found 'flags.perturbed', expected flags that "
+            "data.transforms make: none without flag_genes",
+        ),
         ("model.pool", "max", "config.model.pool: found 'max', expected cls, mean, <cls>"),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
         ("losses.expression.kind", "l2", "config.losses.expression.kind: 'l2' is unknown; known"),
@@ -66,6 +88,40 @@ def test_what_can_be_known_to_be_wrong_is_refused(path, value, text):
     assert text in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "text"),
+    [
+        ("sequence.number", 0, "sequence.number: found 0, expected a number above 0"),
+        ("sequence.zeros", "some", "sequence.zeros: found 'some', expected one of exclude, all"),
+        ("sequence.order", "id", "sequence.order: found 'id', expected one of random, value"),
+        ("sequence.total", "sum", "sequence.total: found 'sum', expected one of cell, shown"),
+        ("sequence.ratio", 9.0, "sequence.ratio: found 9.0, expected a share from 0 to 1"),
+        ("sequence.dropout", 2.0, "sequence.dropout: found 2.0, expected a share from 0 to 1"),
+        ("sequence.chunk", -1, "sequence.chunk: found -1, expected 0 or more"),
+        ("sequence.temperature", -9.0, "sequence.temperature: found -9.0, expected a number from"),
+        ("thin.method", "rda", "thin.method: found 'rda', expected one of binomial, poisson"),
+        ("thin.probability", 2.0, "thin.probability: found 2.0, expected 0 to 1"),
+        ("thin.least_total", -1.0, "thin.least_total: found -1.0, expected 0 or more"),
+        ("draw_masks.ratio", 15.0, "draw_masks.ratio: found 15.0, expected 0 to 1"),
+        ("draw_masks.replaced", 0.1, "draw_masks.replaced: found 0.1, expected 0 to 0.05"),
+        ("draw_masks.fields", ("value",), "draw_masks.fields: found 'value', expected some of"),
+        ("flag_genes.label", "", "flag_genes.label: found '', expected a name"),
+        ("flag_genes.flag", "crispr", "model.fields.flag.input: found 'flags.perturbed', expected"),
+    ],
+)
+def test_what_is_wrong_in_sequences_is_refused(path, value, text):
+    c = config_of("bmfm_rna_mlm:tiny")
+    c.data.transforms = ("thin", "normalise", "sequence", "flag_genes", "draw_masks")
+    c.data.flag_genes.label = "guide"
+    c.model.fields.flag = {"kind": "lookup", "input": "flags.perturbed", "of": 2}
+    c.model.tokens = (*c.model.tokens, "flag")
+    config.check(c)
+    c.data.update_from_flattened_dict({path: value})
+    with pytest.raises(ValueError) as error:
+        loop.check(c)
+    assert f"{'' if path == 'flag_genes.flag' else 'data.'}{text}" in str(error.value)
+
+
 def test_the_heads_bound_follows_the_library_size():
     c = config_of("txfm_b")
     c.data.normalise.library_size = 1e4
@@ -74,7 +130,7 @@ def test_the_heads_bound_follows_the_library_size():
 
 
 def test_an_unknown_variant_lists_the_known():
-    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are clamped_relu, cpu"):
+    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are bert, clamped_relu, c"):
         config_of("txfm_b:huge")
 
 

@@ -450,3 +450,31 @@ def test_vectors_that_are_replaced_are_named(cells, trained, tmp_path):
         embed(found, trained, progress=False)
     with pytest.warns(UserWarning, match="was there and is replaced"):
         embed(tmp_path / "in.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
+
+
+@few_genes
+def test_flags_come_from_obs_or_are_0(tmp_path):
+    source = draw_cells(1, 60, 300)
+    source.obs["guide"] = np.array(["ctrl", "G5+ctrl", "G7+G200"])[np.arange(60) % 3]
+    source.write_h5ad(tmp_path / "cells.h5ad")
+    store = prepare(
+        tmp_path / "store", [tmp_path / "cells.h5ad"], labels=("guide",), progress=False
+    )
+    c = tiny(store, steps=1)
+    c.data.transforms = ("normalise", "sequence", "flag_genes")
+    c.data.flag_genes.label = "guide"
+    c.model.fields.flag = {"kind": "lookup", "input": "flags.perturbed", "of": 2}
+    c.model.tokens = (*c.model.tokens, "flag")
+    loop.train(c, tmp_path / "run")
+    cells = draw_cells(5, 12, 300)
+    plain = vectors(cells, tmp_path / "run")
+    cells.obs["guide"] = np.array(["ctrl", None, "G5", "G200+G9"], object)[np.arange(12) % 4]
+    flagged = vectors(cells, tmp_path / "run", batch_size=5)
+    same = (flagged == plain).all(axis=1)
+    np.testing.assert_array_equal(same, np.arange(12) % 4 < 2)
+    cells.obs["guide"] = "KLF1"
+    with pytest.raises(ValueError, match="1 names of guide are not genes .*: 'KLF1'"):
+        vectors(cells, tmp_path / "run")
+    cells.obs["guide"] = "G5"
+    with pytest.raises(ValueError, match="guide names genes that its cells did not measure.*: G5"):
+        vectors(cells[:, 10:], tmp_path / "run")

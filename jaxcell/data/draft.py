@@ -41,7 +41,10 @@ class Draft:
 
         Stream 0 is the cell's own: the visible genes of TxFM.
         """
-        return np.stack([self.keys[:, 0], draws.mix(self.keys[:, 1] + np.uint64(stream))], axis=1)
+        # Golden steps, since cells are numbered: cell 4's stream 2 must not be cell 5's stream 1.
+        step = np.array([stream], np.uint64) * draws.GOLDEN
+        own = draws.mix(self.keys[:, 1] + step)
+        return np.stack([self.keys[:, 0], own], axis=1)
 
 
 def segment_sums(values, indptr):
@@ -53,6 +56,16 @@ def segment_sums(values, indptr):
     if filled.any():
         sums[filled] = np.add.reduceat(values.astype(np.float64), indptr[:-1][filled])
     return sums
+
+
+def rectangle(values, indptr, width, empty):
+    """The segments of ``values`` that ``indptr`` [B+1] bounds, as rows: [B, width], then ``empty``.
+
+    No segment may be longer than ``width``.
+    """
+    found = np.full((len(indptr) - 1, width), empty, values.dtype)
+    found[np.arange(width) < np.diff(indptr)[:, None]] = values
+    return found
 
 
 def look_up(rows, values, ids, vocabulary):

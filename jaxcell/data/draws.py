@@ -10,6 +10,8 @@ import numpy as np
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 SCRATCH = 2**18  # elements of a block's scratch: cells at a time × M, so that it stays in cache
 ROUNDS = 8
+PLACES = 20  # bits of a position in `ranks`
+PLACE = np.uint64(2**PLACES - 1)
 
 
 def mix(z):
@@ -108,6 +110,19 @@ def waits(keys, of, weights=None):
     """
     uniform = (words(keys, of) + 0.5) * 2.0**-32
     return uniform if weights is None else -np.log1p(-uniform) / weights
+
+
+def ranks(keys, of, weights=None):
+    """Distinct numbers of M positions, u64 [B, M]: the K least are a draw, as of `waits`.
+
+    Their last bits (``PLACE``) are the position, which decides between equal waits: what the least
+    are, and in which order, never hangs on how they are sorted, nor on the rows beside.
+    """
+    if weights is None:
+        found = words(keys, of).astype(np.uint64) << np.uint64(PLACES)
+    else:  # positive floats are ordered as their bits are; 32 of a wait's digits stay
+        found = waits(keys, of, weights).view(np.uint64) & ~PLACE
+    return found | np.arange(of, dtype=np.uint64)
 
 
 def shuffled(positions, size, keys):

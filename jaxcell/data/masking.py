@@ -20,8 +20,9 @@ OTHER = 8
 class DrawMasks:
     """One uniform number for each token and masked field: draws {field: f32 [B, T]}.
 
-    Adds other i32 [B, T] where ``replaced`` > 0: the place of another gene of the same cell, whose
-    value a replaced token shows. The rates themselves are read by `jaxcell.training.masking`.
+    Adds other i32 [B, T] where ``replaced`` > 0: the place of another gene that the cell shows (its
+    own where there is none), whose value a replaced token shows. The rates themselves are read by
+    `jaxcell.training.masking`.
 
     ratio : share of the genes that are predicted
     hidden : share of these whose value is hidden behind the mask token; the others are shown
@@ -42,6 +43,10 @@ class DrawMasks:
     adaptive: bool = False
 
     def __post_init__(self):
+        if not self.fields:
+            raise ValueError(
+                f"config.data.draw_masks.fields: found (), expected some of {', '.join(FIELDS)}"
+            )
         for name in self.fields:
             if name not in FIELDS:
                 raise ValueError(
@@ -63,10 +68,12 @@ class DrawMasks:
         found = {}
         for name in self.fields:
             stream = STREAM["values" if self.together else name]
-            drawn = draws.words(draft.keys_of(stream), tokens) * 2.0**-32
-            found[name] = np.where(genes, drawn, NEVER).astype(np.float32)
+            # 24 bits, as many as float32 holds: a draw rounded up to 1 is not below a rate of 1.
+            drawn = (draws.words(draft.keys_of(stream), tokens) >> 8).astype(np.float32)
+            found[name] = np.where(genes, drawn * np.float32(2.0**-24), np.float32(NEVER))
         draft.batch["draws"] = found
         if self.replaced:
-            drawn = draws.words(draft.keys_of(OTHER), tokens).astype(np.uint64)
-            number = np.maximum(length - s, 1).astype(np.uint64)[:, None]
-            draft.batch["other"] = (s + ((drawn * number) >> np.uint64(32))).astype(np.int32)
+            number = np.maximum(length - s, 1).astype(np.int64)[:, None]
+            drawn = draws.words(draft.keys_of(OTHER), tokens).astype(np.int64)
+            further = 1 + (drawn * (number - 1) >> 32)  # as many places on, and around the end
+            draft.batch["other"] = (s + (places - s + further) % number).astype(np.int32)

@@ -59,7 +59,9 @@ class Batches:
         self._genes = len(store.vocabulary)
         if temperatures(c.data) and frequency is None:  # else the statistics stay on disk
             frequency = store.stats["nonzero"].sum(axis=0)
-        self._transforms = build_transforms(c.data, c.model, frequency, store.max_nonzero)
+        self._transforms = build_transforms(
+            c.data, c.model, frequency, store.max_nonzero, store.labels, store.vocabulary
+        )
         self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
 
     def __len__(self):

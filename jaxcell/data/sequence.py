@@ -1,6 +1,7 @@
 """A cell as a sequence of its expressed genes, with zeros among them as the config asks.
 
-B cells, K genes shown at most, S special tokens in front, M measured genes. Every draw hangs on the
+B cells, K genes shown at most, S special tokens in front, W places in line, F genes flagged at
+most (`flags.FlagGenes`), M measured genes, V of the vocabulary. Every draw hangs on the
 cell's own key: zeros are drawn from the genes that the cell measured, never, as in the published
 BMFM-RNA, from those that other cells of its batch express.
 """
@@ -10,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxcell.data import draws
-from jaxcell.data.draft import segment_sums
-from jaxcell.data.records import Rows
+from jaxcell.data.draft import look_up, rectangle, segment_sums
+from jaxcell.data.flags import NONE, FlagGenes
 
 ZEROS = ("exclude", "all", "interleave", "random")
 ORDERS = ("random", "value")
 CYCLE = 10  # genes of a cycle of 'interleave'
 # Streams of a cell's draws, see Draft.keys_of.
 ORDER, DROP, ZERO, SHARE = 1, 2, 3, 4
+LATER, NEVER = np.uint64(2**63), np.uint64(2**64 - 1)  # ranks behind the flagged, behind all
 
 
 @dataclass
@@ -32,11 +34,11 @@ class Sequence:
         cycles of ⌊10 ratio⌋ expressed genes and ⌊10 (1 − ratio)⌋ zeros, at least one of each, until
         there are no more of one of them, then the others; 'random': expressed genes, then zeros
     ratio : see 'interleave'
-    expressed_only : share of cells, drawn, that show no zeros all the same
+    expressed_only : share of cells, drawn, that show no zeros all the same, whatever ``zeros``
     temperature : T; zeros are drawn with chances ∝ (training cells with the gene)^T; 0: evenly
     order : 'random', or 'value': highest first, so that the lowest are cut off beyond K
-    dropout : each of the K expressed genes is left out with this probability; not shown as zeros
-    chunk : so many consecutive genes of the order are left out, from a drawn place on
+    dropout : each of the K genes in line is left out with this probability; not shown as zeros
+    chunk : so many consecutive genes of the line are left out, from a drawn place on, before that
     total : 'cell', or 'shown': values are normalised by the sum over the genes shown, as published
     """
 
@@ -52,135 +54,150 @@ class Sequence:
     dropout: float = 0.0
     chunk: int = 0
     total: str = "cell"
-    scale_to: float = 0.0  # library size and pseudo-total, for total 'shown'
+    scale_to: float = 0.0  # library size (0: not scaled) and pseudo-total, for total 'shown'
     pseudo: float = 0.0
     depths: tuple = ()  # places in front of the tokens that bear the depths of `Thin`
     frequency: np.ndarray | None = None
     most: int | None = None  # genes > 0 of any cell
+    first: FlagGenes | None = None  # genes that it flags stand first, whatever their counts
 
     def __post_init__(self):
         for name, known in (("zeros", ZEROS), ("order", ORDERS), ("total", ("cell", "shown"))):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"config.data.sequence.{name}: found {getattr(self, name)!r}, expected one of "
-                    f"{', '.join(known)}"
-                )
+            self._require(name, getattr(self, name) in known, f"one of {', '.join(known)}")
         for name in ("ratio", "expressed_only", "dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"config.data.sequence.{name}: found {getattr(self, name)}, expected a share "
-                    "from 0 to 1"
-                )
+            self._require(name, 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
+        self._require("number", self.number > 0, "a number above 0")
+        self._require("chunk", self.chunk >= 0, "0 or more")
+        # Beyond, n_g ** T leaves float64's range.
+        self._require("temperature", abs(self.temperature) <= 8, "a number from -8 to 8")
+        flagged = self.first.most if self.first else 0
+        self._require("number", self.number >= flagged, f"room for {flagged} flagged genes")
         if self.zeros == "exclude" and self.most is not None:
-            self.number = min(self.number, -(-max(self.most, 1) // 16) * 16)
+            most = max(self.most + flagged, 1)
+            self.number = min(self.number, -(-most // 16) * 16)
+
+    def _require(self, name, ok, expected):
+        if not ok:
+            raise ValueError(
+                f"config.data.sequence.{name}: found {getattr(self, name)!r}, expected {expected}"
+            )
 
     def __call__(self, draft):
-        rows = draft.input
-        cell, gene, value = self._in_line(draft)
-        shown = np.bincount(cell, minlength=len(rows))
-        s, cells = len(self.front), len(rows)
-        ids = np.zeros((cells, s + self.number), np.int32)
-        values = np.zeros((cells, s + self.number), np.float32)
-        ids[:, :s], values[:, :s] = self.front, self.codes
+        ids, shown = self._genes(draft)
+        front = np.broadcast_to(self.front.astype(np.int32), (len(ids), len(self.front)))
+        codes = np.broadcast_to(self.codes.astype(np.float32), front.shape)
         if self.depths:
-            values[:, list(self.depths)] = np.log1p(self._depths(draft))
-        first = np.concatenate([[0], np.cumsum(shown)])[:-1]
-        place = s + np.arange(len(cell)) - first[cell]
-        ids[cell, place], values[cell, place] = gene, value
-        length = (s + shown).astype(np.int32)
+            codes = codes.copy()
+            codes[:, list(self.depths)] = np.log1p(_depths(draft))
+        values = self._values(draft, ids, shown)
+        draft.batch["ids"] = np.concatenate([front, ids], axis=1)
+        draft.batch["values"] = np.concatenate([codes, values], axis=1)
+        draft.batch["length"] = (len(self.front) + shown).astype(np.int32)
+
+    def _genes(self, draft):
+        """Genes that each cell shows, i32 [B, K] and 0 behind the last, and how many, i64 [B]."""
+        first = np.empty((len(draft.input), 0), np.int32)
+        if self.first:
+            first = self.first.of(draft)
+        alone = draws.words(draft.keys_of(SHARE), 1)[:, 0] < self.expressed_only * 2.0**32
+        line = self._candidates(draft, first, alone)
+        absent = np.zeros(len(line), np.int64)
         if self.zeros in ("interleave", "random"):
-            for b, genes in self._zeros(draft, shown):
-                ids[b, length[b] : length[b] + len(genes)] = genes
-                length[b] += len(genes)
-        draft.batch |= {"ids": ids, "values": values, "length": length}
-
-    def _depths(self, draft):
-        """Totals of the input and of the cell itself, f32 [B, 2]."""
-        own = segment_sums(draft.rows.counts, draft.rows.indptr).astype(np.float32)
-        return draft.batch.get("depth", np.stack([own, own], axis=1))
-
-    def _in_line(self, draft):
-        """Cell, gene and value of every gene shown before the zeros; in order, cell by cell."""
-        rows, values = draft.input, draft.values
-        counts = rows.counts
-        if self.zeros == "all":
-            rows, values, counts = _with_zeros(draft)
-        cells = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
-        within = np.arange(len(cells)) - rows.indptr[cells]
-        draw = draws.words(draft.keys_of(ORDER), int(within.max(initial=0)) + 1)[cells, within]
-        by = (draw, cells) if self.order == "random" else (draw, -values, cells)
-        order = np.lexsort(by)
-        kept = order[within < self.number]  # places in line are the same before and after
-        cell, within = cells[kept], within[within < self.number]
-        stays = self._stays(draft, cell, within)
-        kept, cell = kept[stays], cell[stays]
+            measured = np.array([len(genes) for genes in draft.gene_sets])[draft.gene_set]
+            absent = np.where(alone, 0, measured - (line != NONE).sum(axis=1))
+        line, shown = self._left(draft, self._in_order(draft, line, first.shape[1]), first)
         if self.zeros == "interleave":
-            first = np.searchsorted(cell, np.arange(len(rows)))
-            stays = np.arange(len(cell)) - first[cell] < self._room(draft, cell)[cell]
-            kept, cell = kept[stays], cell[stays]
-        gene, value = rows.ids[kept], values[kept]
-        if self.total == "shown":
-            bounds = np.searchsorted(cell, np.arange(len(rows) + 1))
-            total = segment_sums(counts[kept], bounds) + self.pseudo
-            scale = np.divide(self.scale_to, total, out=np.zeros_like(total), where=total > 0)
-            value = np.log1p(counts[kept] * scale[cell]).astype(np.float32)
-        return cell, gene, value
+            shown = np.minimum(shown, self._room(absent))
+        ids, places = np.zeros((len(line), self.number), np.int32), np.arange(self.number)
+        inside = places[: line.shape[1]] < shown[:, None]
+        ids[:, : line.shape[1]][inside] = line[inside]
+        wanted = np.minimum(self.number - shown, absent)
+        for b, genes in self._zeros(draft, first, wanted):
+            ids[b, shown[b] : shown[b] + len(genes)] = genes
+        return ids, shown + wanted
 
-    def _stays(self, draft, cell, within):
-        """Which of the genes in line sequence dropout leaves; bool of the same length."""
-        if not self.dropout and not self.chunk:
-            return np.ones(len(cell), bool)
-        in_line = np.bincount(cell, minlength=len(draft.input))
-        drawn = draws.words(draft.keys_of(DROP), self.number + 1)
-        if self.chunk:
-            # From a drawn place on; never all of a cell's genes.
-            chunk = np.minimum(self.chunk, np.maximum(in_line - 1, 0))
-            start = (drawn[:, 0] * (in_line - chunk + 1).astype(np.uint64)) >> np.uint64(32)
-            start = start.astype(np.int64)
-            return (within < start[cell]) | (within >= (start + chunk)[cell])
-        stays = drawn[cell, within + 1] >= self.dropout * 2.0**32
-        left = np.bincount(cell, stays, minlength=len(draft.input))
-        return stays | ((within == 0) & (left[cell] == 0))  # one gene at least
+    def _candidates(self, draft, first, alone):
+        """Genes that may stand in line: the flagged, then the others; i32 [B, W], with gaps."""
+        rows = draft.input
+        genes, indptr = rows.ids, rows.indptr
+        if self.zeros == "all":
+            lists = [
+                rows.ids[indptr[b] : indptr[b + 1]] if alone[b] else draft.gene_sets[s]
+                for b, s in enumerate(draft.gene_set)
+            ]
+            genes = np.concatenate(lists)
+            indptr = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
+        others = rectangle(genes, indptr, int(np.diff(indptr).max(initial=1)), NONE)
+        for gene in first.T:
+            others[others == gene[:, None]] = NONE
+        return np.concatenate([first, others], axis=1)
 
-    def _room(self, draft, cell):
-        """How many of the genes in line each cell shows among interleaved zeros; i64 [B]."""
-        n, zeros = np.bincount(cell, minlength=len(draft.input)), self._absent(draft)
+    def _in_order(self, draft, genes, flagged):
+        """The first K of the line, i32 [B, W ≤ K], gaps behind: flagged, then drawn or by count."""
+        keys, width = draft.keys_of(ORDER), genes.shape[1]
+        rank = np.empty(genes.shape, np.uint64)
+        rank[:, :flagged] = np.arange(flagged)
+        rank[:, flagged:] = draws.ranks(keys, width - flagged) + np.uint64(flagged)
+        rank[:, flagged:] |= LATER
+        rank[genes == NONE] = NEVER
+        if self.order == "value":  # as drawn, sorted once more: equal counts stay as they are
+            rank.sort(axis=1)
+            genes = _taken(genes, rank)
+            counts = look_up(draft.input, draft.input.counts, np.maximum(genes, 0), self.vocabulary)
+            # Counts are not negative: they are ordered as their bits are.
+            bits = (np.uint32(2**31 - 1) - counts.view(np.uint32)).astype(np.uint64)
+            own = rank >= LATER
+            rank = np.where(own, LATER | (bits << np.uint64(draws.PLACES)), 0)
+            rank |= np.arange(width, dtype=np.uint64)
+            rank[genes == NONE] = NEVER
+        rank.sort(axis=1)
+        return _taken(genes, rank[:, : self.number])
+
+    def _left(self, draft, line, first):
+        """The line without what sequence dropout takes, and how many are left; i64 [B]."""
+        stays, places = line != NONE, np.arange(line.shape[1])
+        if self.dropout or self.chunk:
+            lead = (first != NONE).sum(axis=1)  # flagged genes stay
+            drawn = draws.words(draft.keys_of(DROP), line.shape[1] + 1)
+            free = stays.sum(axis=1) - lead
+            if self.chunk:  # from a drawn place on; never all of a cell's genes
+                chunk = np.minimum(self.chunk, np.maximum(free - (lead == 0), 0))
+                start = (drawn[:, 0] * (free - chunk + 1).astype(np.uint64)) >> np.uint64(32)
+                start = (lead + start.astype(np.int64))[:, None]
+                stays &= (places < start) | (places >= start + chunk[:, None])
+            if self.dropout:
+                left = stays & (drawn[:, 1:] >= self.dropout * 2.0**32)
+                left |= stays & (places < lead[:, None])
+                # One gene at least: the first of those that there were.
+                left[np.arange(len(left)), stays.argmax(axis=1)] |= ~left.any(axis=1)
+                stays &= left
+            line = rectangle(line[stays], _bounds(stays.sum(axis=1)), line.shape[1], NONE)
+        return line, stays.sum(axis=1)
+
+    def _room(self, zeros):
+        """How many genes in line stand before place K, interleaved with so many zeros; i64 [B]."""
         long, short = max(1, int(CYCLE * self.ratio)), max(1, int(CYCLE * (1 - self.ratio)))
         cycles, rest = divmod(self.number, long + short)
-        room = np.full(len(n), cycles * long + min(rest, long))
-        room = np.where(self.number - room > zeros, self.number - zeros, room)
-        return np.where((n + zeros <= self.number) | self._alone(draft), n, np.minimum(room, n))
+        # Where the zeros do not suffice for the cycles, the others take their places.
+        return np.maximum(cycles * long + min(rest, long), self.number - zeros)
 
-    def _absent(self, draft):
-        """Measured genes without a count, of each cell."""
-        sizes = np.array([len(genes) for genes in draft.gene_sets])
-        return sizes[draft.gene_set] - np.diff(draft.input.indptr)
-
-    def _alone(self, draft):
-        """Which cells show no zeros, drawn."""
-        return draws.words(draft.keys_of(SHARE), 1)[:, 0] < self.expressed_only * 2.0**32
-
-    def _zeros(self, draft, shown):
-        """(cell, drawn genes without a count) of each cell that shows some."""
-        rows, room = draft.input, self.number - shown
-        absent, alone = self._absent(draft), self._alone(draft)
-        for gene_set in np.unique(draft.gene_set):
+    def _zeros(self, draft, first, wanted):
+        """(cell, drawn genes without a count) of each cell that wants so many, i64 [B]."""
+        rows, keys = draft.input, draft.keys_of(ZERO)
+        for gene_set in np.unique(draft.gene_set[wanted > 0]):
             measured = draft.gene_sets[gene_set]
-            mine = np.flatnonzero((draft.gene_set == gene_set) & (room > 0) & ~alone)
+            mine = np.flatnonzero((draft.gene_set == gene_set) & (wanted > 0))
             weights = self._weights(measured)
             for part in draws.blocks(len(mine), len(measured)):
                 cells = mine[part]
-                waits = draws.waits(draft.keys_of(ZERO)[cells], len(measured), weights)
-                waits[_places(rows, cells, measured)] = np.inf
-                wanted = np.minimum(room[cells], absent[cells])
-                most = int(wanted.max(initial=0))
-                if most == 0:
-                    continue
-                least = np.argpartition(waits, min(most, waits.shape[1] - 1), axis=1)[:, :most]
-                by_wait = np.argsort(np.take_along_axis(waits, least, axis=1), axis=1)
-                least = np.take_along_axis(least, by_wait, axis=1)
-                for b, row, n in zip(cells, least, wanted, strict=True):
-                    yield b, measured[row[:n]]
+                ranks = draws.ranks(keys[cells], len(measured), weights)
+                for b, rank in zip(cells, ranks, strict=True):
+                    taken = [rows.ids[rows.indptr[b] : rows.indptr[b + 1]], first[b]]
+                    for genes in taken:
+                        rank[np.searchsorted(measured, genes[genes != NONE])] = NEVER
+                    least = np.partition(rank, wanted[b] - 1)[: wanted[b]]
+                    least.sort()
+                    yield b, measured[(least & draws.PLACE).astype(np.int64)]
 
     def _weights(self, measured):
         if self.temperature == 0:
@@ -193,25 +210,32 @@ class Sequence:
         n = np.maximum(np.asarray(self.frequency, np.float64)[measured], 1)
         return (n / n.max()) ** self.temperature
 
+    def _values(self, draft, ids, shown):
+        """Normalised counts of the genes that each cell shows, f32 [B, K]; 0 behind the last."""
+        inside = np.arange(ids.shape[1]) < shown[:, None]  # padding bears gene 0's id
+        if self.total == "cell" or not self.scale_to:
+            return look_up(draft.input, draft.values, ids, self.vocabulary) * inside
+        counts = look_up(draft.input, draft.input.counts, ids, self.vocabulary) * inside
+        expressed = counts > 0
+        number, flat = expressed.sum(axis=1), counts[expressed]
+        total = segment_sums(flat, _bounds(number)) + self.pseudo
+        scale = np.divide(self.scale_to, total, out=np.zeros_like(total), where=total > 0)
+        counts[expressed] = np.log1p(flat * np.repeat(scale, number))
+        return counts
 
-def _places(rows, cells, measured):
-    """(row of ``cells``, column of ``measured``) of the non-zero genes of some cells."""
-    bounds = [slice(rows.indptr[b], rows.indptr[b + 1]) for b in cells]
-    genes = np.concatenate([rows.ids[one] for one in bounds])
-    row = np.repeat(np.arange(len(cells)), [one.stop - one.start for one in bounds])
-    return row, np.searchsorted(measured, genes)
+
+def _depths(draft):
+    """Totals of the input and of the cell itself, f32 [B, 2]."""
+    own = segment_sums(draft.rows.counts, draft.rows.indptr).astype(np.float32)
+    return draft.batch.get("depth", np.stack([own, own], axis=1))
 
 
-def _with_zeros(draft):
-    """Every measured gene of every cell, in the order of the genes: Rows, values, counts."""
-    rows, lists = draft.input, [draft.gene_sets[s] for s in draft.gene_set]
-    sizes = np.array([len(genes) for genes in lists])
-    indptr = np.concatenate([[0], np.cumsum(sizes)])
-    ids = np.concatenate(lists)
-    counts, values = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
-    for b, genes in enumerate(lists):
-        own = slice(rows.indptr[b], rows.indptr[b + 1])
-        places = indptr[b] + np.searchsorted(genes, rows.ids[own])
-        counts[places], values[places] = rows.counts[own], draft.values[own]
-    whole = Rows(indptr, ids, counts, rows.dataset, rows.total, rows.labels)
-    return whole, values, counts
+def _taken(genes, ranks):
+    """Genes [B, W] in the order of their ranks [B, w]; none where these are NEVER."""
+    places = (ranks & draws.PLACE).astype(np.int64)
+    found = np.take_along_axis(genes, np.minimum(places, genes.shape[1] - 1), axis=1)
+    return np.where(ranks == NEVER, NONE, found)
+
+
+def _bounds(sizes):
+    return np.concatenate([[0], np.cumsum(sizes)])

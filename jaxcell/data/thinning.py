@@ -41,6 +41,10 @@ class Thin:
                 f"config.data.thin.method: found {self.method!r}, expected one of "
                 f"{', '.join(METHODS)}"
             )
+        if not self.least_total >= 0:
+            raise ValueError(
+                f"config.data.thin.least_total: found {self.least_total}, expected 0 or more"
+            )
         for name in ("probability", "rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxcell.data import draws
-from jaxcell.data.draft import look_up, segment_sums
+from jaxcell.data.draft import look_up, rectangle, segment_sums
+from jaxcell.data.flags import FlagGenes
 from jaxcell.data.masking import DrawMasks
 from jaxcell.data.sequence import Sequence
 from jaxcell.data.thinning import Thin
@@ -118,6 +119,7 @@ TRANSFORMS = {
     "normalise": Normalise,
     "sample_genes": SampleGenes,
     "sequence": Sequence,
+    "flag_genes": FlagGenes,
     "draw_masks": DrawMasks,
 }
 
@@ -127,12 +129,14 @@ def temperatures(data):
     return any(data.get(name, {}).get("temperature") for name in data.transforms)
 
 
-def build_transforms(data, model, frequency=None, most=None):
+def build_transforms(data, model, frequency=None, most=None, labels=None, genes=None):
     """The transforms that ``config.data.transforms`` names, in that order.
 
     data, model : ``config.data``, ``config.model``
     frequency : training cells with each gene > 0, [V]; only a temperature needs it
     most : genes > 0 of any cell, where that is known
+    labels, genes : the store's {label: classes} and vocabulary; only `flag_genes` needs them, and
+        without them it is built to be checked, not to be used
     """
     specials, front = tuple(model.specials), tuple(model.front) or tuple(model.specials)
     if unknown := set(front) - set(specials):
@@ -149,16 +153,22 @@ def build_transforms(data, model, frequency=None, most=None):
         vocabulary=model.vocabulary,
         frequency=frequency,
         most=most,
-        scale_to=data.normalise.library_size,
+        scale_to=data.normalise.library_size if data.normalise.scale else 0.0,
         pseudo=data.normalise.get("pseudo_total", 0.0),
+        labels=labels,
+        genes=genes,
     )
-    made = []
-    for name in data.transforms:
+
+    def one(name):
         lookup(TRANSFORMS, name, "config.data.transforms")
-        where, spec = f"config.data.{name}", {"kind": name, **data.get(name, {})}
+        spec = {"kind": name, **data.get(name, {})}
         own = {k: v for k, v in context.items() if k not in spec}
-        made.append(build(TRANSFORMS, spec, where, **own))
-    return made
+        return build(TRANSFORMS, spec, f"config.data.{name}", **own)
+
+    # Flags are made of tokens, and say beforehand which genes must be among these.
+    flags = one("flag_genes") if "flag_genes" in data.transforms else None
+    context["first"] = flags
+    return [flags if name == "flag_genes" else one(name) for name in data.transforms]
 
 
 def panel(rows, width, pad):
@@ -176,9 +186,7 @@ def panel(rows, width, pad):
     counts = np.diff(rows.indptr)
     if counts.max(initial=0) > width:
         raise ValueError(f"a cell has {counts.max()} non-zero genes, the panel holds {width}")
-    ids = np.full((len(counts), width), pad, np.int32)
-    values = np.zeros((len(counts), width), np.float32)
-    filled = np.arange(width) < counts[:, None]
-    ids[filled] = rows.ids
-    values[filled] = rows.counts
-    return {"panel_ids": ids, "panel_counts": values}
+    return {
+        "panel_ids": rectangle(rows.ids, rows.indptr, width, pad),
+        "panel_counts": rectangle(rows.counts, rows.indptr, width, 0),
+    }

@@ -214,6 +214,7 @@ class Fields(nn.Module):
         spec = self.spec
         s, width = len(spec.front), spec.width
         genes = {**batch, **{k: batch[k][:, s:] for k in ("ids", "values")}}
+        genes["flags"] = {k: flag[:, s:] for k, flag in batch.get("flags", {}).items()}
         tokens = self._combined(self._parts(genes, train))
         if not s:
             return tokens

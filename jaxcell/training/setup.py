@@ -3,6 +3,7 @@
 import math
 
 from jaxcell import config
+from jaxcell.data.flags import FlagGenes
 from jaxcell.data.samplers import build_samplers
 from jaxcell.data.sampling import cells_per_epoch, describe, order
 from jaxcell.data.transforms import build_transforms
@@ -56,6 +57,9 @@ def adopt(c, store, say):
         )
         c.model.vocabulary = len(store.vocabulary)
     ontologies = adopt_labels(c, store, say)
+    for one in build_transforms(c.data, c.model, labels=store.labels, genes=store.vocabulary):
+        if isinstance(one, FlagGenes):
+            one.check(store)
     if "sample_genes" in c.data.transforms:
         _say_unmasked(c, store, say)
     # What mixture and sampling name against the store's datasets and labels.

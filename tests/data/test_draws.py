@@ -121,3 +121,17 @@ def test_a_long_permutation_keeps_no_neighbours_and_no_order():
     # Each tenth of the stream takes a tenth of each tenth.
     table = np.histogram2d(np.arange(size), found, bins=10)[0]
     assert p_value(table.ravel(), np.full(100, size / 100)) > 1e-3
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 1e-30, 7, 7, 1e30, 0.5])])
+def test_ranks_order_positions_as_their_waits_do(weights, monkeypatch):
+    some = keys(2000)
+    ranks, waits = draws.ranks(some, 6, weights), draws.waits(some, 6, weights)
+    np.testing.assert_array_equal(ranks & draws.PLACE, np.tile(np.arange(6), (2000, 1)))
+    np.testing.assert_array_equal(np.argsort(ranks, axis=1), np.argsort(waits, axis=1))
+    # Positions of equal words wait as long, and stand one behind the other.
+    monkeypatch.setattr(
+        "jaxcell.data.draws.words", lambda keys, n: np.full((len(keys), n), 9, "<u4")
+    )
+    order = np.argsort(draws.ranks(some[:1], 6, weights), axis=1)[0].tolist()
+    assert order == ([0, 1, 2, 3, 4, 5] if weights is None else [4, 2, 3, 0, 5, 1])
