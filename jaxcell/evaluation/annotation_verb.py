@@ -74,10 +74,8 @@ def annotation(
 
 def _ontology_of(checkpoint, head):
     """The ontology of a checkpoint's label head."""
-    folder = next(
-        (f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()), 0
-    )
-    if not folder:
+    folders = [f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()]
+    if not folders:
         raise ValueError(f"{checkpoint}: no model there; expected a workdir or a model folder")
     folder = folders[0]
     path = folder / "ontologies.json"
