@@ -3,6 +3,7 @@
     python -m jaxcell.bench.step --config=configs/txfm_b.py [--batch=32] [--config.dtype=bfloat16]
 
 Synthetic batches of the config's shapes, so it needs nothing but what a training step imports.
+--lengths=1024,4096,… compares one block of each encoder over the length of its sequences instead.
 MFU = training FLOPs of a cell (3 × forward, matrix products, 2 a multiply-add, nothing recomputed
 counted) × cells/s ÷ the chip's published dense bf16 peak.
 """
@@ -17,6 +18,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxcell import config, sharding
+from jaxcell.bench.lengths import over_lengths, write
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.models.cost import training_flops
 from jaxcell.training import optim
@@ -101,6 +103,7 @@ def measure(c, cells, steps):
     with jax.set_mesh(mesh):
         compiled = train_step.lower(state, batch, tables).compile()
     compile_s = time.perf_counter() - began
+    plan = compiled.memory_analysis()
     times, found = [], None
     for _ in range(steps + 2):  # the first two warm up
         began = time.perf_counter()
@@ -124,10 +127,19 @@ def measure(c, cells, steps):
         "mfu": tflops / (peak * devices) if peak else None,
         "seconds": seconds,
         "compile_s": compile_s,
+        "planned_gb": _planned(plan),
         "peak_gb": max(memory) / 1e9 if all(memory) else None,
         "loss": float(found["loss"]),
         "jax": jax.__version__,
     }
+
+
+def _planned(plan):
+    """What XLA plans to hold on a device during the step, in GB; None where it does not say."""
+    if plan is None:
+        return None
+    held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return (held + plan.temp_size_in_bytes) / 1e9
 
 
 def main(_):
@@ -135,6 +147,10 @@ def main(_):
     asked = flags.FLAGS
     c = config.settled(asked.config)
     config.check(c)
+    if asked.lengths:
+        lengths = [int(n) for n in asked.lengths]
+        rows = over_lengths(c, lengths, measure, asked.batch or 1, min(asked.steps, 3))
+        return write(rows, c, jax.devices()[0].device_kind, asked.out or "lengths")
     result = measure(c, asked.batch or 32 * jax.device_count(), asked.steps)
     unknown = {"mfu": "unknown peak of this device", "peak_gb": "not told by this device"}
     for name, value in result.items():
@@ -150,4 +166,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("batch", 0, "cells of a step; 0: 32 a device")
     flags.DEFINE_integer("steps", 10, "timed steps")
     flags.DEFINE_string("json", "", "also write the result there")
+    flags.DEFINE_list("lengths", [], "compare one block of each encoder at these lengths instead")
+    flags.DEFINE_string("out", "", "folder for the table and picture of --lengths")
     app.run(main)
