@@ -74,7 +74,9 @@ def test_the_heads_bound_follows_the_library_size():
 
 
 def test_an_unknown_variant_lists_the_known():
-    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are clamped_relu, cpu"):
+    with pytest.raises(
+        ValueError, match="txfm_b:huge is unknown; known are bert, clamped_relu, cpu"
+    ):
         config_of("txfm_b:huge")
 
 

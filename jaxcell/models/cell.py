@@ -7,8 +7,9 @@ from ml_collections import FrozenConfigDict
 
 from jaxcell.models import pools
 from jaxcell.models.encoder import Encoder
+from jaxcell.models.expression_heads import VocabularyMlp
 from jaxcell.models.fields import Fields
-from jaxcell.models.heads import HEADS, VocabularyMlp, reads_of
+from jaxcell.models.heads import HEADS, reads_of
 from jaxcell.models.pools import Pooler
 from jaxcell.registry import build
 from jaxcell.sharding import shard

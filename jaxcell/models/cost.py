@@ -2,7 +2,7 @@
 
 from jaxcell.models.cell import CellModel, queries_of
 from jaxcell.models.encoder import Encoder
-from jaxcell.models.heads import TokenParts, VocabularyMlp, VocabularyParts
+from jaxcell.models.expression_heads import TokenParts, VocabularyMlp, VocabularyParts
 from jaxcell.models.layers import GATED
 from jaxcell.models.values import BASIS, ValueMlp
 

@@ -15,7 +15,7 @@ import optax
 from jaxcell import sharding
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel
-from jaxcell.models.heads import bias_at
+from jaxcell.models.expression_heads import bias_at
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.masking import mask_tokens
