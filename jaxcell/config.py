@@ -26,8 +26,8 @@ from jaxcell.variants import variant as variant
 def settled(c):
     """A copy of a config with the label heads that ``labels`` names, and their losses, alone.
 
-    'cell_type=CL_id' takes the store's label CL_id for the head cell_type. Settling twice changes
-    nothing more.
+    'cell_type=CL_id' takes the store's label CL_id for the head cell_type, 'cell_type' the label
+    that the head names. Settling twice changes nothing more.
 
     Raises
     ------
@@ -40,32 +40,49 @@ def settled(c):
     known = f"some of {', '.join(sorted(heads)) or 'none: no head has a label'}, or HEAD=LABEL"
     for name in columns:
         require(name in heads, "labels", name, known)
-    terms = [columns[name] for name in columns if heads[name].label in c.ontology.labels]
+    for label in c.ontology.labels:
+        there = [head.label for head in heads.values()]
+        require(label in there, "ontology.labels", label, f"labels of heads: {', '.join(there)}")
+    terms = [n for n, label in columns.items() if heads[n].label in c.ontology.labels]
     with c.unlocked():
         for name, head in heads.items():
             losses = [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]
-            for loss in losses:
-                _relabel(c.losses[loss], head.label, columns.get(name, head.label))
-            head.label = columns.get(name, head.label)
             if name not in columns:
                 del c.model.heads[name]
                 for loss in losses:
                     del c.losses[loss]
-    c.ontology.labels = tuple(terms)
+                continue
+            old, head.label = head.label, columns[name] or head.label
+            for loss in losses:
+                _relabel(c.losses[loss], old, head.label)
+            if old in c.targets:
+                c.targets[head.label] = c.targets[old]
+    c.ontology.labels = tuple(dict.fromkeys(heads[name].label for name in terms))
     return c
 
 
+def left_out(c):
+    """Names of the label heads that ``labels`` does not name, and ``settled`` takes away."""
+    named = dict(_pair(text) for text in c.labels)
+    return [name for name, h in c.model.heads.items() if "label" in h and name not in named]
+
+
 def _pair(text):
-    """'head=label' or 'head' → (head, label)."""
+    """'head=label' or 'head' → (head, label or '')."""
     name, _, label = str(text).partition("=")
-    return name, label or name
+    return name, label
 
 
 def _relabel(loss, old, new):
     """Put another label into the paths of a loss."""
+
+    def one(path):
+        *above, last = str(path).split(".")
+        return ".".join([*above, new]) if above and last == old else path
+
     for field, value in loss.items():
-        if isinstance(value, str) and value.split(".")[-1] == old and field != "pred":
-            loss[field] = ".".join([*value.split(".")[:-1], new])
+        if field != "pred":
+            loss[field] = tuple(map(one, value)) if isinstance(value, tuple) else one(value)
 
 
 def load(path):

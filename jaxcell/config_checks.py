@@ -6,6 +6,10 @@ STAGES = ("prepare", "train", "embed", "evaluate")
 SCHEDULES = ("one_cycle", "constant", "linear")
 DTYPES = ("auto", "float32", "bfloat16")
 TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
+ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
+PLACES = ("cls", "token")  # of metadata: added to the first token, or a token of its own
+TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
+LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
 BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
 
 
@@ -14,6 +18,7 @@ def check(c):
     among("stages", c.stages, STAGES)
     among("dtype", [c.dtype], DTYPES)
     among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
+    among("embed.zeros", [c.embed.zeros], ZEROS)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     among("best", [c.best[1]], ("min", "max"))
@@ -51,6 +56,8 @@ def check(c):
         "train.save_every": c.train.save_every,
         "train.keep_every": c.train.keep_every,
         "embed.genes": c.embed.genes,
+        "optimizer.clip": c.optimizer.clip,
+        "optimizer.warmup_steps": c.optimizer.warmup_steps,
         **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
     }.items():
         require(value >= 0, name, value, "0 or more")
@@ -75,6 +82,53 @@ def check(c):
     require(
         any(one.weight for one in c.losses.values()), "losses", "no weight above 0", "one to train"
     )
+    _check_after(c)
+    _check_dropout(c)
+    _check_labels(c)
+    for name, one in m.metadata.items():
+        among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
+        there = m.front or m.specials
+        require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
+    blocked = "draw_masks" in c.data.transforms and c.data.draw_masks.blocked
+    wanted = "False: only exact attention can keep tokens from being seen"
+    require(not blocked or e.attention == "exact", "data.draw_masks.blocked", True, wanted)
+
+
+def _check_after(c):
+    """A loss joins behind a share of the steps, but at no time is there none."""
+    for name, one in c.losses.items():
+        after = one.get("after", 0.0)
+        require(0 <= after < 1, f"losses.{name}.after", after, "a share of the steps, in [0, 1)")
+    counted = [one.get("after", 0.0) for one in c.losses.values() if one.weight]
+    require(min(counted) == 0, "losses.….after", min(counted), "0 for one of them at least")
+
+
+def _check_dropout(c):
+    m = c.model
+    shares = {"model.dropout": m.dropout, "model.encoder.dropout": m.encoder.dropout}
+    for block in ("fields", "heads", "metadata"):
+        shares |= {f"model.{block}.{n}.dropout": x.get("dropout", 0) for n, x in m[block].items()}
+    for name, value in shares.items():
+        require(0 <= value < 1, name, value, "within [0, 1)")
+
+
+def _check_labels(c):
+    """A head's classes are what its loss compares them with."""
+    heads = {f"heads.{n}": h.label for n, h in c.model.heads.items() if "label" in h}
+    for label in c.ontology.labels:
+        known = f"a label of a head: {', '.join(heads.values()) or 'there is none'}"
+        require(label in heads.values(), "ontology.labels", label, known)
+        require(label not in c.targets, "targets", label, "no label of ontology.labels")
+    for label, kind in c.targets.items():
+        among(f"targets.{label}", [kind], TARGETS)
+    for name, one in c.losses.items():
+        if one.pred not in heads:
+            continue
+        label, where = heads[one.pred], f"losses.{name}"
+        wanted = f"batch.{'targets' if label in c.targets else 'labels'}.{label}"
+        require(one.target == wanted, f"{where}.target", one.target, f"{wanted!r}, of {one.pred}")
+        if label in c.ontology.labels:
+            among(f"{where}.kind", [one.kind], LEAVES)
 
 
 def tokeniser(data):
@@ -116,10 +170,12 @@ def _check_library_size(c):
 
 
 def among(name, values, known):
+    """Raise ValueError for the first of a field's values that is not known."""
     for value in values:
         require(value in known, name, value, f"one of {', '.join(known)}")
 
 
 def require(ok, name, found, expected):
+    """Raise ValueError, which names the field, unless ``ok``."""
     if not ok:
         raise ValueError(f"config.{name}: found {found!r}, expected {expected}")

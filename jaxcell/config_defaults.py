@@ -113,7 +113,7 @@ def defaults():
     # A loss of weight 0 is shown beside the others: here the two ends of the scale.
     c.losses = ConfigDict()
     c.normalise_weights = False  # divide the loss by the weights of what it adds up
-    c.labels = ()  # those of the label heads that are trained, as the store names them
+    c.labels = ()  # label heads that are trained: 'HEAD', or 'HEAD=LABEL' as the store names it
     c.targets = ConfigDict()  # {label: 'number' or 'several'}: what its classes' names stand for
     c.ontology = ConfigDict({"file": "", "labels": ()})  # OBO file or cellxgene, and its labels
     c.ontology.terms = ()  # further terms to tell apart beside those of the store's cells
@@ -175,7 +175,7 @@ def defaults():
     c.embed = ConfigDict()
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
     c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured
-    c.embed.zeros = "exclude"  # of a sequence: which genes without a count are shown
+    c.embed.zeros = "exclude"  # of a sequence: genes without a count shown; part of the model
     c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})

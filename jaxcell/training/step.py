@@ -113,7 +113,11 @@ def make_forward(model, c):
             if f"batch.token_{name}" in named:
                 batch[f"token_{name}"] = jnp.take(tables[name], batch["ids"], mode="clip")
         if c.targets:
-            batch["targets"] = {k: t[batch["labels"][k]] for k, t in tables["targets"].items()}
+            rows = {k: (t, batch["labels"][k]) for k, t in tables["targets"].items()}
+            # Of an unknown class NaN: a loss whose ``where`` lets it through stops the run.
+            batch["targets"] = {
+                k: jnp.where(code[:, None] >= 0, t[code], jnp.nan) for k, (t, code) in rows.items()
+            }
         if "draws" in batch:
             batch = mask_tokens(batch, tables, c)
         return batch, *model.apply(variables, batch, tables, train=train, rngs=rngs)
