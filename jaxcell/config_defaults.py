@@ -104,7 +104,7 @@ def defaults():
             "remat": False,  # recompute layers in the backward pass: less memory, slower
         }
     )
-    c.model.pool = "cls"  # or mean, pooler, a front token's name; several: joined
+    c.model.pool = "cls"  # or mean, pooler, a front token's name; or joined: 'cls+mean'
     c.model.pooler = False  # a linear layer and tanh on CLS, for heads that read 'pooled'
     c.model.heads = ConfigDict({"expression": {"kind": "vocabulary_mlp", "blocks": 4}})
     c.model.heads.expression.activation = "rectified_tanh"

@@ -85,7 +85,7 @@ def _heads(spec, tokens):
         elif head.kind == "token_parts":
             total += tokens * d * (d + len(head.get("parts", TokenParts.parts)))
         elif head.kind == "classifier":
-            total += d * head.classes
+            total += d * head.classes + (d * d if head.get("mlp") else 0)
     return total
 
 

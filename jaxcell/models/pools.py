@@ -22,8 +22,8 @@ class Pooler(nn.Module):
 
 
 def names_of(pool):
-    """The pools that ``config.model.pool`` names: one, or several whose vectors are joined."""
-    return (pool,) if isinstance(pool, str) else tuple(pool)
+    """The pools that ``config.model.pool`` names: 'cls', or several to be joined, 'cls+mean'."""
+    return tuple(pool.split("+")) if isinstance(pool, str) else tuple(pool)
 
 
 def check(pool, spec):
