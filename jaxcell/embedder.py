@@ -13,6 +13,7 @@ from jaxcell.data.records import Rows
 from jaxcell.data.survey import divide
 from jaxcell.data.transforms import build_transforms
 from jaxcell.models.cost import forward_flops
+from jaxcell.models.fields import Metadata
 
 FEW_CELLS = 100  # of a batch: its measured genes are a guess
 
@@ -132,12 +133,24 @@ class Embedder:
 
     def _metadata(self):
         """{label: codes i32 [cells]} of the metadata that the model shows; −1 where not known."""
-        codes, model = {}, self._model
-        for one in model.config.model.metadata.values():
-            known = {name: k for k, name in enumerate(model.labels[one.label])}
-            obs = self._source.obs
-            names = obs[one.label].astype(str) if one.label in obs else [""] * len(obs)
-            codes[one.label] = np.array([known.get(name, -1) for name in names], np.int32)
+        codes, model, source = {}, self._model, self._source
+        for name, one in model.config.model.metadata.items():
+            known = {text: k for k, text in enumerate(model.labels[one.label])}
+            obs, where = source.obs, f"{source.name}: obs[{one.label!r}]"
+            there = one.label in obs
+            texts = obs[one.label].astype(str) if there else pd.Series([""] * len(obs))
+            found = codes[one.label] = texts.map(known).fillna(-1).to_numpy(np.int32)
+            if (found >= 0).all():
+                continue
+            lost = (
+                ", ".join(map(repr, texts[found < 0].unique()[:5])) if there else "no such column"
+            )
+            said = f"{where}: {(found < 0).sum()} cells have no class that the model knows ({lost})"
+            if not one.get("dropout", Metadata.dropout):
+                raise ValueError(
+                    f"{said}, and it never learned 'unknown' (model.metadata.{name}.dropout = 0)"
+                )
+            warnings.warn(f"{said}; they are shown as 'unknown'", stacklevel=4)
         return codes
 
     def _flagging(self):

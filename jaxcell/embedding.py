@@ -28,7 +28,14 @@ from jaxcell.embedder import Embedder
 from jaxcell.forward import Forward
 from jaxcell.models import pools
 from jaxcell.models.cell import CellModel, layers_of
-from jaxcell.predictions import check_decoding, columns, label_heads, pooler_trained, softmax
+from jaxcell.predictions import (
+    check_decoding,
+    check_leaves,
+    columns,
+    label_heads,
+    pooler_trained,
+    probabilities_of,
+)
 from jaxcell.training.checkpoint import load_model
 
 
@@ -123,6 +130,7 @@ def embed(
         embedder = Embedder(model, source, found, seed, measured_by)
         heads = [name for name in label_heads(model) if name not in taken and layer is None]
         taken |= set(heads)
+        check_leaves(model, heads, decode)
         forward = Forward(model.config, layer, dtype, pooling, heads, model.tables)
         embedders.append((embedder, forward))
         if progress:
@@ -156,7 +164,7 @@ def embed(
             obs |= columns(model, head, one, decode)
             ontology = model.ontologies.get(label_heads(model)[head])
             if probabilities and ontology is not None:
-                obsm[f"{head}_leaves"] = softmax(one).astype(np.float32)
+                obsm[f"{head}_leaves"] = probabilities_of(model, head, one).astype(np.float32)
                 provenance[f"{head}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
     if obs:
         provenance["decode"] = str(decode)
@@ -211,13 +219,24 @@ def _settings(model, path, genes, draws, layer, pooling, dtype):
         )
     config.check(c)
     if pooling is not None:
-        pools.check(pooling, CellModel(c.model).spec)
-        if "pooler" in pools.names_of(pooling) and not pooler_trained(c):
-            raise ValueError(
-                f"pooling: the pooler of {path} was never trained (no head with a loss reads it); "
-                "take cls or mean"
-            )
+        try:
+            pools.check(pooling, CellModel(c.model).spec)
+        except ValueError as error:
+            raise ValueError(f"pooling: {path}: {error}") from None
+    pool = pools.names_of(pooling or c.model.pool)
+    if "pooler" in pool and not pooler_trained(c):
+        raise ValueError(
+            f"pooling: the pooler of {path} was never trained (no head with a loss reads it); "
+            "take cls or mean"
+        )
     encoder, decoder, _ = layers_of(c.model)
+    if layer is not None and layer < encoder and "pooler" in pool:
+        raise ValueError(f"pooling: the pooler reads the last block, not the {layer}. of {encoder}")
+    if layer is not None and layer > encoder and pooling is not None:
+        raise ValueError(
+            f"pooling: found {pooling!r}, expected none behind the decoder's blocks (layer = "
+            f"{layer}), which hold one vector of a cell"
+        )
     if layer is not None and not 1 <= layer <= encoder + decoder:
         raise ValueError(
             f"layer: found {layer}, expected 1 to {encoder} (blocks of the encoder)"

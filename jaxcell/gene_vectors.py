@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import __version__
+from jaxcell.models.expression_heads import VocabularyParts
 from jaxcell.training.checkpoint import flatten, load_model
 
 
@@ -29,8 +30,10 @@ def genes(checkpoint, out=None):
         normalised training cells, log1p), ``trained`` (measured in some training cell; the vectors
         of others are as they were drawn) and ``n_cells`` (training cells with the gene, where the
         checkpoint knows it). ``obsm['codebook']`` holds the rows that the encoder looks up,
-        before they are projected with the value; ``obsm['decoder']`` the output layer's rows; both
-        float32 [V, D], neither padded rows nor special tokens. ``uns['jaxcell']['genes']`` says
+        before they are projected with the value (of a field from a file its vectors, where it has
+        them); ``obsm['decoder']`` the output layer's rows, of a head of several parts its first
+        part's ('decoder_is_zero' the second's); all float32 [V, D], neither padded rows nor special
+        tokens. ``uns['jaxcell']['genes']`` says
         where they come from. X is absent: ``scanpy.pp.neighbors(adata, use_rep='decoder')``.
 
     Raises
@@ -75,7 +78,11 @@ def _tables(model, checkpoint):
             # by name which it is.
             part = path.split("/")[1]
             key = name if len(there) == 1 or part == "expression" else f"{name}_{part}"
-            found[key] = flat[path][: len(model.vocabulary)].astype(np.float32)
+            rows = flat[path][: len(model.vocabulary)].astype(np.float32)
+            if name == "codebook" and spec.fields[part].kind == "external":
+                known = model.tables["known"][part][: len(rows), None]
+                rows = np.where(known, model.tables["vectors"][part][: len(rows)], rows)
+            found |= _by_part(spec.heads[part], key, rows) if name == "decoder" else {key: rows}
     if not found:
         tables = sorted(path for path, leaf in flat.items() if leaf.ndim == 2)
         raise ValueError(
@@ -83,6 +90,15 @@ def _tables(model, checkpoint):
             f"matrices are {', '.join(tables)}"
         )
     return found
+
+
+def _by_part(head, key, rows):
+    """Rows [V, P · D] of a head with P parts for each gene → {key: [V, D], key_<part>: [V, D]}."""
+    if head.kind != "vocabulary_parts":
+        return {key: rows}
+    names = head.get("parts", VocabularyParts.parts)
+    each = np.split(rows, len(names), axis=1)
+    return {key if i == 0 else f"{key}_{n}": each[i] for i, n in enumerate(names)}
 
 
 def _obs(model):

@@ -175,9 +175,13 @@ def _check_model(c, workdir):
     path = workdir / "model" / "config.json"
     if not path.exists():
         return  # embed says what is missing
-    own = config.from_json(path.read_text())
+    own, c = config.from_json(path.read_text()), config.settled(c)
     own.model.vocabulary = c.model.vocabulary  # nominal here, the store's there
-    parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch")
+    for block in ("heads", "metadata"):
+        for name, one in c.model[block].items():
+            if "classes" in one and "classes" in own.model[block].get(name, {}):
+                one.classes = own.model[block][name].classes
+    parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch", "embed.zeros")
     differ = [d for d in config.differences(own, c) if d.startswith(parts)]
     if differ:
         raise ValueError(f"{path}: the model was trained with another config: {'; '.join(differ)}")

@@ -2,9 +2,12 @@
 
 import numpy as np
 
+from jaxcell.config import settled
 from jaxcell.data.store import Store
 from jaxcell.embedder import Shown, content_keys
 from jaxcell.forward import Forward
+from jaxcell.training.external import external_tables
+from jaxcell.training.labels import adopt_labels
 
 MOST_CELLS = 2000  # neighbours are exact: more would cost more than the validation they join
 
@@ -50,10 +53,13 @@ class AvgBio:
             drawn = np.random.default_rng(c.seed).choice(len(cells), MOST_CELLS, replace=False)
             cells = np.sort(cells[drawn])
         self._labels = np.array(store.labels[label])[codes[cells]]
-        own = c.copy_and_resolve_references()
+        own = settled(c)
         own.model.vocabulary = len(store.vocabulary)
-        self._batch = _tokens(own, store, store.read("valid", cells))
-        self._forward = Forward(own)
+        adopt_labels(own, store, lambda _: None)
+        rows = store.read("valid", cells)
+        labels = {name: rows.labels[:, k] for k, name in enumerate(store.labels)}
+        self._batch = {**_tokens(own, store, rows), "labels": labels}
+        self._forward = Forward(own, tables=external_tables(own.model, store.vocabulary))
 
     def __call__(self, variables):
         """{'params': …, 'batch_stats': …} -> {'avg_bio': float}."""

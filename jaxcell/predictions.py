@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxcell.data import decoding
 from jaxcell.models.heads import reads_of
+from jaxcell.models.pools import names_of
 from jaxcell.training.labels import names_of_several
 
 DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it
@@ -12,17 +13,45 @@ DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it
 def label_heads(model):
     """{head: label} of a checkpoint whose predictions are of use.
 
-    Those of reversed heads are not: the encoder has learned to hide such a label.
+    Those of reversed heads are not: the encoder has learned to hide such a label. Nor are those of
+    heads that no loss has trained.
     """
-    heads = model.config.model.heads.items()
-    return {n: h.label for n, h in heads if "label" in h and not h.get("reverse")}
+    heads, trained = model.config.model.heads.items(), _trained(model.config)
+    return {n: h.label for n, h in heads if "label" in h and n in trained and not h.get("reverse")}
+
+
+def _trained(c):
+    """Names of the heads that some loss with a weight reads."""
+    return {one.pred.split(".")[1] for one in c.losses.values() if one.weight and "." in one.pred}
 
 
 def pooler_trained(c):
     """Whether some loss that counts reads the pooler, so that training has trained it."""
-    reads = {f"heads.{n}": reads_of(h) for n, h in c.model.heads.items()}
-    trained = [one.pred for one in c.losses.values() if one.weight]
-    return any(reads.get(".".join(pred.split(".")[:2])) == "pooled" for pred in trained)
+    read = {"pooled", "cell"} if "pooler" in names_of(c.model.pool) else {"pooled"}
+    return any(reads_of(h) in read for n, h in c.model.heads.items() if n in _trained(c))
+
+
+def _independent(c, head):
+    """Whether a head was trained with a sigmoid for each leaf instead of a softmax over them."""
+    losses = [one for one in c.losses.values() if one.weight and one.pred == f"heads.{head}"]
+    return any(one.kind == "independent_sigmoids" for one in losses)
+
+
+def check_leaves(model, heads, decode):
+    """Raise ValueError where a decoding asks for a distribution over leaves and there is none."""
+    for head in heads:
+        if decode != "leaf" and _independent(model.config, head):
+            raise ValueError(
+                f"decode: found {decode!r}, expected leaf: {head} of {model.config.name} was "
+                "trained with independent sigmoids, whose sums over leaves mean nothing"
+            )
+
+
+def probabilities_of(model, head, logits):
+    """Logits [B, n] of a head → probabilities f64 [B, n]: a softmax, or sigmoids of each leaf."""
+    if _independent(model.config, head):
+        return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
+    return softmax(logits)
 
 
 def check_decoding(decode):
@@ -66,7 +95,7 @@ def columns(model, head, logits, decode="leaf"):
     if kind == "several":
         names = np.array(names_of_several(classes))
         return {f"{head}_pred": np.array(["|".join(names[row > 0]) for row in logits], object)}
-    p = softmax(logits)
+    p = probabilities_of(model, head, logits)
     if label in model.ontologies:
         return _terms(model.ontologies[label], head, p, decode)
     best = p.argmax(axis=1)
@@ -83,7 +112,10 @@ def _terms(ontology, head, p, decode):
         nodes = decoding.greedy(ontology, p)[:, -1]
     else:
         nodes = decoding.reliable(ontology, p, decode)
-    mass = ontology.node_probabilities(p)[np.arange(len(p)), nodes]
+    if decode == "leaf":
+        mass = p.max(axis=1)
+    else:
+        mass = ontology.node_probabilities(p)[np.arange(len(p)), nodes]
     names, ids = np.array(ontology.names, object), np.array(ontology.ids, object)
     lineages = {n: " > ".join(names[ontology.lineage(n)]) for n in np.unique(nodes).tolist()}
     return {

@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
 BASE = {"registry", "config", "sharding", "variants", "objectives", "encoders"}
+CONFIG = {"config_checks", "config_defaults", "variants", "objectives"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -29,7 +30,9 @@ MAY = {
     "encoders": set(),
     "objectives": {"encoders"},
     "variants": {"encoders", "objectives"},
-    "config": {"variants", "objectives"},
+    "config_checks": set(),
+    "config_defaults": {"objectives"},
+    "config": CONFIG,
     "sharding": {"registry", "config"},
     "data": BASE,
     "models": BASE,

@@ -15,7 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from jaxcell.losses.expression import nb, poisson_log1p, zinb
-from jaxcell.models.heads import COUNT_ACTIVATIONS
+from jaxcell.models.count_activations import COUNT_ACTIVATIONS
 
 COUNT = 10  # the observation of the first figure
 MEANS = np.geomspace(0.1, 1e4, 400)

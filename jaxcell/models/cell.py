@@ -7,8 +7,9 @@ from ml_collections import FrozenConfigDict
 
 from jaxcell.models import pools
 from jaxcell.models.encoder import Encoder
+from jaxcell.models.expression_heads import VocabularyMlp
 from jaxcell.models.fields import Fields
-from jaxcell.models.heads import HEADS, VocabularyMlp, reads_of
+from jaxcell.models.heads import HEADS, reads_of
 from jaxcell.models.pools import Pooler
 from jaxcell.registry import build
 from jaxcell.sharding import shard
@@ -75,9 +76,11 @@ class _Cell(nn.Module):
         if blocked is not None and extra:
             blocked = jnp.pad(blocked, ((0, 0), (extra, 0)))
         encoder = Encoder(**spec.encoder, dtype=self.dtype, name="encoder")
-        queries = None if tokens else queries_of(spec, pool, heads)
-        queries = None if queries is None else queries + extra
         layers, _, decoder = layers_of(spec)
+        # A vector behind the decoder's blocks comes from what the decoder reads.
+        read = (decoder,) if depth is not None and depth > layers else heads
+        queries = None if tokens else queries_of(spec, pool, read)
+        queries = None if queries is None else queries + extra
         within = None if depth is None else min(depth, layers)
         how = dict(train=train, queries=queries, depth=within, blocked=blocked)
         x = encoder(x, length, **how)[:, extra:]
@@ -87,7 +90,7 @@ class _Cell(nn.Module):
         def source(name):
             if name == "tokens":
                 return x
-            if name in ("pooler", "pooled"):
+            if name in ("pooler", "pooled"):  # a pool's name, and what a head reads
                 return pooled
             if name == "mean":
                 return pools.mean_of_genes(x, batch["length"], len(spec.front))
@@ -132,8 +135,9 @@ class CellModel:
         front = tuple(spec.front) or tuple(spec.specials)
         sizes = {"rows": self.rows, "token_rows": self.token_rows, "front": front}
         self.spec = FrozenConfigDict({**spec.to_dict(), **sizes})
-        for name in (spec.pool, *({"pooler"} if _reads_pooler(spec) else ())):
-            pools.check(name, self.spec)
+        pools.check(spec.pool, self.spec)
+        for name, head in spec.heads.items():
+            pools.check_reads(reads_of(head), self.spec, f"config.model.heads.{name}.reads")
         self._module = _Cell(self.spec, dtype=dtype)
 
     def init(self, key):
@@ -202,10 +206,6 @@ class CellModel:
 
 def _up_to(n, multiple):
     return -(-n // multiple) * multiple
-
-
-def _reads_pooler(spec):
-    return any(reads_of(head) == "pooled" for head in spec.heads.values())
 
 
 def flags_of(spec):

@@ -2,7 +2,7 @@
 
 from jaxcell.models.cell import CellModel, queries_of
 from jaxcell.models.encoder import Encoder
-from jaxcell.models.heads import TokenParts, VocabularyMlp, VocabularyParts
+from jaxcell.models.expression_heads import TokenParts, VocabularyMlp, VocabularyParts
 from jaxcell.models.layers import GATED
 from jaxcell.models.values import BASIS, ValueMlp
 
@@ -85,7 +85,7 @@ def _heads(spec, tokens):
         elif head.kind == "token_parts":
             total += tokens * d * (d + len(head.get("parts", TokenParts.parts)))
         elif head.kind == "classifier":
-            total += d * head.classes
+            total += d * head.classes + (d * d if head.get("mlp") else 0)
     return total
 
 

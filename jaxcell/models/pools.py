@@ -22,13 +22,15 @@ class Pooler(nn.Module):
 
 
 def names_of(pool):
-    """The pools that ``config.model.pool`` names: one, or several whose vectors are joined."""
-    return (pool,) if isinstance(pool, str) else tuple(pool)
+    """The pools that ``config.model.pool`` names: 'cls', or several to be joined, 'cls+mean'."""
+    return tuple(pool.split("+")) if isinstance(pool, str) else tuple(pool)
 
 
 def check(pool, spec):
     """Raise ValueError unless each name is a pool of this model or one of its front tokens."""
     known = ("cls", "mean", *(("pooler",) if spec.pooler else ()), *spec.front)
+    if not names_of(pool):
+        raise ValueError(f"config.model.pool: found none, expected some of {', '.join(known)}")
     for name in names_of(pool):
         if name == "pooler" and not spec.pooler:
             raise ValueError("config.model.pool: 'pooler' asks for config.model.pooler = True")
@@ -36,6 +38,15 @@ def check(pool, spec):
             raise ValueError(f"config.model.pool: found {name!r}, expected {', '.join(known)}")
         if name != "mean" and not spec.front:
             raise ValueError(f"config.model.front: no token for the pool {name!r}")
+
+
+def check_reads(name, spec, where):
+    """Raise ValueError unless a head's ``reads`` is something that this model has."""
+    known = ("cell", "tokens", "mean", *spec.front)
+    known = (*known, "cls") if spec.front else known
+    if name not in (*known, *(("pooled",) if spec.pooler else ())):
+        hint = ", which asks for config.model.pooler = True" if name == "pooled" else ""
+        raise ValueError(f"{where}: found {name!r}{hint}, expected {', '.join(known)}, pooled")
 
 
 def tokens_read(name, spec):

@@ -41,9 +41,10 @@ def external_tables(spec, vocabulary):
         table, known = np.zeros((rows, vectors.shape[1]), np.float32), np.zeros(rows, bool)
         column = np.flatnonzero(matched.columns >= 0)
         table[matched.columns[column]], known[matched.columns[column]] = vectors[column], True
+        twice = f" ({len(matched.duplicated)} twice: the first is taken)"
         print(
             f"{where}: {matched.n_matched:,} of {len(vocabulary):,} genes have vectors in "
-            f"{field.file}; the others are learned"
+            f"{field.file}{twice if matched.duplicated else ''}; the others are learned"
         )
         found["vectors"][name], found["known"][name] = table, known
     return found
@@ -60,6 +61,9 @@ def read_vectors(path):
         raise ValueError(f"{path}: no such file of gene vectors")
     if path.suffix == ".npz":
         with np.load(path) as arrays:
+            if not {"genes", "vectors"} <= set(arrays):
+                there = ", ".join(arrays) or "none"
+                raise ValueError(f"{path}: expected the arrays genes and vectors, found {there}")
             genes, vectors = arrays["genes"], arrays["vectors"]
     elif path.suffix == ".h5ad":
         import anndata
@@ -69,6 +73,7 @@ def read_vectors(path):
         if len(keys) > 1:
             raise ValueError(f"{path}: holds several vectors of each gene ({', '.join(keys)})")
         genes, vectors = adata.obs_names, adata.obsm[keys[0]] if keys else adata.X
+        vectors = vectors.toarray() if hasattr(vectors, "toarray") else vectors
     else:
         lines = [line.split("\t") for line in path.read_text().splitlines() if line]
         genes = [line[0] for line in lines]
@@ -79,8 +84,13 @@ def read_vectors(path):
                 f"{path}: expected a gene's name and its numbers in each line: {error}"
             ) from None
     vectors = np.asarray(vectors, np.float32)
-    if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or not vectors.size or len(vectors) != len(genes):
         raise ValueError(
-            f"{path}: expected finite vectors [genes, channels], found {vectors.shape}"
+            f"{path}: expected vectors [genes, channels] of {len(genes)} genes, found "
+            f"{vectors.shape}"
         )
+    if lost := [
+        gene for gene, one in zip(genes, np.isfinite(vectors), strict=True) if not one.all()
+    ]:
+        raise ValueError(f"{path}: the vectors of {', '.join(lost[:5])} are not finite")
     return list(map(str, genes)), vectors

@@ -87,7 +87,7 @@ def label_tables(c, store, ontologies):
 
 
 def targets(c, classes, label):
-    """What the names of a label's classes stand for: f32 [n, K]; −1 where a name says nothing.
+    """What the names of a label's classes stand for: f32 [n, K].
 
     'number': the number itself, K = 1. 'several': one column for each of the names between '|',
     1 where a cell has it.
@@ -95,11 +95,12 @@ def targets(c, classes, label):
     kind, where = c.targets[label], f"config.targets.{label}"
     if kind == "number":
         try:
-            return np.array([[float(name)] for name in classes], np.float32)
+            found = np.array([[float(name)] for name in classes], np.float32)
         except ValueError as error:
             raise ValueError(f"{where}: a class is no number: {error}") from None
-    if kind != "several":
-        raise ValueError(f"{where}: found {kind!r}, expected 'number' or 'several'")
+        if lost := [name for name, one in zip(classes, found, strict=True) if not np.isfinite(one)]:
+            raise ValueError(f"{where}: {', '.join(lost)} are classes, and no finite numbers")
+        return found
     has = [set(filter(None, name.split(SEPARATOR))) for name in classes]
     names = names_of_several(classes)
     return np.array([[name in one for name in names] for one in has], np.float32)

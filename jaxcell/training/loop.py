@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxcell import sharding
-from jaxcell.config import settled
+from jaxcell.config import left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.losses.total import weighted
@@ -29,6 +29,8 @@ class Run:
     """One session of a training run; ``train`` is the way in."""
 
     def __init__(self, c, workdir, on_step=None, monitor=None):
+        if left := left_out(c):
+            print(f"config.labels: does not name the label heads {', '.join(left)}: left out")
         c = settled(c)  # a copy: what the store overrides stays out of the caller's
         check(c)
         if c.best[0] == "val/avg_bio" and monitor is None:

@@ -75,7 +75,8 @@ def best_constant(store, c):
     """
     loss = c.losses.get("mean_predictor") or c.losses.get("expression", {})
     kind = loss.get("kind", "poisson_log1p")
-    if {"batch.panel", "batch.target"} & set(loss.get("where", ())):
+    where = loss.get("where", ())
+    if {"batch.panel", "batch.target"} & set((where,) if isinstance(where, str) else where):
         ids, values, weight, _ = _sample(store, c)
         genes = len(store.vocabulary)
         sums, number = (np.bincount(ids, w, minlength=genes) for w in (weight * values, weight))

@@ -15,7 +15,7 @@ import optax
 from jaxcell import sharding
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel
-from jaxcell.models.heads import bias_at
+from jaxcell.models.expression_heads import bias_at
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.masking import mask_tokens
@@ -112,7 +112,11 @@ def make_forward(model, c):
         if "batch.token_mean" in named:
             batch["token_mean"] = jnp.take(tables["mean"], batch["ids"], mode="clip")
         if c.targets:
-            batch["targets"] = {k: t[batch["labels"][k]] for k, t in tables["targets"].items()}
+            rows = {k: (t, batch["labels"][k]) for k, t in tables["targets"].items()}
+            # Of an unknown class NaN: a loss whose ``where`` lets it through stops the run.
+            batch["targets"] = {
+                k: jnp.where(code[:, None] >= 0, t[code], jnp.nan) for k, (t, code) in rows.items()
+            }
         if "draws" in batch:
             batch = mask_tokens(batch, tables, c)
         return batch, *model.apply(variables, batch, tables, train=train, rngs=rngs)

@@ -10,7 +10,8 @@ import torch
 
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.models.cost import forward_flops
-from jaxcell.models.heads import COUNT_ACTIVATIONS, bias_at, rectified_tanh
+from jaxcell.models.count_activations import COUNT_ACTIVATIONS, rectified_tanh
+from jaxcell.models.expression_heads import bias_at
 from tests.conftest import config_of
 from tests.reference import txfm as reference
 

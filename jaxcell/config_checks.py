@@ -1,0 +1,199 @@
+"""Every check of a config that can be made before a compile."""
+
+import re
+
+STAGES = ("prepare", "train", "embed", "evaluate")
+SCHEDULES = ("one_cycle", "constant", "linear")
+DTYPES = ("auto", "float32", "bfloat16")
+TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
+ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
+PLACES = ("cls", "token")  # of metadata: added to the first token, or a token of its own
+TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
+LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
+BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
+
+
+def check(c):
+    """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
+    among("stages", c.stages, STAGES)
+    among("dtype", [c.dtype], DTYPES)
+    among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
+    among("embed.zeros", [c.embed.zeros], ZEROS)
+    among("data.total", [c.data.total], ("measured", "source"))
+    require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
+    among("best", [c.best[1]], ("min", "max"))
+    for stage, name, value in (
+        ("prepare", "prepare.files", c.prepare.files),
+        ("embed", "embed.input", c.embed.input),
+        ("evaluate", "evaluate.label", c.evaluate.label),
+    ):
+        require(value or stage not in c.stages, name, value, f"a value for the stage {stage}")
+    m, e = c.model, c.model.encoder
+    for name, value in {
+        "train.batch_size": c.train.batch_size,
+        "train.log_every": c.train.log_every,
+        "train.accumulate": c.train.accumulate,
+        "data.sample_genes.number": c.data.sample_genes.number,
+        "data.normalise.library_size": c.data.normalise.library_size,
+        "optimizer.learning_rate": c.optimizer.learning_rate,
+        "model.vocabulary": m.vocabulary,
+        "model.vocab_multiple": m.vocab_multiple,
+        "model.width": m.width,
+        "model.encoder.layers": e.layers,
+        "model.encoder.heads": e.heads,
+        "embed.micro_batch": c.embed.micro_batch,
+        "embed.draws": c.embed.draws,
+        "evaluate.seeds": c.evaluate.seeds,
+    }.items():
+        require(value > 0, name, value, "a number above 0")
+    for name, value in {
+        "seed": c.seed,
+        "steps": c.steps,
+        "epochs": c.epochs,
+        "data.workers": c.data.workers,
+        "data.threads": c.data.threads,
+        "train.validate_every": c.train.validate_every,
+        "train.save_every": c.train.save_every,
+        "train.keep_every": c.train.keep_every,
+        "embed.genes": c.embed.genes,
+        "optimizer.clip": c.optimizer.clip,
+        "optimizer.warmup_steps": c.optimizer.warmup_steps,
+        **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
+    }.items():
+        require(value >= 0, name, value, "0 or more")
+    draws = "1 where every gene is shown (embed.genes = 0): they would all be the same"
+    require(c.embed.draws == 1 or c.embed.genes, "embed.draws", c.embed.draws, draws)
+    cells, parts = c.train.batch_size, c.train.accumulate
+    require(cells % parts == 0, "train.accumulate", parts, f"a divisor of batch_size = {cells}")
+    for name in c.evaluate.baselines:
+        known = f"names that match {BASELINES}"
+        require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
+    for name in ("b1", "b2"):
+        require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
+    _check_transforms(c)
+    require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
+    require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
+    require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
+    require(0 < c.optimizer.warmup < 1, "optimizer.warmup", c.optimizer.warmup, "within (0, 1)")
+    require(m.tokens, "model.tokens", m.tokens, f"some of {sorted(m.fields)}")
+    for field in m.tokens:
+        require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
+    _check_library_size(c)
+    require(
+        any(one.weight for one in c.losses.values()), "losses", "no weight above 0", "one to train"
+    )
+    _check_after(c)
+    _check_dropout(c)
+    _check_labels(c)
+    for name, one in m.metadata.items():
+        among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
+        there = m.front or m.specials
+        require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
+    blocked = "draw_masks" in c.data.transforms and c.data.draw_masks.blocked
+    wanted = "False: only exact attention can keep tokens from being seen"
+    require(not blocked or e.attention == "exact", "data.draw_masks.blocked", True, wanted)
+
+
+def _check_after(c):
+    """A loss joins behind a share of the steps, but at no time is there none."""
+    for name, one in c.losses.items():
+        after = one.get("after", 0.0)
+        require(0 <= after < 1, f"losses.{name}.after", after, "a share of the steps, in [0, 1)")
+    counted = [one.get("after", 0.0) for one in c.losses.values() if one.weight]
+    require(min(counted) == 0, "losses.….after", min(counted), "0 for one of them at least")
+
+
+def _check_dropout(c):
+    m = c.model
+    shares = {"model.dropout": m.dropout, "model.encoder.dropout": m.encoder.dropout}
+    for block in ("fields", "heads", "metadata"):
+        shares |= {f"model.{block}.{n}.dropout": x.get("dropout", 0) for n, x in m[block].items()}
+    for name, value in shares.items():
+        require(0 <= value < 1, name, value, "within [0, 1)")
+
+
+def _check_labels(c):
+    """A head's classes are what its loss compares them with."""
+    heads = {f"heads.{n}": h.label for n, h in c.model.heads.items() if "label" in h}
+    for label in c.ontology.labels:
+        known = f"a label of a head: {', '.join(heads.values()) or 'there is none'}"
+        require(label in heads.values(), "ontology.labels", label, known)
+        require(label not in c.targets, "targets", label, "no label of ontology.labels")
+    for label, kind in c.targets.items():
+        among(f"targets.{label}", [kind], TARGETS)
+    for name, one in c.losses.items():
+        if one.pred not in heads:
+            continue
+        label, where = heads[one.pred], f"losses.{name}"
+        wanted = f"batch.{'targets' if label in c.targets else 'labels'}.{label}"
+        require(one.target == wanted, f"{where}.target", one.target, f"{wanted!r}, of {one.pred}")
+        if label in c.ontology.labels:
+            among(f"{where}.kind", [one.kind], LEAVES)
+
+
+def tokeniser(data):
+    """The block of ``config.data`` whose ``number`` of genes a cell shows."""
+    return data[next(name for name in data.transforms if name in TOKENISERS)]
+
+
+def _check_transforms(c):
+    names, order = tuple(c.data.transforms), ("thin", "normalise", "sample_genes", "sequence")
+    order = (*order, "flag_genes", "draw_masks")
+    wanted = (
+        "normalise and one of sample_genes and sequence; thin before them; flag_genes and "
+        "draw_masks behind them"
+    )
+    places = [order.index(name) if name in order else -1 for name in names]
+    ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
+    ok = ok and sum(name in names for name in TOKENISERS) == 1
+    require(ok, "data.transforms", names, wanted)
+    front = tuple(c.model.front)
+    first = front == tuple(c.model.specials)[: len(front)]
+    needs = "the first of model.specials, or (), where sample_genes makes the tokens"
+    require("sequence" in names or first, "model.front", front, needs)
+    needs = "sequence, which puts the flagged genes first"
+    require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
+    specials = tuple(c.model.specials)
+    needs = "<mask> among them, which stands where draw_masks hides"
+    require("<mask>" in specials or "draw_masks" not in names, "model.specials", specials, needs)
+    _check_flags(c)
+
+
+def _check_flags(c):
+    """A field that reads flags of tokens needs the transform that makes them."""
+    made = set()
+    if "flag_genes" in c.data.transforms:
+        made = {f"flags.{c.data.flag_genes.flag}"}
+    for name in c.model.tokens:
+        read = c.model.fields[name].get("input", "") if name in c.model.fields else ""
+        needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"
+        ok = not read.startswith("flags.") or read in made
+        require(ok, f"model.fields.{name}.input", read, needs)
+
+
+def _check_library_size(c):
+    """What is scaled to the library size, or shares it out, needs data that are scaled to it."""
+    size, scaled = c.data.normalise.library_size, c.data.normalise.scale
+    for path, one in (
+        *((f"model.heads.{name}", head) for name, head in c.model.heads.items()),
+        *((f"losses.{name}", loss) for name, loss in c.losses.items()),
+    ):
+        if "library_size" in one:
+            where = f"{path}.library_size"
+            require(one.library_size == size, where, one.library_size, f"{size}, as the data")
+        for field, kinds in (("activation", ("softmax",)), ("kind", ("nb", "zinb"))):
+            if one.get(field) in kinds:
+                wanted = f"True for {path}.{field} = {one[field]!r}, whose sum is the library size"
+                require(scaled, "data.normalise.scale", scaled, wanted)
+
+
+def among(name, values, known):
+    """Raise ValueError for the first of a field's values that is not known."""
+    for value in values:
+        require(value in known, name, value, f"one of {', '.join(known)}")
+
+
+def require(ok, name, found, expected):
+    """Raise ValueError, which names the field, unless ``ok``."""
+    if not ok:
+        raise ValueError(f"config.{name}: found {found!r}, expected {expected}")
