@@ -14,6 +14,7 @@ PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
 PUBLIC = ("embed", "evaluate", "report", "genes", "relations", "learnability", "ablate")
+PUBLIC += ("attributions",)
 
 MAY = {
     "registry": set(),
@@ -29,7 +30,11 @@ MAY = {
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
-    "embedding": ABOVE | {"embedder", "forward", "predictions"},
+    "results": set(),
+    "embedding": ABOVE | {"embedder", "forward", "predictions", "results"},
+    "outputs": ABOVE,
+    "attribution": ABOVE | {"forward"},
+    "explain": ABOVE | {"attribution", "embedder", "evaluation", "outputs", "results"},
     "gene_vectors": ABOVE,
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "suites": {"config", "variants", "evaluation"},
