@@ -16,6 +16,7 @@ _VERBS = {
     "genes": "jaxcell.gene_vectors",
     "ablate": "jaxcell.ablation",
     "relations": "jaxcell.evaluation.gene_report",
+    "attributions": "jaxcell.explain",
     "learnability": "jaxcell.evaluation.learnability_report",
 }
 

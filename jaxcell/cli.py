@@ -44,6 +44,7 @@ def _parser():
         add_help=False,
     )
     _embed(verbs.add_parser("embed", help="raw counts → embeddings in obsm"))
+    _explain(verbs.add_parser("explain", help="the genes behind a model's output, cell by cell"))
     _evaluate(verbs.add_parser("evaluate", help="embeddings beside baselines: tables and figures"))
     _annotation(verbs.add_parser("annotation", help="predicted cell types against true ones"))
     _gene_errors(verbs.add_parser("gene-errors", help="error of each gene on held-out cells"))
@@ -141,6 +142,43 @@ def _genes_shown(text):
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0, or all")
     return int(text)
+
+
+def _explain(p):
+    p.add_argument("data", metavar="IN", help="h5ad with raw counts")
+    p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
+    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument(
+        "--output",
+        default="cell_type",
+        help="a label; expression or expression.is_zero, of a gene; or cell, the vector itself",
+    )
+    p.add_argument(
+        "--target",
+        metavar="NAME",
+        help="class, term of the ontology or gene; each cell's predicted class by default",
+    )
+    p.add_argument("--scale", choices=("log_probability", "probability", "logit"))
+    p.add_argument("--group", metavar="OBS", help="also the means over its groups")
+    p.add_argument("--figure", dest="figures", metavar="DIR", help="for pictures of the means")
+    p.add_argument("--steps", type=int, default=32, metavar="N", help="of the integral")
+    p.add_argument("--baseline", choices=("pad", "zero"), help="pad where the model has it")
+    p.add_argument("--unit", action="store_true", help="scale each cell's to a norm of 1")
+    p.add_argument("--fields", action="store_true", help="also a layer for each field of a token")
+    p.add_argument("--key", default="attributions", help="name in layers and varm")
+    p.add_argument("--genes", type=_genes_shown, metavar="N|all", help="that each cell shows")
+    p.add_argument("--batch-size", type=int, default=256, help="cells held at a time")
+    p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")
+    p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")
+    p.add_argument("--measured-by", default="", metavar="OBS", help="as in prepare")
+    _genes(p)
+
+    def run(asked):
+        from jaxcell import attributions
+
+        print(attributions(asked.pop("data"), asked.pop("checkpoint"), **asked))
+
+    p.set_defaults(verb=run)
 
 
 def _evaluate(p):

@@ -109,7 +109,7 @@ class Embedder:
     def __init__(self, model, source, found, seed, measured_by):
         c = model.config
         self._model, self._source, self._found, self._seed = model, source, found, seed
-        self._variables = jax.device_put(model.variables)
+        self.variables = jax.device_put(model.variables)
         v = len(model.vocabulary)
         measured = model.tables.get("measured", np.ones((1, v), bool))  # by gene sets of training
         self._match = found.only(measured.any(axis=0)[:v])
@@ -179,26 +179,31 @@ class Embedder:
             )
 
     def __call__(self, chunk, forward):
+        total = None
+        for batch in self.batches(chunk):
+            found = forward(self.variables, batch)
+            total = found if total is None else jax.tree.map(np.add, total, found)
+        return jax.tree.map(lambda x: x / self._draws, total)
+
+    def batches(self, chunk):
+        """Yield the batch of these cells' tokens, once for each draw of genes."""
         matrix = self._match.apply(chunk)
         empty = int((np.diff(matrix.indptr) == 0).sum())
         if empty and not self._empty:
             warnings.warn(
                 f"{self._source.name}: holds cells without any count in the model's genes; their "
                 "vectors carry nothing",
-                stacklevel=3,
+                stacklevel=4,
             )
         self._empty += empty
         rows = self._rows(matrix, np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
         keys = content_keys(rows, self._seed)
-        total = None
+        mine = slice(self._done - len(rows), self._done)
         for _ in range(self._draws):
             batch = self._shown.tokens(rows, self._gene_sets, rows.dataset, keys)
-            mine = slice(self._done - len(rows), self._done)
             batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
-            found = forward(self._variables, batch)
-            total = found if total is None else jax.tree.map(np.add, total, found)
+            yield batch
             keys[:, 0] += np.uint64(2**32)  # seeds are below: no two of them share a draw
-        return jax.tree.map(lambda x: x / self._draws, total)
 
     def _rows(self, matrix, totals):
         cells, start = matrix.shape[0], self._done

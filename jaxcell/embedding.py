@@ -3,20 +3,13 @@
 B cells, T tokens, D width, V genes.
 """
 
-import os
-import shutil
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import anndata
-import h5py
 import jax
 import numpy as np
-import pandas as pd
-import scipy.sparse
 from tqdm import tqdm
 
 from jaxcell import config
@@ -36,6 +29,7 @@ from jaxcell.predictions import (
     pooler_trained,
     probabilities_of,
 )
+from jaxcell.results import Found, check_call, check_match, keep
 from jaxcell.training.checkpoint import load_model
 
 
@@ -114,7 +108,7 @@ def embed(
     in_memory = isinstance(data, anndata.AnnData)
     if not in_memory and out is None:
         raise ValueError("out: name the h5ad file to write")
-    _check_call(data if in_memory else None, out, key, batch_size, seed)
+    check_call(data if in_memory else None, out, key, batch_size, seed)
     decode = check_decoding(decode)
     checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     models = [load_model(path) for path in checkpoints]
@@ -126,7 +120,7 @@ def embed(
     embedders, taken = [], set()
     for model in models:
         found = match(names, model.vocabulary, gene_map, duplicates, source.name)
-        _check_match(found, source, min_matched)
+        check_match(found, source, min_matched)
         embedder = Embedder(model, source, found, seed, measured_by)
         heads = [name for name in label_heads(model) if name not in taken and layer is None]
         taken |= set(heads)
@@ -168,41 +162,7 @@ def embed(
                 provenance[f"{head}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
     if obs:
         provenance["decode"] = str(decode)
-    found = Found(key, obsm, obs, provenance)
-    if in_memory:
-        _add(data, found)
-        return data
-    _write(data, Path(out), source, found)
-    return Path(out)
-
-
-@dataclass
-class Found:
-    """What is written: arrays for obsm and obs, and the provenance of ``key``."""
-
-    key: str
-    obsm: dict
-    obs: dict
-    provenance: dict
-
-
-def _check_call(adata, out, key, batch_size, seed):
-    """Refuse before anything is computed what could not be written or drawn after it."""
-    if key is not None and (not key or "/" in key):
-        raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
-    if out is not None:
-        if Path(out).exists():
-            raise ValueError(f"{out}: exists already; remove it or name another output")
-        if not Path(out).absolute().parent.is_dir():
-            raise ValueError(f"{out}: its folder does not exist; make it first")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
-    if adata is not None and adata.isbacked and adata.is_view:
-        raise ValueError("a view of a backed AnnData cannot be written to: pass view.to_memory()")
-    if adata is not None and not isinstance(adata.uns.get("jaxcell", {}), Mapping):
-        raise ValueError("uns['jaxcell'] is not a dict of ours; remove it first")
+    return keep(data, out, source, Found(key, {"obsm": obsm}, obs, provenance))
 
 
 def _settings(model, path, genes, draws, layer, pooling, dtype):
@@ -244,74 +204,3 @@ def _settings(model, path, genes, draws, layer, pooling, dtype):
         )
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype: found {dtype!r}, expected float32 or bfloat16")
-
-
-def _check_match(found, source, min_matched):
-    n, of = found.n_matched, found.n_genes
-    if n < min_matched * of:
-        raise ValueError(
-            f"{source.name}: only {n} of the model's {of} genes were found, fewer than "
-            f"min_matched = {min_matched:.0%}. {found.report()}"
-        )
-    if n < 0.5 * of:
-        warnings.warn(
-            f"{source.name}: {n} of the model's {of} genes were found; with under half of them "
-            f"embeddings may be poor. {found.report()}",
-            stacklevel=3,
-        )
-
-
-def _say_replaced(names, there, what):
-    for name in [name for name in names if name in there]:
-        warnings.warn(f"{what}[{name!r}] was there and is replaced", stacklevel=4)
-
-
-def _add(adata, found):
-    _say_replaced(found.obsm, adata.obsm, "obsm")
-    _say_replaced(found.obs, adata.obs, "obs")
-    for name, array in found.obsm.items():
-        adata.obsm[name] = array
-    for name, column in found.obs.items():
-        adata.obs[name] = _categories(column)
-    adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), found.key: found.provenance}
-
-
-def _categories(column):
-    return pd.Categorical(column) if column.dtype == object else column
-
-
-def _write(data, out, source, found):
-    """Write beside ``out`` and rename, so that nothing half-written bears its name."""
-    partial = out.with_name(out.name + ".partial")
-    try:
-        if str(data).startswith("scanpy:"):
-            counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
-            adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
-            _add(adata, found)
-            adata.write_h5ad(partial)
-        else:
-            # Copy the file and add to it: everything in it stays, and X is never loaded.
-            shutil.copyfile(data, partial)
-            os.chmod(partial, 0o644)
-            with h5py.File(partial, "r+") as file:
-                _add_to_file(file, found)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _add_to_file(file, found):
-    write = anndata.io.write_elem
-    for group in ("obsm", "uns"):  # absent in files of some other tools
-        if group not in file:
-            write(file, group, {})
-    _say_replaced(found.obsm, file["obsm"], "obsm")
-    for name, array in found.obsm.items():
-        write(file["obsm"], name, array)
-    if found.obs:
-        obs = anndata.io.read_elem(file["obs"])
-        _say_replaced(found.obs, obs, "obs")
-        write(file, "obs", obs.assign(**{k: _categories(v) for k, v in found.obs.items()}))
-    known = file["uns"].get("jaxcell")
-    known = {} if known is None else anndata.io.read_elem(known)
-    write(file["uns"], "jaxcell", {**known, found.key: found.provenance})

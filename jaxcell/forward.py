@@ -3,6 +3,8 @@
 B cells, T tokens, D width of a vector, m cells of one compiled shape.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +63,7 @@ class Forward:
             m, tokens = batch["ids"].shape
             several = min(self._layer or layers, layers) > 1
             whole = several or queries_of(net.spec, self._pool, heads) is None
-            few = _cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
+            few = cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
             split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
             found = jax.lax.map(some, split)
             return jax.tree.map(lambda a: a.reshape(m, *a.shape[2:]), found)
@@ -69,22 +71,8 @@ class Forward:
         return jax.jit(forward)
 
     def __call__(self, variables, batch):
-        widths = self._widths(batch["length"])
-        found, m = {}, self._micro
-        for width in np.unique(widths):
-            mine = np.flatnonzero(widths == width)
-            # The last micro-batch is filled up with the first of these cells.
-            order = mine[np.pad(np.arange(len(mine)), (0, -len(mine) % m))]
-            parts = []
-            for start in range(0, len(order), m):
-                some = _select(batch, order[start : start + m], int(width))
-                parts.append(self._one(variables, some))
-            parts = jax.tree.map(lambda *a: np.concatenate(a), *jax.device_get(parts))
-            for name, part in parts.items():
-                if name not in found:
-                    found[name] = np.empty((len(widths), *part.shape[1:]), part.dtype)
-                found[name][mine] = part[: len(mine)]
-        return found
+        run = functools.partial(self._one, variables)
+        return in_micro_batches(run, batch, self._micro, self._grid)
 
     def _one(self, variables, some):
         with jax.default_matmul_precision("highest"):
@@ -94,14 +82,6 @@ class Forward:
                 self._distance = _relative_distance(made["cell"], exact["cell"])
         return made
 
-    def _widths(self, length):
-        """T of each cell: as many tokens as it has, or as the next of a grid where they differ."""
-        if not self._grid:
-            return np.full(len(length), np.max(length, initial=1))
-        steps = 16 * 2 ** np.arange(0, 16, 0.5)  # 16, 22.6 → 24, 32, 45.2 → 48, 64, …
-        grid = (np.ceil(steps / 8) * 8).astype(np.int64)
-        return grid[np.searchsorted(grid, length)]
-
     def provenance(self):
         """Precision, pool and layer, as ``uns['jaxcell'][key]`` has them."""
         found = {"dtype": self._dtype, "pooling": "+".join(names_of(self._pool))}
@@ -110,6 +90,41 @@ class Forward:
         if self._layer is not None:
             found["layer"] = self._layer
         return found
+
+
+def in_micro_batches(run, batch, micro, grid):
+    """All cells of a batch through ``run``, ``micro`` at a time, in order.
+
+    run : a batch of ``micro`` cells [m, T] -> a tree of arrays [m, …]
+    grid : whether T differs between cells, on a grid of their lengths
+    """
+    widths, found = _widths(batch["length"], grid), None
+    for width in np.unique(widths):
+        mine = np.flatnonzero(widths == width)
+        # The last micro-batch is filled up with the first of these cells.
+        order = mine[np.pad(np.arange(len(mine)), (0, -len(mine) % micro))]
+        parts = []
+        for start in range(0, len(order), micro):
+            parts.append(run(_select(batch, order[start : start + micro], int(width))))
+        parts = jax.tree.map(lambda *a: np.concatenate(a), *jax.device_get(parts))
+        if found is None:
+            found = jax.tree.map(functools.partial(_room, len(widths)), parts)
+        for whole, part in zip(*map(jax.tree.leaves, (found, parts)), strict=True):
+            whole[mine] = part[: len(mine)]
+    return found
+
+
+def _room(cells, part):
+    return np.empty((cells, *part.shape[1:]), part.dtype)
+
+
+def _widths(length, grid):
+    """T of each cell: as many tokens as it has, or as the next of a grid where they differ."""
+    if not grid:
+        return np.full(len(length), np.max(length, initial=1))
+    steps = 16 * 2 ** np.arange(0, 16, 0.5)  # 16, 22.6 → 24, 32, 45.2 → 48, 64, …
+    grid = (np.ceil(steps / 8) * 8).astype(np.int64)
+    return grid[np.searchsorted(grid, length)]
 
 
 def _select(batch, cells, width):
@@ -126,7 +141,7 @@ def _select(batch, cells, width):
     return found
 
 
-def _cells_at_once(m, heads, tokens):
+def cells_at_once(m, heads, tokens):
     """The largest divisor of m cells whose scores stay within what attention allows a chunk."""
     each = heads * tokens * min(tokens, CHUNK)
     return max(n for n in range(1, m + 1) if m % n == 0 and (n == 1 or n * each <= SCORES))

@@ -23,6 +23,7 @@ PUBLIC = (
     "learnability",
     "annotation",
     "ablate",
+    "attributions",
 )
 
 MAY = {
@@ -41,7 +42,11 @@ MAY = {
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
-    "embedding": ABOVE | {"embedder", "forward", "predictions"},
+    "results": set(),
+    "embedding": ABOVE | {"embedder", "forward", "predictions", "results"},
+    "outputs": ABOVE,
+    "attribution": ABOVE | {"forward"},
+    "explain": ABOVE | {"attribution", "embedder", "evaluation", "outputs", "results"},
     "gene_vectors": ABOVE,
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "suites": {"config", "variants", "evaluation"},

@@ -67,9 +67,11 @@ class _Cell(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, batch, *, train, heads=True, tokens=False, depth=None, pool=None):
+    def __call__(
+        self, batch, *, train, heads=True, tokens=False, depth=None, pool=None, between=None
+    ):
         spec = self.spec
-        x = Fields(spec, dtype=self.dtype, name="fields")(batch, train=train)
+        x = Fields(spec, dtype=self.dtype, name="fields")(batch, train=train, between=between)
         x = shard(x, "batch", None, None)
         extra = x.shape[1] - batch["ids"].shape[1]  # tokens of the cell's metadata, in front
         length, blocked = batch["length"] + extra, batch.get("blocked")
@@ -170,6 +172,7 @@ class CellModel:
         tokens=False,
         depth=None,
         pool=None,
+        between=None,
     ):
         """Run the model.
 
@@ -185,6 +188,7 @@ class CellModel:
         depth : the cell's vector behind that block of the encoder (before the final norm, but for
             the last), or, counting on, of the decoder (see ``layers_of``); goes with heads=False
         pool : of the 'cell' that is returned, instead of the config's; heads read the config's
+        between : a `fields.Between`: tokens' vectors between a baseline and their own
 
         Returns
         -------
@@ -199,6 +203,7 @@ class CellModel:
             tokens=tokens,
             depth=depth,
             pool=pool,
+            between=between,
             rngs=rngs,
         )
         return outputs, variables["batch_stats"]

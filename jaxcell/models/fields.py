@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
-from jaxcell.models.values import VALUES
+from jaxcell.models.values import VALUES, code_of
 from jaxcell.registry import build, lookup
 
 
@@ -20,6 +20,37 @@ class Taken(NamedTuple):
 
     table: jax.Array
     ids: jax.Array
+
+
+class Between(NamedTuple):
+    """A point between a baseline and the cell itself, for each field of each gene's token.
+
+    ``shares`` {field: [B, T - S]}: 1 is the field's own vector, 0 the baseline's; a field without
+    one keeps its own, and special tokens always do. ``pad`` is the number of the special token
+    whose vectors are the baseline; None: it is zero.
+    """
+
+    shares: dict
+    pad: int | None = None
+
+    def __call__(self, name, field, own, batch, vocabulary):
+        """The vectors of ``field`` there: own Taken or [B, T, D] -> [B, T, D]."""
+        own = _vectors(own)
+        if name not in self.shares:
+            return own
+        base = jnp.zeros((), own.dtype)
+        if self.pad is not None:
+            ids = jnp.full_like(batch["ids"], vocabulary + self.pad)
+            values = jnp.full_like(batch["values"], code_of(self.pad))
+            base = _vectors(field({**batch, "ids": ids, "values": values}))
+        share = self.shares[name].astype(own.dtype)
+        front = own.shape[1] - share.shape[1]  # special tokens, where fields are added
+        short = jnp.pad(1 - share, ((0, 0), (front, 0)))
+        return own - short[..., None] * (own - base)  # exactly its own at a share of 1
+
+
+def _vectors(field):
+    return jnp.take(*field, axis=0) if isinstance(field, Taken) else field
 
 
 class Lookup(nn.Module):
@@ -122,7 +153,7 @@ class Sum(nn.Module):
     dtype: jnp.dtype | None = None
 
     def __call__(self, fields):
-        return sum(jnp.take(*f, axis=0) if isinstance(f, Taken) else f for f in fields)
+        return sum(map(_vectors, fields))
 
 
 class Metadata(nn.Module):
@@ -168,10 +199,12 @@ class Fields(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, batch, *, train):
+    def __call__(self, batch, *, train, between=None):
+        """``between``: a `Between`, the fields' vectors there instead of their own."""
         spec = self.spec
         add = spec.combine == "sum"
-        x = self._summed(batch, train) if add else self._concatenated(batch, train)
+        make = self._summed if add else self._concatenated
+        x = make(batch, train, between)
         # Those added to the first token come before those that put tokens in front of it.
         for name in sorted(spec.metadata, key=lambda n: (spec.metadata[n].get("place", "cls"), n)):
             where = f"config.model.metadata.{name}"
@@ -188,17 +221,19 @@ class Fields(nn.Module):
             x = nn.Dropout(spec.dropout, deterministic=False)(x)
         return x.astype(self.dtype or x.dtype)
 
-    def _parts(self, batch, train):
+    def _parts(self, batch, train, between):
         spec, parts = self.spec, []
         sizes = dict(rows=spec.rows, token_rows=spec.token_rows, specials=len(spec.specials))
         for name in spec.tokens:
             field, where = spec.fields[name].to_dict(), f"config.model.fields.{name}"
             dropout = field.pop("dropout", 0.0)
             made = dict(name=name, width=spec.width, dtype=self.dtype, **sizes)
-            part = build(FIELDS, field, where, **made)(batch)
+            encoder = build(FIELDS, field, where, **made)
+            part = encoder(batch)
+            if between is not None:
+                part = between(name, encoder, part, batch, spec.vocabulary)
             if train and dropout:
-                part = jnp.take(*part, axis=0) if isinstance(part, Taken) else part
-                part = nn.Dropout(dropout, deterministic=False)(part)
+                part = nn.Dropout(dropout, deterministic=False)(_vectors(part))
             parts.append(part)
         return parts
 
@@ -207,15 +242,15 @@ class Fields(nn.Module):
         combine = lookup(COMBINE, spec.combine, "config.model.combine")
         return combine(spec.width, dtype=self.dtype, name="combine")(parts)
 
-    def _summed(self, batch, train):
-        return self._combined(self._parts(batch, train))
+    def _summed(self, batch, train, between):
+        return self._combined(self._parts(batch, train, between))
 
-    def _concatenated(self, batch, train):
+    def _concatenated(self, batch, train, between):
         spec = self.spec
         s, width = len(spec.front), spec.width
         genes = {**batch, **{k: batch[k][:, s:] for k in ("ids", "values")}}
         genes["flags"] = {k: flag[:, s:] for k, flag in batch.get("flags", {}).items()}
-        tokens = self._combined(self._parts(genes, train))
+        tokens = self._combined(self._parts(genes, train, between))
         if not s:
             return tokens
         table = self.param("specials", nn.initializers.normal(0.02), (len(spec.specials), width))

@@ -139,7 +139,7 @@ class Case:
         )
         wide = lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
         self.batch, self.tables = jax.tree.map(wide, batch), jax.tree.map(wide, tables)
-        drawn = self.model.init(jax.random.key(1))["params"]
+        drawn = jax.eval_shape(self.model.init, jax.random.key(1))["params"]
         # Not so large that a focal loss meets the eps in the published one's logarithm.
         self.params = jax.tree.map(lambda a: random.normal(0, 0.2, a.shape), drawn)
         self.torch = self.reference(name)

@@ -1,0 +1,129 @@
+"""What is found of cells goes into their AnnData, or into a copy of their file.
+
+The checks before anything is computed stand here too: what could not be written after it.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import h5py
+import pandas as pd
+import scipy.sparse
+
+
+@dataclass
+class Found:
+    """What is written: {'obsm' | 'layers' | 'varm': {name: array}}, obs, provenance of ``key``."""
+
+    key: str
+    arrays: dict
+    obs: dict
+    provenance: dict
+
+
+def check_call(adata, out, key, batch_size, seed):
+    """Refuse before anything is computed what could not be written or drawn after it."""
+    if key is not None and (not key or "/" in key):
+        raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
+    if out is not None:
+        if Path(out).exists():
+            raise ValueError(f"{out}: exists already; remove it or name another output")
+        if not Path(out).absolute().parent.is_dir():
+            raise ValueError(f"{out}: its folder does not exist; make it first")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
+    if adata is not None and adata.isbacked and adata.is_view:
+        raise ValueError("a view of a backed AnnData cannot be written to: pass view.to_memory()")
+    if adata is not None and not isinstance(adata.uns.get("jaxcell", {}), Mapping):
+        raise ValueError("uns['jaxcell'] is not a dict of ours; remove it first")
+
+
+def check_match(found, source, min_matched):
+    """Raise ValueError where a file has too few of a model's genes, warn where it has few."""
+    n, of = found.n_matched, found.n_genes
+    if n < min_matched * of:
+        raise ValueError(
+            f"{source.name}: only {n} of the model's {of} genes were found, fewer than "
+            f"min_matched = {min_matched:.0%}. {found.report()}"
+        )
+    if n < 0.5 * of:
+        warnings.warn(
+            f"{source.name}: {n} of the model's {of} genes were found; with under half of them "
+            f"embeddings may be poor. {found.report()}",
+            stacklevel=3,
+        )
+
+
+def _say_replaced(names, there, what):
+    for name in [name for name in names if name in there]:
+        warnings.warn(f"{what}[{name!r}] was there and is replaced", stacklevel=5)
+
+
+def keep(data, out, source, found):
+    """Put what was found into an AnnData, in place, or into a copy of its file; either returned."""
+    if isinstance(data, anndata.AnnData):
+        _add(data, found)
+        return data
+    _write(data, Path(out), source, found)
+    return Path(out)
+
+
+def _add(adata, found):
+    for group, arrays in found.arrays.items():
+        there = getattr(adata, group)
+        _say_replaced(arrays, there, group)
+        for name, array in arrays.items():
+            there[name] = array
+    _say_replaced(found.obs, adata.obs, "obs")
+    for name, column in found.obs.items():
+        adata.obs[name] = _categories(column)
+    adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), found.key: found.provenance}
+
+
+def _categories(column):
+    return pd.Categorical(column) if column.dtype == object else column
+
+
+def _write(data, out, source, found):
+    """Write beside ``out`` and rename, so that nothing half-written bears its name."""
+    partial = out.with_name(out.name + ".partial")
+    try:
+        if str(data).startswith("scanpy:"):
+            counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
+            adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
+            _add(adata, found)
+            adata.write_h5ad(partial)
+        else:
+            # Copy the file and add to it: everything in it stays, and X is never loaded.
+            shutil.copyfile(data, partial)
+            os.chmod(partial, 0o644)
+            with h5py.File(partial, "r+") as file:
+                _add_to_file(file, found)
+        partial.rename(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _add_to_file(file, found):
+    write = anndata.io.write_elem
+    for group in (*found.arrays, "uns"):  # absent in files of some other tools
+        if group not in file:
+            write(file, group, {})
+    for group, arrays in found.arrays.items():
+        _say_replaced(arrays, file[group], group)
+        for name, array in arrays.items():
+            write(file[group], name, array)
+    if found.obs:
+        obs = anndata.io.read_elem(file["obs"])
+        _say_replaced(found.obs, obs, "obs")
+        write(file, "obs", obs.assign(**{k: _categories(v) for k, v in found.obs.items()}))
+    known = file["uns"].get("jaxcell")
+    known = {} if known is None else anndata.io.read_elem(known)
+    write(file["uns"], "jaxcell", {**known, found.key: found.provenance})
