@@ -108,10 +108,10 @@ def pad_of(spec, baseline=None):
     return baseline, spec.specials.index("<pad>")
 
 
-def model_to_explain(spec):
+def model_to_explain(spec, remat=False):
     """The CellModel of a config's ``model`` whose gradients are those of its outputs."""
     spec = spec.copy_and_resolve_references()
-    spec.encoder.remat = True  # a pass keeps only the inputs of the blocks
+    spec.encoder.remat = remat
     for head in spec.heads.values():
         if head.get("reverse"):
             head.reverse = 0.0  # what it sends back is not the output's gradient
@@ -128,22 +128,27 @@ class Attributor:
     """
 
     def __init__(self, c, output, pad, steps, tables):
-        net, nodes = model_to_explain(c.model), quadrature(steps)
+        nets = {remat: model_to_explain(c.model, remat) for remat in (False, True)}
+        nodes, e = quadrature(steps), c.model.encoder
         self._tables = jax.device_put({k: tables.get(k, {}) for k in ("vectors", "known")})
         self._micro, self._grid = c.embed.micro_batch, "sequence" in c.data.transforms
 
-        def some(variables, tables, batch):
+        def some(net, variables, tables, batch):
             found = integrate(net, output, variables, tables, batch, pad, nodes)
             return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), found)
 
         def run(variables, tables, batch):
             m, tokens = batch["ids"].shape
-            few = cells_at_once(m, 3 * c.model.encoder.heads, tokens)  # scores and their gradients
+            # A pass keeps scores, weights and their gradients of every block; where that is too
+            # much, the blocks' inputs alone.
+            few = cells_at_once(m, 3 * e.heads * e.layers, tokens)
+            if remat := few < m:
+                few = cells_at_once(m, 3 * e.heads, tokens)
             split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
-            found = jax.lax.map(functools.partial(some, variables, tables), split)
+            found = jax.lax.map(functools.partial(some, nets[remat], variables, tables), split)
             return jax.tree.map(lambda a: a.reshape(m, *a.shape[2:]), found)
 
-        self._run, self._front = jax.jit(run), len(net.spec.front)
+        self._run, self._front = jax.jit(run), len(nets[False].spec.front)
 
     def __call__(self, variables, batch):
         genes = batch["ids"].shape[1] - self._front

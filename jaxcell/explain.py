@@ -272,6 +272,7 @@ def _draw(folder, title, said, means, genes):
     groups = [f"{n}  {k}" for n, k in zip(said["groups"], said["cells_of_groups"], strict=True)]
     caption = f"integrated gradients from {said['baseline']}, mean over cells"
     caption += ", each of norm 1" if said["norm"] == "l2" else ""
+    caption += "; blue: for the output, orange: against it"
     top_genes_figure(folder / "top_genes.png", title, caption, groups, means, genes)
     if len(groups) > 1:
         groups_figure(folder / "groups.png", title, caption, groups, means, genes)

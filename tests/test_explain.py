@@ -56,6 +56,7 @@ def theirs(case, head, target, nodes):
 
     at = lambda share: {k: own[k][:, front:] - (1 - share) * away[k] for k in own}
     found = dict.fromkeys(own, 0)
+    torch.set_num_threads(1)  # two on busy cores take 20 times longer
     for share, weight in zip(*quadrature(nodes), strict=True):
         parts = {k: v.requires_grad_() for k, v in at(share).items()}
         slopes = torch.autograd.grad(output(parts).sum(), list(parts.values()))

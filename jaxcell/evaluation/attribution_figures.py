@@ -41,16 +41,16 @@ def top_genes_figure(path, title, caption, groups, means, genes):
     texts = [[short(genes[g], 16) for g in of] for of in top]
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
-    margin = 0.25 + LETTER * max((len(text) for of in texts for text in of), default=0)
+    margin = 0.35 + LETTER * max((len(text) for of in texts for text in of), default=0)
     panel = PANEL + margin
     tall = BAR * max(map(len, top), default=1) + 0.05
     width = max(panel * columns + 0.15, 0.4 + 0.105 * len(title), 0.4 + LETTER * len(caption))
-    height = rows * (tall + 0.75) + 0.75
+    height = rows * (tall + 0.7) + 0.6
 
     figure = _figure(width, height, title, caption)
     for i, (name, row, of, text) in enumerate(zip(groups, means, top, texts, strict=True)):
         line, column = divmod(i, columns)
-        bottom = height - 0.75 - line * (tall + 0.75) - 0.3 - tall
+        bottom = height - 0.9 - line * (tall + 0.7) - tall
         box = [column * panel + margin, bottom, PANEL - 0.15, tall]
         axes = figure.add_axes([box[0] / width, box[1] / height, box[2] / width, box[3] / height])
         _bars(axes, row[of], text)
@@ -100,7 +100,7 @@ def groups_figure(path, title, caption, groups, means, genes):
     above = 0.2 + LETTER * max(map(len, texts), default=0)
     wide, tall = CELL * max(len(shown), 1), CELL * len(groups)
     width = max(left + wide + 1.1, 0.4 + 0.105 * len(title), 0.4 + LETTER * len(caption))
-    height = 0.75 + above + tall + 0.25
+    height = 0.6 + above + tall + 0.25
 
     figure = _figure(width, height, title, caption)
     box = [left / width, 0.2 / height, wide / width, tall / height]
@@ -116,8 +116,8 @@ def groups_figure(path, title, caption, groups, means, genes):
     axes.set_yticks(np.arange(len(groups) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=1)
     axes.tick_params(which="minor", length=0)
-    bar = min(max(tall, 0.8), 2.2)
-    where = [(left + wide + 0.2) / width, (0.2 + tall - bar) / height, 0.12 / width, bar / height]
+    bar = min(max(tall, 0.8), 2.2)  # of few groups it stands up beside the names of genes
+    where = [(left + wide + 0.2) / width, 0.2 / height, 0.12 / width, bar / height]
     scale = figure.colorbar(image, cax=figure.add_axes(where))
     scale.outline.set_visible(False)
     scale.ax.tick_params(labelsize=7.5, labelcolor=FAINT, length=0)
