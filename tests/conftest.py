@@ -72,3 +72,90 @@ def store(sources, tmp_path_factory):
     """A store of both, a fifth held out."""
     out = tmp_path_factory.mktemp("stores") / "store"
     return prepare(out, sources, labels=("kind",), hold_out_fraction=0.2, progress=False)
+
+
+# cell ── lymphocyte ── T cell, B cell
+#      └─ monocyte
+OBO = """\
+format-version: 1.2
+data-version: small
+ontology: cl
+
+[Term]
+id: CL:0000000
+name: cell
+
+[Term]
+id: CL:0000542
+name: lymphocyte
+is_a: CL:0000000
+
+[Term]
+id: CL:0000084
+name: T cell
+is_a: CL:0000542
+
+[Term]
+id: CL:0000236
+name: B cell
+is_a: CL:0000542
+
+[Term]
+id: CL:0000576
+name: monocyte
+is_a: CL:0000000
+"""
+TYPES = ("T cell", "B cell", "monocyte")
+
+
+def draw_labelled(seed, cells, genes=100):
+    """The same with labels: a coarse type in every seventh, no term and unknown ones among them."""
+    adata = draw_cells(seed, cells, genes)
+    kind, place = adata.obs["kind"].str[-1].astype(int).to_numpy(), np.arange(cells)
+    types = np.array(TYPES, object)[kind]
+    types[(place % 7 == 0) & (kind < 2)] = "lymphocyte"
+    types[place % 20 == 3] = "odd thing"
+    types[place % 20 == 4] = None
+    adata.obs["cell_type"] = types
+    adata.obs["organ"] = np.array(["blood", "gut"])[(kind > 0).astype(int)]
+    adata.obs["donor"] = np.array(["d1", "d2", "d3"])[place % 3]
+    adata.obs["age"] = np.where(place % 10 == 1, None, np.array(["-1", "0.5", "2"], object)[kind])
+    adata.obs["markers"] = np.array(["a", "a|b", "b|c"])[kind]
+    return adata
+
+
+def labelled_config(folder, name="bmfm_rna_wced:tiny"):
+    """A config of the labelled store: an ontology, an alias, a number, several names, metadata."""
+    c = config_of(name)
+    c.data.store, c.ontology.file = str(folder / "store"), str(folder / "small.obo")
+    c.labels = ("cell_type", "tissue=organ", "donor", "age", "markers")
+    c.targets = {"age": "number", "markers": "several"}
+    c.model.metadata = {"organ": {"label": "organ", "classes": 1, "place": "token"}}
+    reads = c.model.heads.cell_type.reads
+    for label, kind in (("age", "mse"), ("markers", "binary_cross_entropy")):
+        head = {"kind": "classifier", "label": label, "classes": 1, "reads": reads}
+        c.model.heads[label] = head
+        c.losses[label] = {
+            "kind": kind,
+            "pred": f"heads.{label}",
+            "target": f"batch.targets.{label}",
+            "where": f"batch.labels.{label}",
+            "reduce": "masked_mean",
+            "weight": 1.0,
+        }
+    c.model.heads.donor.reverse = 0.1
+    c.optimizer.warmup_steps = 5
+    c.dtype = "float32"
+    return c
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory):
+    """A folder with a small ontology, an h5ad of labelled cells, and their store."""
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "small.obo").write_text(OBO)
+    draw_labelled(3, 140).write_h5ad(folder / "cells.h5ad")
+    labels = ("cell_type", "organ", "donor", "age", "markers")
+    files, out = [folder / "cells.h5ad"], folder / "store"
+    prepare(out, files, labels=labels, hold_out_fraction=0.2, progress=False)
+    return folder
