@@ -25,9 +25,7 @@ COLUMNS = {
 
 IDS = ("CL:0", "CL:1", "CL:2", "CL:3", "CL:4")
 NAMES = ("cell", "lymphocyte", "T", "B", "mono")
-TREE = Ontology(
-    IDS, NAMES, ((), (0,), (1,), (1,), (0,)), ((),) * 5, "by hand"
-)  # leaves: 2, 3, 4
+TREE = Ontology(IDS, NAMES, ((), (0,), (1,), (1,), (0,)), ((),) * 5, "by hand")  # leaves: 2, 3, 4
 
 
 def model_of(kind="hierarchical", **losses):

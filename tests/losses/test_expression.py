@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxcell import config
 from jaxcell.losses.expression import poisson_log1p
 from jaxcell.losses.total import divide, total, weighted
+from jaxcell.objectives import reconstruction
 from jaxcell.sharding import make_mesh, to_global
 from tests.reference import txfm as reference
 
@@ -54,7 +55,7 @@ def draw(cells=16, genes=12):
 
 def spec_of(kind):
     """The losses of a config that trains on this kind."""
-    return config.reconstruction(config.defaults(), kind).losses.to_dict()
+    return reconstruction(config.defaults(), kind).losses.to_dict()
 
 
 def test_value_and_gradient_equal_autodiff_of_the_formula():
