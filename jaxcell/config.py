@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
+from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
 from jaxcell.config_checks import tokeniser as tokeniser

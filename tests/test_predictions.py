@@ -216,7 +216,8 @@ def test_a_file_gets_the_columns_that_memory_gets_and_keeps_its_own(cells, wced,
     assert list(said["cell_type_leaves"]) == ["CL:0000084", "CL:0000236", "CL:0000576"]
     assert said["decode"] == "greedy"
     assert said["pooling"] == "cls"
-    leaf = put(cells, wced).obs
+    with pytest.warns(UserWarning, match="tissue_pred"):
+        leaf = put(cells, wced).obs
     best = np.array(["T cell", "B cell", "monocyte"])[leaves.argmax(axis=1)]
     assert (leaf["cell_type_pred"].astype(str) == best).all()
     np.testing.assert_allclose(leaf["cell_type_pred_prob"], leaves.max(axis=1), rtol=1e-6)
@@ -231,7 +232,7 @@ def test_vectors_and_logits_are_a_cells_own(cells, wced, mlm):
         lengths = (cells.X > 0).sum(axis=1)
         assert lengths.min() == 1
         assert lengths.max() > 40
-        assert np.unique(whole.obsm[key], axis=0).shape == whole.obsm[key].shape
+        assert len(np.unique(whole.obsm[key], axis=0)) > 40  # cells of one gene may be alike
         order = np.random.default_rng(1).permutation(45)
         others = [(put(cells[order], checkpoint, pooling=pools), order)]
         others += [(put(cells, checkpoint, pooling=pools, batch_size=7), np.arange(45))]

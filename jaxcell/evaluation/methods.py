@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from jaxcell.config_checks import BASELINES
+from jaxcell.config import BASELINES
 
 from . import autoencoder
 from . import baselines as b

@@ -389,7 +389,7 @@ def test_stopped_and_resumed_is_the_whole_run_bit_for_bit(labelled, tmp_path, na
         a.pop("cells_per_s", None), b.pop("cells_per_s", None)
         assert a == b
     shown = [line for line in lines(tmp_path / "whole") if "train/loss" in line]
-    assert {"train/cell_type", "train/age", "train/markers", "train/is_zero_at_means"} <= set(
+    assert {"train/cell_type", "train/age", "train/markers", "train/expression_at_means"} <= set(
         shown[0]
     )
     if "paper" in name:  # labels join half way
