@@ -77,7 +77,7 @@ def attributions(
         default, and its log probability
     group : obs column whose groups' means are put into ``varm`` and shown in the figures; of a cell
         of no group none is taken
-    steps : nodes of the Gauss-Legendre quadrature; a step costs three times an embedding
+    steps : nodes of the Gauss-Legendre quadrature; each costs about twice an embedding
     baseline : 'pad': each gene's token has the vectors of <pad>, in each of its fields; 'zero': its
         fields are zero vectors. By default 'pad' where the model has one
     unit : divide each cell's attributions by their Euclidean norm over genes
@@ -129,19 +129,10 @@ def attributions(
     check_match(found, source, min_matched)
     embedder = Embedder(model, source, found, seed, measured_by)
     attributor = Attributor(c, what, pad, steps, model.tables)
-    columns, front = _columns(found), len(c.model.front or c.model.specials)
-    parts, looks = [], ""
-    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="explain") as bar:
-        for chunk in source.chunks():
-            looks = check_chunk(chunk, source, allow_non_integer) or looks
-            for batch in embedder.batches(chunk):
-                part = attributor(embedder.variables, batch)
-                layers = part.pop("fields")
-                part["layers"] = _layers(layers, batch, front, columns, len(source.var))
-                parts.append(part)
-            bar.update(chunk.shape[0])
-    layers = {n: sp.vstack([p["layers"][n] for p in parts], "csr") for n in parts[0]["layers"]}
-    ends = {n: np.concatenate([part[n] for part in parts]) for n in ("output", "baseline")}
+    layers, ends, looks = _layers(
+        source, embedder, attributor, _columns(found), allow_non_integer, progress
+    )
+    chosen = ends.pop("chosen")
     whole = sum(layers.values())
     error = completeness(np.asarray(whole.sum(axis=1, dtype=np.float64)).ravel(), **ends)
     if not (np.isfinite(whole.data).all() and np.isfinite(error).all()):
@@ -163,8 +154,7 @@ def attributions(
     means = group_means(whole, codes, len(names))
     obs = {f"{key}_{n}": a.astype(np.float32) for n, a in {**ends, "error": error}.items()}
     if what.classes and not what.target:
-        chosen = np.concatenate([part["chosen"] for part in parts]).argmax(axis=1)
-        obs[f"{key}_target"] = np.array(what.classes, object)[chosen]
+        obs[f"{key}_target"] = np.array(what.classes, object)[chosen.argmax(axis=1)]
     cells = np.bincount(codes[codes >= 0], minlength=len(names))
     provenance = {
         **embedder.provenance(checkpoint, looks or "integer counts"),
@@ -247,10 +237,30 @@ def _columns(found):
     return columns
 
 
-def _layers(fields, batch, front, columns, width):
-    """{field: CSR [B, n_var]} of the attributions of tokens {field: [B, G]}."""
-    ids = batch["ids"][:, front:]
-    cells, places = np.nonzero(np.arange(ids.shape[1])[None] < batch["length"][:, None] - front)
+def _layers(source, embedder, attributor, columns, allow_non_integer, progress):
+    """{field: CSR [B, n_var]}, what else `integrate` returns, and what is odd about the values."""
+    layers, rest, looks = [], [], ""
+    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="explain") as bar:
+        for chunk in source.chunks():
+            looks = check_chunk(chunk, source, allow_non_integer) or looks
+            for batch in embedder.batches(chunk):  # one draw
+                part = attributor(embedder.variables, batch)
+                fields = part.pop("fields")
+                layers.append(_of_columns(fields, batch, columns, len(source.var)))
+                rest.append(part)
+            bar.update(chunk.shape[0])
+    return (
+        {name: sp.vstack([one[name] for one in layers], "csr") for name in layers[0]},
+        {name: np.concatenate([one[name] for one in rest]) for name in rest[0]},
+        looks,
+    )
+
+
+def _of_columns(fields, batch, columns, width):
+    """{field: CSR [B, n_var]} of the attributions of genes' tokens {field: [B, G]}."""
+    front = batch["ids"].shape[1] - next(iter(fields.values())).shape[1]
+    ids, length = batch["ids"][:, front:], batch["length"] - front
+    cells, places = np.nonzero(np.arange(ids.shape[1])[None] < length[:, None])
     where = cells, columns[ids[cells, places]]
     return {
         name: sp.csr_matrix((a[cells, places], where), shape=(len(ids), width))
