@@ -1,6 +1,8 @@
 """Eight CPU devices, and no silent rank promotion where models, losses and training are tested."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,9 +13,13 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The same tiny steps are compiled in many tests and in child processes: once is enough. Each worker
-# of pytest-xdist has a folder of its own: JAX writes into it without a lock.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxcell-tests-")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# of pytest-xdist has a folder, which its children share: JAX writes into it without a lock.
+WORKER = f"JAXCELL_TESTS_CACHE_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+if WORKER not in os.environ:
+    os.environ[WORKER] = tempfile.mkdtemp(prefix="jaxcell-tests-")
+    atexit.register(shutil.rmtree, os.environ[WORKER], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[WORKER]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import anndata
 import jax
@@ -22,10 +28,20 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell import config
+from jaxcell import config, sharding
 from jaxcell.data.prepare import prepare
 
 ROOT = Path(__file__).parent.parent
+
+
+def _one_unless_named(spec, devices=None, make_mesh=sharding.make_mesh):
+    """Lay a run on one device where a test names no mesh: compiled in two thirds of the time."""
+    if devices is None and [spec[axis] for axis in sharding.AXES] == [-1, 1, 1]:
+        devices = jax.devices()[:1]
+    return make_mesh(spec, devices)
+
+
+sharding.make_mesh = _one_unless_named
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from jaxcell import sharding
 
 
 def mesh_of(**sizes):
-    return sharding.make_mesh(ConfigDict({"data": -1, "fsdp": 1, "tensor": 1, **sizes}))
+    spec = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1, **sizes})
+    return sharding.make_mesh(spec, jax.devices())
 
 
 def test_one_free_axis_takes_what_is_left():
