@@ -1,0 +1,18 @@
+"""The environment of all tests and of the processes that they start, before JAX is imported."""
+
+import os
+import tempfile
+
+# Tests compile much and compute little: without LLVM's optimisation they take a third less time.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
+# The same tiny steps are compiled in many tests and in child processes: once is enough. Each worker
+# of pytest-xdist has a folder, which its children share: JAX writes into it without a lock.
+WORKER = f"JAXCELL_TESTS_CACHE_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+OWN = None if WORKER in os.environ else tempfile.TemporaryDirectory(prefix="jaxcell-tests-")
+os.environ.setdefault(WORKER, OWN and OWN.name)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[WORKER]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

@@ -1,25 +1,6 @@
-"""Eight CPU devices, and no silent rank promotion where models, losses and training are tested."""
+"""Stores and configs that tests share; no silent rank promotion in models, losses, training."""
 
-import atexit
-import os
-import shutil
-import tempfile
 from pathlib import Path
-
-# Tests compile much and compute little: without LLVM's optimisation they take a third less time.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
-os.environ["JAX_PLATFORMS"] = "cpu"
-# The same tiny steps are compiled in many tests and in child processes: once is enough. Each worker
-# of pytest-xdist has a folder, which its children share: JAX writes into it without a lock.
-WORKER = f"JAXCELL_TESTS_CACHE_{os.environ.get('PYTEST_XDIST_WORKER', '')}"
-if WORKER not in os.environ:
-    os.environ[WORKER] = tempfile.mkdtemp(prefix="jaxcell-tests-")
-    atexit.register(shutil.rmtree, os.environ[WORKER], ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[WORKER]
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import anndata
 import jax
