@@ -103,10 +103,17 @@ def final(store, workdir):
     return flatten({f: getattr(state, f) for f in ("step", "params", "opt_state", "key")})
 
 
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    """Six steps in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    found = session(store, folder)
+    assert "finished True" in found.stdout, found.stderr
+    return folder
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, tmp_path, how):
-    whole = session(store, tmp_path / "whole")
-    assert "finished True" in whole.stdout, whole.stderr
+def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, whole, tmp_path, how):
     first = session(store, tmp_path / "halves", how)
     if how == "SIGTERM":
         assert "finished False" in first.stdout, first.stderr
@@ -116,16 +123,15 @@ def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, tmp_pat
     second = session(store, tmp_path / "halves")
     assert "finished True" in second.stdout, second.stderr
     assert "goes on from step" in second.stdout
-    one, two = final(store, tmp_path / "whole"), final(store, tmp_path / "halves")
+    one, two = final(store, whole), final(store, tmp_path / "halves")
     assert one.keys() == two.keys()
     for path in one:
         np.testing.assert_array_equal(one[path], two[path], err_msg=path)
     # The journal tells each step once, with the same numbers.
-    for a, b in zip(lines(tmp_path / "whole"), lines(tmp_path / "halves"), strict=True):
+    for a, b in zip(lines(whole), lines(tmp_path / "halves"), strict=True):
         a.pop("cells_per_s", None), b.pop("cells_per_s", None)
         assert a == b
-    models = [load_model(tmp_path / d) for d in ("whole", "halves")]
-    assert models[0].sha256 == models[1].sha256
+    assert load_model(whole).sha256 == load_model(tmp_path / "halves").sha256
 
 
 def test_a_signal_in_validation_is_not_lost_and_the_best_model_survives(store, tmp_path):
