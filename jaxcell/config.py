@@ -14,6 +14,8 @@ from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
 from jaxcell.config_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
+from jaxcell.objectives import decoded as decoded
+from jaxcell.objectives import depth_aware as depth_aware
 from jaxcell.objectives import masked_values as masked_values
 from jaxcell.objectives import paper as paper
 from jaxcell.objectives import pilot as pilot

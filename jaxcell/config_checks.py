@@ -9,6 +9,7 @@ TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell sho
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
 PLACES = ("cls", "token")  # of metadata: added to the first token, or a token of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
+ATTENTION = ("exact", "performer", "nystrom")
 LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
 BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
 
@@ -19,6 +20,7 @@ def check(c):
     among("dtype", [c.dtype], DTYPES)
     among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
+    among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     among("best", [c.best[1]], ("min", "max"))
@@ -41,6 +43,9 @@ def check(c):
         "model.width": m.width,
         "model.encoder.layers": e.layers,
         "model.encoder.heads": e.heads,
+        "model.encoder.features": e.features,
+        "model.encoder.landmarks": e.landmarks,
+        "model.encoder.iterations": e.iterations,
         "embed.micro_batch": c.embed.micro_batch,
         "embed.draws": c.embed.draws,
         "evaluate.seeds": c.evaluate.seeds,

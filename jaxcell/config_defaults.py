@@ -34,7 +34,7 @@ def defaults():
     c.data.sequence.expressed_only = 0.0  # share of cells that show no zeros all the same
     c.data.sequence.temperature = 0.0  # zeros are drawn ∝ (training cells with the gene)^T
     c.data.sequence.order = "random"  # or value: the highest are shown first
-    c.data.sequence.dropout = 0.0  # share of the expressed genes that is left out
+    c.data.sequence.dropout = 0.0  # share of the genes in line that is left out
     c.data.sequence.chunk = 0  # so many consecutive ones are left out
     c.data.sequence.total = "cell"  # or shown: values are normalised by the sum of what is shown
     c.data.thin = ConfigDict({"method": "binomial", "probability": 0.5})  # or poisson

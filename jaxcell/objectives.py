@@ -175,12 +175,14 @@ def tasks(c, pooled):
 
 def paper(c):
     """What the paper's text and Table 1 say, where its published checkpoints do otherwise."""
-    c.data.sequence.zeros, c.data.sequence.expressed_only = "exclude", 0.0
     c.model.norm = ""  # without it the missing first norm keeps the inputs' magnitudes
     c.model.encoder.activation, c.model.encoder.hidden = "gelu", 1536  # as many weights
     if "draw_masks" in c.data.transforms:
+        # Its zeros stay: section 12.3 leaves them out for WCED alone, and whether a masked value is
+        # zero cannot be learned without them.
         c.data.draw_masks.ratio, c.data.draw_masks.hidden = 0.95, 1.0
     else:
+        c.data.sequence.zeros, c.data.sequence.expressed_only = "exclude", 0.0
         c.data.sequence.dropout = 0.2
         for name in TASKS:  # after several epochs of reconstruction alone
             if name in c.losses:
@@ -192,8 +194,30 @@ def paper(c):
     return c
 
 
+def decoded(path):
+    """WCED of some genes alone: those where ``path`` of the batch holds, or 'not path'."""
+
+    def change(c):
+        for name, one in c.losses.items():
+            if name.removesuffix("_at_means") in ("expression", "is_zero"):
+                one.where = (*one.where, path)
+        return c
+
+    return change
+
+
+def depth_aware(c):
+    """RDA: the input is thinned at random; two more tokens tell its depth and the cell's."""
+    depths = ("<s>", "<t>")
+    c.model.specials, c.model.front = (*c.model.specials, *depths), (*c.model.front, *depths)
+    c.data.transforms = ("thin", *c.data.transforms)
+    if "draw_masks" in c.data.transforms:
+        c.data.draw_masks.ratio = 0.3
+    return c
+
+
 def pilot(c):
-    """Section 2.1: reconstruction alone, 10 epochs on 1 % of the corpus."""
+    """Section 2.1's model: reconstruction alone (its corpus is 1 % of the whole one)."""
     c.labels = ()
     return c
 
@@ -202,7 +226,7 @@ def small(c):
     """':cpu' of these systems: what two cores train in minutes on thousands of cells.
 
     Two blocks, since masked tokens' objective teaches CLS nothing in one. Truncated to so few
-    genes, a cell's values are normalised by its own sum; the biases start at the genes' means.
+    genes, a cell's values are normalised by its own sum; WCED's biases start at the genes' means.
     """
     c.model.width, c.model.encoder.layers, c.model.encoder.heads = 64, 2, 4
     c.model.encoder.unroll = 2

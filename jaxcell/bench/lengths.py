@@ -6,6 +6,8 @@ python -m jaxcell.bench.step --config=configs/bmfm_rna_mlm.py --lengths=1024,204
 import json
 from pathlib import Path
 
+from jaxcell.models.cell import queries_of
+
 EXACT_TO = 8192  # tokens; beyond, exact attention of a block takes minutes on a CPU
 KINDS = ("exact", "performer", "nystrom")
 LOOKS = {"exact": ("#0072B2", "o"), "performer": ("#E69F00", "s"), "nystrom": ("#009E73", "^")}
@@ -24,7 +26,17 @@ def over_lengths(c, lengths, measure, cells=1, steps=1):
     Returns
     -------
     list of dict with attention, tokens, seconds, cells_per_s and planned_gb
+
+    Raises
+    ------
+    ValueError
+        Some heads read the first tokens alone, which is what the last block then computes.
     """
+    if (read := queries_of(c.model)) is not None:
+        raise ValueError(
+            f"--lengths: the heads of {c.name} read the first {read} tokens alone, so that its one "
+            "block computes no others; expected a config whose heads read all, as bmfm_rna_mlm"
+        )
     rows = []
     for kind in KINDS:
         for tokens in sorted(lengths):

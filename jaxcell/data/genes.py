@@ -27,10 +27,12 @@ class GeneMap:
 
     ensembl_of: dict[str, str]  # symbol → Ensembl id
     symbol_of: dict[str, str]  # Ensembl id → symbol
-    alias_of: dict[str, str]  # alias, never a symbol of another gene → Ensembl id
+    # Alias (symbol or Ensembl id, an ortholog's too), never another gene's own name → Ensembl id
+    alias_of: dict[str, str]
 
     def complete(self, symbol, ensembl):
         """(symbol, Ensembl id) with the unknown one of the two filled in where the map knows it."""
+        ensembl = self.alias_of.get(ensembl, ensembl)
         if not ensembl:
             ensembl = self.ensembl_of.get(symbol) or self.alias_of.get(symbol, "")
         return symbol or self.symbol_of.get(ensembl, ""), ensembl
@@ -38,6 +40,10 @@ class GeneMap:
 
 def read_gene_map(path=None):
     """Read a gene map: tab-separated ensembl, symbol and (optional) aliases with | between.
+
+    With the orthologs of another species as aliases, by symbol or Ensembl id, its cells are read
+    as this one's: a name that is the ortholog of several genes is none of them. Of a file that has
+    both names, its Ensembl ids count; ``identifiers='symbols'`` takes the others.
 
     Parameters
     ----------
@@ -73,12 +79,16 @@ def read_gene_map(path=None):
                 f"found {line[:60]!r}"
             )
     ensembl_of = _unique((symbol, ensembl) for ensembl, symbol, _ in rows)
-    approved = {symbol for _, symbol, _ in rows}
-    aliases = _unique((a.strip(), ensembl) for ensembl, _, names in rows for a in names)
+    own = {name for ensembl, symbol, _ in rows for name in (ensembl, symbol)}
+    aliases = _unique(
+        (strip_version(a.strip()) or a.strip(), ensembl)
+        for ensembl, _, names in rows
+        for a in names
+    )
     return GeneMap(
         ensembl_of,
         _unique((ensembl, symbol) for ensembl, symbol, _ in rows),
-        {alias: ensembl for alias, ensembl in aliases.items() if alias not in approved},
+        {alias: ensembl for alias, ensembl in aliases.items() if alias not in own},
     )
 
 

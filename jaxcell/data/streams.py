@@ -52,7 +52,7 @@ class Stream:
     tree : Tree
     line : Line
     seed : int
-    window : positions over which the strata are spread (`_spread`); 0: only one stratum a node
+    window : positions over which the strata are spread; 0: only one stratum a node
     redraw : another stretch of each leaf's cells each epoch, rather than always the same
     """
 

@@ -1,4 +1,4 @@
-"""The transformer's parts: attention layer, MLP, block, encoder.
+"""The transformer's parts: attention layer, MLP, block.
 
 B cells, T tokens, D width, H heads, N layers.
 """
@@ -18,7 +18,6 @@ from jaxcell.sharding import shard
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 ACTIVATIONS = {"gelu": gelu, "relu": jax.nn.relu}
 GATED = {"swiglu": jax.nn.silu, "geglu": gelu}  # activation of one half, times the other
-ATTENTION = ("exact", "performer", "nystrom")
 INITS = {  # how the kernels of linear layers are drawn
     "xavier": nn.initializers.xavier_uniform(),
     "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # U(±1/√fan-in)
@@ -107,6 +106,8 @@ class Attention(nn.Module):
         layer = self.layer
         if layer.attention == "nystrom":
             return nystrom(q, k, v, length, layer.landmarks, layer.iterations, queries)
+        if layer.attention != "performer":
+            raise ValueError(f"config.model.encoder.attention: {layer.attention!r} is unknown")
         draw = functools.partial(draw_features, number=layer.features, channels=q.shape[-1])
         features = jax.lax.stop_gradient(self.param("features", draw))
         return performer(q[:, :queries], k, v, length, features)

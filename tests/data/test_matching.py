@@ -53,6 +53,22 @@ def test_aliases_only_by_the_map_and_after_exact_names(gene_map):
         match(names(("OLD_A", ""), ("A_OLDER", "")), v, gene_map)
 
 
+def test_orthologs_by_a_table(tmp_path):
+    """Mouse genes by symbol or Ensembl id; one that two human genes share is neither."""
+    mouse = [f"ENSMUSG0000000000{i}" for i in range(1, 5)]
+    path = tmp_path / "orthologs.tsv"
+    path.write_text(
+        f"{E1}\tCD3D\tCd3d|{mouse[0]}.7\n{E2}\tB2\tB2m|{mouse[1]}|Two\n{E3}\tC\tTwo|{mouse[2]}\n"
+    )
+    table = read_gene_map(path)
+    human = Vocabulary(("CD3D", "B2", "C"), (E1, E2, ""))
+    assert match(names(("Two", ""), ("Cd3d", "")), human, table).columns.tolist() == [-1, 0]
+    ids = names(("", mouse[2]), ("Cd3d", mouse[0]), ("B2m", mouse[3]))
+    found = match(ids, human, table)
+    assert found.columns.tolist() == [2, 0, -1]  # an id that the table lacks counts for its symbol
+    assert found.levels["gene map"] == 2
+
+
 def test_case_is_not_guessed():
     with pytest.raises(ValueError, match="would match if case were ignored"):
         match(names(("Actb", "")), Vocabulary(("ACTB",), ("",)))

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from jaxcell.data.ontology_reading import read_ontology
 from jaxcell.losses.expression import is_zero, mae
 from jaxcell.losses.labels import (
     binary_cross_entropy,
@@ -267,7 +268,19 @@ def test_mae():
 @pytest.mark.parametrize("scale", [3.0, 1e4])
 def test_hierarchical_over_the_real_ontology_is_exact(scale):
     """580 labels of mixed depth over 398 leaves, some of them unknown to the ontology."""
-    ontology, labels = real_ontology()
+    exact_over(*real_ontology(), scale)
+
+
+@pytest.mark.parametrize("scale", [3.0, 1e4])
+def test_hierarchical_over_the_packages_ontology_is_exact(scale):
+    """Every fourth term of cellxgene-ontology-guide's Cell Ontology is a label, one is unknown."""
+    whole = read_ontology("cellxgene")
+    labels = [*whole.ids[::4], "odd thing"]
+    exact_over(whole.prune(labels), labels, scale)
+
+
+def exact_over(ontology, labels, scale):
+    """HCE, value and gradient, against exact decimals; for labels of all leaves or none it is 0."""
     leaves = ontology.mask(labels)
     some = leaves.any(axis=1) & ~leaves.all(axis=1)
     random = np.random.default_rng(5)

@@ -41,7 +41,7 @@ RELEASED = {
     "masked": (pytest.approx(0.1425), "95 % of the 15 % that are chosen"),
     "sequence_dropout": (0.0, "its field is not read by the released code"),
 }
-PAPER = {"zeros": (("exclude", 0.9), "the text: zeros are no input")}
+WCED_PAPER = {"zeros": (("exclude", 0.9), "section 12.3: its zeros are no input")}
 
 
 def of_config(name):
@@ -70,8 +70,14 @@ def of_config(name):
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("variant", "deviations"), [("released", RELEASED), ("paper", PAPER)])
+@pytest.mark.parametrize(
+    ("name", "variant", "deviations"),
+    [
+        *((name, "released", RELEASED) for name in NAMES),
+        ("bmfm_rna_wced", "paper", WCED_PAPER),
+        ("bmfm_rna_mlm", "paper", {}),
+    ],
+)
 def test_configs_hold_the_papers_table(name, variant, deviations):
     wanted = {k: v["wced" in name] for k, v in TABLE_1.items()}
     for field, (value, reason) in deviations.items():
@@ -140,7 +146,7 @@ def test_the_papers_variant_says_what_the_text_says(name):
     tasks = {k: h for k, h in c.model.heads.items() if "label" in h}
     assert all((h.mlp, h.dropout) == (True, 0.1) for h in tasks.values())
     assert c.model.norm == ""
-    assert c.data.sequence.expressed_only == 0.0
+    assert c.data.sequence.expressed_only == (0.0 if wced else 0.2)
     after = {k: one.get("after", 0.0) for k, one in c.losses.items()}
     assert all(after[k] == (0.5 if wced else 0.0) for k in tasks)  # labels join later
     assert after["expression"] == after["is_zero"] == 0
@@ -149,6 +155,27 @@ def test_the_papers_variant_says_what_the_text_says(name):
     pilot = config_of(f"{name}:pilot")
     assert pilot.labels == ()
     assert not [k for k in config.settled(pilot).losses if k in tasks]
+
+
+@pytest.mark.parametrize(("variant", "path"), [("input", ""), ("non_input", "not ")])
+def test_whole_cell_decoding_of_some_genes(variant, path):
+    """Loss and mean predictor's, of the same genes; labels are not touched."""
+    plain, c = config_of("bmfm_rna_wced"), config_of(f"bmfm_rna_wced:{variant}")
+    for name, one in c.losses.items():
+        added = () if name in c.model.heads and name != "expression" else (f"{path}batch.shown",)
+        was = plain.losses[name].where
+        assert one.where == (was if not added else (*was, *added)), name
+    assert sum("batch.shown" in str(one.where) for one in c.losses.values()) == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_depth_aware_configs(name):
+    plain, c = config_of(name), config_of(f"{name}:rda")
+    assert c.data.transforms == ("thin", *plain.data.transforms)
+    assert c.model.specials[36:] == ("<s>", "<t>")  # behind those of the published vocabulary
+    assert c.model.front == (*plain.model.front, "<s>", "<t>")
+    assert c.data.draw_masks.ratio == (0.3 if name == "bmfm_rna_mlm" else 0.15)
+    config.check(config.settled(c))
 
 
 def test_encoders_of_the_older_checkpoints():

@@ -177,6 +177,11 @@ def test_a_head_keeps_the_label_that_it_names():
         ({"model.dropout": 1.5}, "config.model.dropout: found 1.5, expected within [0, 1)"),
         ({"optimizer.clip": -1.0}, "config.optimizer.clip: found -1.0, expected 0 or more"),
         ({"optimizer.warmup_steps": -1}, "config.optimizer.warmup_steps: found -1, expected 0 or"),
+        (
+            {"model.encoder.attention": "performr"},
+            "config.model.encoder.attention: found 'performr', expected one of exact, performer",
+        ),
+        ({"model.encoder.landmarks": 0}, "config.model.encoder.landmarks: found 0, expected a num"),
         ({"embed.zeros": "some"}, "config.embed.zeros: found 'some', expected one of exclude, all"),
         (
             {"model.metadata": {"organ": {"label": "organ", "classes": 2, "place": "first"}}},
