@@ -1,14 +1,17 @@
 """Gene vectors of a checkpoint as an AnnData of genes."""
 
 import anndata
+import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import jaxcell
 from jaxcell import cli
 from jaxcell.data.vocabulary import Vocabulary
-from jaxcell.gene_vectors import _obs, _tables
+from jaxcell.gene_vectors import _by_part, _obs, _tables
 from jaxcell.main import train
+from jaxcell.models.expression_heads import VocabularyParts, _Transform
 from jaxcell.training.checkpoint import load_model
 from tests.training.test_training import tiny
 
@@ -70,3 +73,16 @@ def test_a_model_without_gene_tables_says_what_it_has(run):
     del model.variables["params"]["heads"]
     with pytest.raises(ValueError, match=r"no gene table at .*fields/combine/kernel"):
         _tables(model, run)
+
+
+def test_a_genes_parts_are_those_that_its_head_reads():
+    """Whole-cell decoding: the first part's vectors give expression, the second's is_zero."""
+    cell = jax.random.normal(jax.random.key(0), (4, 8))
+    head = VocabularyParts(rows=5, token_rows=7)
+    variables = head.init(jax.random.key(1), cell, {})
+    x = _Transform("torch").apply({"params": variables["params"]["transform"]}, cell)
+    rows = np.asarray(variables["params"]["rows"])[:5]
+    found = _by_part(ConfigDict({"kind": "vocabulary_parts"}), "decoder", rows)
+    logits = head.apply(variables, cell, {})  # the biases start at 0
+    for name, part in (("decoder", "expression"), ("decoder_is_zero", "is_zero")):
+        np.testing.assert_allclose(x @ found[name].T, logits[part], rtol=1e-5, atol=1e-6)
