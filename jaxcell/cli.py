@@ -252,6 +252,8 @@ def _gene_errors(p):
     p.add_argument("store", metavar="STORE", help="a store with validation cells")
     p.add_argument("out", metavar="OUT", help="tab-separated file to write; must not exist")
     p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--genes", type=_genes_shown, metavar="N|all", help="that each cell shows")
+    p.add_argument("--draws", type=int, default=1, help="passes over the cells: more entries")
     p.add_argument("--batch-size", type=int, default=64, help="cells computed at a time")
 
     def run(asked):

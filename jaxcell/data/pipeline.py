@@ -24,6 +24,7 @@ class Batches:
     c : the config (data, model.specials, seed)
     split : 'train' (endless, in the order of `sampling.order`) or 'valid' (each cell once, in
         order; last batch padded)
+    passes : of 'valid', how often; a cell's draws differ from pass to pass
     batch_size : B
     start, stop : steps; stop is ignored for 'valid'
     frequency : training cells with each gene, [V], which a temperature draws by; None: the store's
@@ -42,6 +43,7 @@ class Batches:
         process=0,
         processes=1,
         frequency=None,
+        passes=1,
     ):
         if batch_size % processes:
             raise ValueError(
@@ -53,7 +55,8 @@ class Batches:
         )
         self._cells = store.sizes[split]
         self._seed, self._start = c.seed, start
-        steps = stop if split == "train" else -(-self._cells // batch_size)
+        self._pass = -(-self._cells // batch_size)  # steps
+        steps = stop if split == "train" else passes * self._pass
         self._length = max(steps - start, 0)
         self._order = order(store, c.data, c.seed, batch_size) if split == "train" else None
         self._genes = len(store.vocabulary)
@@ -74,8 +77,9 @@ class Batches:
             epochs, cells = self._order(positions)
             real = np.ones(len(cells), bool)
         else:
+            epochs, positions = np.divmod(positions, self._pass * self._size)
             real = positions < self._cells
-            epochs, cells = np.zeros_like(positions), np.where(real, positions, 0)
+            cells = np.where(real, positions, 0)
         rows = self._store.read(self._split, cells)
         # Epoch and cell make the key: the same cell shows other genes in the next epoch.
         words = (epochs.astype(np.uint64) << np.uint64(40)) | cells.astype(np.uint64)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import sharding
+from jaxcell.config import tokeniser
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
@@ -28,7 +29,7 @@ from jaxcell.training.step import compute_dtype
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
 
-def gene_errors(checkpoint, store, out=None, *, batch_size=64):
+def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
     """Detection AUC and error against the null for each gene, on a store's held-out cells.
 
     Parameters
@@ -36,6 +37,9 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     checkpoint : workdir, step folder or model folder
     store : folder or Store with validation cells, of the checkpoint's vocabulary
     out : tab-separated file to write, must not exist; None writes none
+    genes : how many genes each cell shows, or 'all'; as in validation by default
+    draws : how often each cell is taken, each time with other draws: of what masks tokens, more
+        entries of each gene
     batch_size : cells computed at a time; changes no number but in its last digits
 
     A store other than the one trained on may hold cells out that were trained on; this is printed.
@@ -51,14 +55,14 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
         each gene); a store of other genes, without validation cells, or whose cells show every
         gene; a batch size below 1; or ``out`` exists.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
+    for name, value in (("batch_size", batch_size), ("draws", draws)):
+        if value < 1:
+            raise ValueError(f"{name}: found {value}, expected a number above 0")
     if out is not None and Path(out).exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
     model = load_model(checkpoint)
     store = store if isinstance(store, Store) else Store.open(store)
-    genes = store.vocabulary.with_specials(model.vocabulary.specials)
-    if genes.sha256 != model.vocabulary.sha256:
+    if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:
         raise ValueError(
             f"{store.path}: its genes are not those of {checkpoint}; prepare a store with "
             f"--vocabulary and the checkpoint's vocabulary.json"
@@ -66,6 +70,16 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     if not store.sizes["valid"]:
         raise ValueError(f"{store.path}: holds no validation cells")
     c = model.config
+    for name, one in c.model.metadata.items():
+        if store.labels.get(one.label) != model.labels[one.label]:
+            raise ValueError(
+                f"{store.path}: its classes of {one.label!r} are not those of {checkpoint}, which "
+                f"shows them to the model (model.metadata.{name}); measure on the run's own store"
+            )
+    if genes is not None:
+        tokeniser(c.data).number = (
+            int(store.measured.sum(axis=1).max()) if genes == "all" else genes
+        )
     needs = ["mean", *(["detected"] if temperatures(c.data) else [])]
     if lacks := [name for name in needs if name not in model.tables]:
         raise ValueError(
@@ -85,7 +99,7 @@ def gene_errors(checkpoint, store, out=None, *, batch_size=64):
     variables, tables = jax.device_put((model.variables, tables), sharding.replicated(mesh))
     detected = model.tables.get("detected")  # padded; the visible genes are drawn as in training
     frequency = None if detected is None else detected[: len(store.vocabulary)]
-    batches = Batches(store, c, "valid", batch_size, frequency=frequency)
+    batches = Batches(store, c, "valid", batch_size, frequency=frequency, passes=draws)
     found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
         raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")

@@ -124,6 +124,23 @@ def test_a_run_leaves_the_errors_of_its_last_step(store, run):
     assert last["genes/better_than_null"] == pytest.approx((some["ratio"] < 1).mean())
 
 
+def test_more_passes_hide_other_genes_of_the_same_cells(store, run):
+    step = run / "checkpoints" / "40"
+    once = errors.gene_errors(step, store)
+    thrice, parts = (errors.gene_errors(step, store, draws=3, batch_size=b) for b in (64, 7))
+    for column in ("n_cells", "n_detected"):
+        np.testing.assert_array_equal(thrice[column], parts[column])
+    np.testing.assert_allclose(thrice["mae"], parts["mae"], rtol=1e-5)
+    assert thrice["n_cells"].sum() == 3 * once["n_cells"].sum()
+    assert (thrice["n_cells"] != 3 * once["n_cells"]).mean() > 0.5
+    few = errors.gene_errors(step, store, genes=8)
+    assert few["n_cells"].sum() > once["n_cells"].sum()  # of 32 shown, more are hidden now
+    with pytest.raises(ValueError, match="every cell shows all of its genes"):
+        errors.gene_errors(step, store, genes="all")
+    with pytest.raises(ValueError, match="draws: found 0, expected a number above 0"):
+        errors.gene_errors(step, store, draws=0)
+
+
 def test_the_verb_gives_what_the_run_wrote(store, run, tmp_path, capsys):
     out = tmp_path / "errors.tsv"
     step = run / "checkpoints" / "40"
@@ -211,7 +228,7 @@ def test_eight_devices_measure_what_one_does(store, run):
 
 
 def test_what_cannot_be_measured_is_refused(store, sources, run, tmp_path):
-    with pytest.raises(ValueError, match="batch_size: found 0, expected a number of cells above 0"):
+    with pytest.raises(ValueError, match="batch_size: found 0, expected a number above 0"):
         jaxcell.gene_errors(run, store, batch_size=0)
     few = prepare(tmp_path / "few", sources[1:], hold_out_fraction=0.2, progress=False)
     with pytest.raises(ValueError, match="few: its genes are not those of"):
