@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .annotate import name_points, spread
+from .names_in_figures import name_points, spread
 from .figures import FAINT, INK, LABEL_COLOURS
 from .gene_partitions import PROGRAMS, REFERENCE
 from .learnability import SPARSE
