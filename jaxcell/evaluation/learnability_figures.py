@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .names_in_figures import name_points, spread
 from .figures import FAINT, INK, LABEL_COLOURS
 from .gene_partitions import PROGRAMS, REFERENCE
 from .learnability import SPARSE
 from .learnability_groups import ENOUGH
+from .names_in_figures import name_points, spread
 from .tables import number
 
 BLUE, ORANGE, GREEN = LABEL_COLOURS[:3]
