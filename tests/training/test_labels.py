@@ -196,11 +196,7 @@ def test_a_head_keeps_the_label_that_it_names():
             "config.data.draw_masks.fields: found ('values',), expected masked fields that a loss ",
         ),
         (
-            {
-                "losses.expression.target": "batch.gene_target",
-                "losses.is_zero.target": "batch.panel",
-            }
-            | {"data.draw_masks.fields": ("genes",)},
+            {"data.draw_masks.fields": ("genes",), "losses.is_zero.target": "batch.gene_target"},
             "config.train.gene_among: found 'masked', expected hidden or measured where no values ",
         ),
         (
