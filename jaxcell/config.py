@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict, config_dict
 
 from jaxcell.config_checks import BASELINES as BASELINES
+from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
 from jaxcell.config_checks import tokeniser as tokeniser
@@ -152,11 +153,14 @@ NOT_TRAINING = (
 
 # But for these where the best step is chosen by embedding held-out cells.
 AVG_BIO = ("evaluate.label", "embed.genes", "embed.zeros")
+# And for these where training masks genes by their errors.
+ADAPTIVE = ("train.gene_errors", "train.gene_zero", "train.gene_among")
 
 
 def training_fields(c):
     """{'model.width': 768, …}: every field that a training run depends on."""
     judged = AVG_BIO if c.best[0] == "val/avg_bio" else ()
+    judged += ADAPTIVE if adapts(c) else ()
     return {k: v for k, v in flat(c).items() if k in judged or not _below(k, NOT_TRAINING)}
 
 

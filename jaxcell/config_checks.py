@@ -7,6 +7,12 @@ SCHEDULES = ("one_cycle", "constant", "linear")
 DTYPES = ("auto", "float32", "bfloat16")
 TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
+AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/training/entries.py
+# What predicts a masked field: the targets of which one loss at least has to have one.
+PREDICTED = {
+    "values": ("batch.target", "batch.panel", "batch.panel_raw"),
+    "genes": ("batch.gene_target",),
+}
 PLACES = ("cls", "token")  # of metadata: added to the first token, or a token of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
@@ -21,6 +27,7 @@ def check(c):
     among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
     among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
+    among("train.gene_among", [c.train.gene_among], AMONG)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     among("best", [c.best[1]], ("min", "max"))
@@ -94,9 +101,33 @@ def check(c):
         among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
         there = m.front or m.specials
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
-    blocked = "draw_masks" in c.data.transforms and c.data.draw_masks.blocked
+    _check_masks(c)
+
+
+def adapts(c):
+    """Whether training masks genes by their errors in validation."""
+    return "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
+
+
+def _check_masks(c):
+    """What is masked is predicted, and what reads masks or errors has them."""
+    how, masks = c.data.draw_masks, "draw_masks" in c.data.transforms
+    fields = tuple(how.fields) if masks else ()
+    targets = {one.target for one in c.losses.values() if one.weight}
+    for name in fields:
+        known = f"some of {', '.join(PREDICTED)}"
+        require(name in PREDICTED, "data.draw_masks.fields", name, known)
+        wanted = f"masked fields that a loss predicts: {name!r} by {' or '.join(PREDICTED[name])}"
+        require(targets & set(PREDICTED[name]), "data.draw_masks.fields", fields, wanted)
+    blocked, attention = masks and how.blocked, c.model.encoder.attention
     wanted = "False: only exact attention can keep tokens from being seen"
-    require(not blocked or e.attention == "exact", "data.draw_masks.blocked", True, wanted)
+    require(not blocked or attention == "exact", "data.draw_masks.blocked", True, wanted)
+    errors, of = c.train.gene_errors, c.train.gene_among
+    wanted = "a prediction, by whose errors data.draw_masks.adaptive masks genes"
+    require(errors or not adapts(c), "train.gene_errors", errors, wanted)
+    wanted = "hidden or measured where no values are masked; or '' as train.gene_errors"
+    known = of != "masked" or "values" in fields
+    require(known or not errors, "train.gene_among", of, wanted)
 
 
 def _check_after(c):

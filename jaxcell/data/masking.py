@@ -13,20 +13,20 @@ from jaxcell.data import draws
 FIELDS = ("values", "genes")
 NEVER = 2.0  # above every rate: special tokens and padding
 STREAM = {"values": 6, "genes": 7}  # of a cell's draws, see Draft.keys_of
-OTHER = 8
+OTHER, GENE = 8, 9  # what replaces a value, a gene
 
 
 @dataclass
 class DrawMasks:
     """One uniform number for each token and masked field: draws {field: f32 [B, T]}.
 
-    Adds other i32 [B, T] where ``replaced`` > 0: the place of another gene that the cell shows (its
-    own where there is none), whose value a replaced token shows. The rates themselves are read by
-    `jaxcell.training.masking`.
+    Where ``replaced`` > 0, adds other {field: i32 [B, T]}, what a replaced token shows: of values
+    the place of another gene that the cell shows (its own where there is none), whose value it
+    takes; of genes any that the cell measured. `jaxcell.training.masking` reads the rates.
 
     ratio : share of the genes that are predicted
     hidden : share of these whose value is hidden behind the mask token; the others are shown
-    replaced : share of them that show another gene's value
+    replaced : share of them that show another gene's value, or another gene
     fields : what is masked: 'values', 'genes' (which gene it is), each by draws of its own
     together : one draw for all fields: a token is masked in each of them or in none
     blocked : nobody attends to a hidden token but itself
@@ -73,7 +73,22 @@ class DrawMasks:
             found[name] = np.where(genes, drawn * np.float32(2.0**-24), np.float32(NEVER))
         draft.batch["draws"] = found
         if self.replaced:
-            number = np.maximum(length - s, 1).astype(np.int64)[:, None]
-            drawn = draws.words(draft.keys_of(OTHER), tokens).astype(np.int64)
-            further = 1 + (drawn * (number - 1) >> 32)  # as many places on, and around the end
-            draft.batch["other"] = (s + (places - s + further) % number).astype(np.int32)
+            other = {"values": self._places, "genes": self._genes}
+            draft.batch["other"] = {name: other[name](draft, places) for name in self.fields}
+
+    def _places(self, draft, places):
+        """The place of another gene that the cell shows, i32 [B, T]."""
+        s = len(self.front)
+        number = np.maximum(draft.batch["length"] - s, 1).astype(np.int64)[:, None]
+        drawn = draws.words(draft.keys_of(OTHER), places.shape[1]).astype(np.int64)
+        further = 1 + (drawn * (number - 1) >> 32)  # as many places on, and around the end
+        return (s + (places - s + further) % number).astype(np.int32)
+
+    def _genes(self, draft, places):
+        """Any gene that the cell measured, each equally likely, i32 [B, T]."""
+        drawn = draws.words(draft.keys_of(GENE), places.shape[1]).astype(np.int64)
+        found = np.empty(drawn.shape, np.int32)
+        for gene_set in np.unique(draft.gene_set):
+            mine, measured = draft.gene_set == gene_set, draft.gene_sets[gene_set]
+            found[mine] = np.asarray(measured, np.int32)[drawn[mine] * len(measured) >> 32]
+        return found

@@ -12,7 +12,6 @@ from jaxcell.losses.total import resolve
 from jaxcell.training.step import make_forward, shown
 
 BINS = 512
-AMONG = ("hidden", "measured", "masked")
 
 
 class Entries(NamedTuple):

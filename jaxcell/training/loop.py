@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxcell import sharding
-from jaxcell.config import left_out, settled
+from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
 from jaxcell.losses.total import weighted
@@ -52,10 +52,12 @@ class Run:
         )
         if c.optimizer.frozen:
             print(optim.describe(self.state.params, c.optimizer.frozen))
+        # What training masks by may change (`_mask_by`); validation always masks alike.
+        self.train_tables = self.tables
         self.rate = optim.schedule(c, self.steps)
         self.best, self.shown = None, {}
         self.first = jax.process_index() == 0  # the one that writes what is the same for all
-        self.adaptive = "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
+        self.adaptive = adapts(c)
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
         self.every = c.train.validate_every or steps_per_epoch(c, self.store)
@@ -139,7 +141,7 @@ class Run:
             for step, batch in enumerate(stream, start + 1):
                 batch = sharding.to_global(batch, self.mesh)
                 with jax.set_mesh(self.mesh):
-                    self.state, found = self.train_step(self.state, batch, self.tables)
+                    self.state, found = self.train_step(self.state, batch, self.train_tables)
                 pending.append(found)
                 # The host runs at most two steps ahead, so that batches do not pile up.
                 jax.block_until_ready(pending[-2:][0])
@@ -168,7 +170,7 @@ class Run:
         return self._measure(*where)
 
     def _adapt(self, step):
-        """Mask what is predicted badly more often from here on."""
+        """Mask what is predicted badly more often in training from here on."""
         errors = self._errors()["mae"].to_numpy()
         rates = adaptive.rates(errors, self.c.data.draw_masks.ratio)
         rates = np.pad(rates, (0, self.model.rows - len(rates)))
@@ -178,7 +180,7 @@ class Run:
 
     def _mask_by(self, rates):
         whole = sharding.replicated(self.mesh)
-        self.tables = {**self.tables, "mask_rate": jax.device_put(rates, whole)}
+        self.train_tables = {**self.tables, "mask_rate": jax.device_put(rates, whole)}
 
     def _gene_errors(self):
         """Write the last step's errors per gene, and their summary into the journal."""

@@ -5,6 +5,7 @@ B cells, T tokens, P places of masked genes at most, R rows of a gene table.
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from jaxcell.models.values import code_of
@@ -15,13 +16,14 @@ def mask_tokens(batch, tables, c):
 
     A token is masked, that is, predicted, where its draw is below the rate: ``draw_masks.ratio``,
     or its gene's ``tables['mask_rate']`` [R] where masking is adaptive. The lowest share ``hidden``
-    of these show the mask token, the next share ``replaced`` another gene's value, the others
-    themselves. Unless ``together``, a token masked by its value keeps its gene.
+    of these show the mask token, the next share ``replaced`` another gene's value or another gene,
+    the others themselves. Unless ``together``, a token masked by its value keeps its gene.
 
     Returns
     -------
-    the batch with mask bool [B, T] and target f32 [B, T] (its values as they were); for masked
-    genes gene_places i32 [B, P] and gene_target i32 [B, P] (−1: none); and blocked bool [B, T]
+    the batch with mask bool [B, T] and target f32 [B, T] (its values as they were; of thinned
+    counts the cell's own); for masked genes gene_places i32 [B, P] and gene_target i32 [B, P]
+    (−1: none); and blocked bool [B, T]
     """
     how, specials = c.data.draw_masks, list(c.model.specials)
     special = specials.index("<mask>")
@@ -34,10 +36,11 @@ def mask_tokens(batch, tables, c):
         draw, values = batch["draws"]["values"], batch["values"]
         chosen, concealed = draw < rate, draw < rate * how.hidden
         if how.replaced:
-            other = jnp.take_along_axis(values, batch["other"], axis=1)
+            other = jnp.take_along_axis(values, batch["other"]["values"], axis=1)
             swapped = (draw < rate * (how.hidden + how.replaced)) & ~concealed
             batch["values"] = jnp.where(swapped, other, values)
-        batch |= {"mask": chosen, "target": values}
+        thinned = "thin" in c.data.transforms
+        batch |= {"mask": chosen, "target": own_values(batch, c) if thinned else values}
         batch["values"] = jnp.where(concealed, code_of(special), batch["values"])
         hidden = hidden | concealed
     if "genes" in how.fields:
@@ -49,11 +52,31 @@ def mask_tokens(batch, tables, c):
         real = jnp.take_along_axis(masked, places, axis=1)
         genes = jnp.take_along_axis(ids, places, axis=1)
         batch |= {"gene_places": places, "gene_target": jnp.where(real, genes, -1)}
+        if how.replaced:
+            swapped = (draw < rate * (how.hidden + how.replaced)) & free
+            ids = jnp.where(swapped, batch["other"]["genes"], ids)
         batch["ids"] = jnp.where(concealed, c.model.vocabulary + special, ids)
         hidden = hidden | concealed
     if how.blocked:
         batch["blocked"] = hidden
     return batch
+
+
+def own_values(batch, c):
+    """What each token's value would be had no count been thinned, f32 [B, T]; 0 of special ones.
+
+    Normalised as ``values`` are. Source: RDA of scFoundation, whose target is the cell itself.
+    """
+    how, ids = c.data.normalise, batch["ids"]
+    there = (jnp.arange(ids.shape[1])[None] < batch["length"][:, None]) & (ids < c.model.vocabulary)
+    take = jax.vmap(lambda counts, genes: jnp.take(counts, genes, mode="clip"))
+    counts, total = jnp.where(there, take(batch["panel_raw"], ids), 0), batch["total"]
+    if "sequence" in c.data.transforms and c.data.sequence.total == "shown":
+        total = counts.sum(axis=1) + how.pseudo_total
+    if how.scale:
+        total = total[:, None]
+        counts = counts * jnp.where(total > 0, how.library_size / jnp.maximum(total, 1e-12), 0)
+    return jnp.log1p(counts)
 
 
 def places_of(c, tokens):

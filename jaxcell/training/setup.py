@@ -50,6 +50,11 @@ def adopt(c, store, say):
     """
     if not store.sizes["train"]:
         raise ValueError(f"{store.path}: holds no training cells")
+    if config.adapts(c) and not store.sizes["valid"]:
+        raise ValueError(
+            f"config.data.draw_masks.adaptive: found True, expected False for {store.path}: it "
+            "holds no validation cells, by whose errors genes would be masked"
+        )
     if c.model.vocabulary != len(store.vocabulary):
         say(
             f"config.model.vocabulary: {c.model.vocabulary} genes nominally, "

@@ -42,7 +42,7 @@ def batch_shapes(c, cells, panel, tokens=None):
     if "draw_masks" in c.data.transforms:
         found["draws"] = {name: _of((cells, t)) for name in c.data.draw_masks.fields}
         if c.data.draw_masks.replaced:
-            found["other"] = _of((cells, t), jnp.int32)
+            found["other"] = {k: _of((cells, t), jnp.int32) for k in found["draws"]}
     if "thin" in c.data.transforms:
         found["depth"] = _of((cells, 2))
     return found

@@ -204,10 +204,12 @@ def check_parts(c):
         forward = functools.partial(make_forward(model, c), train=False)
         _, outputs, _ = jax.eval_shape(forward, variables, batch, tables)
         shape = getattr(losses.resolve(outputs, path, "config.train.gene_errors"), "shape", "parts")
-        if shape not in ((1, model.rows), batch["ids"].shape):
+        tokens = c.train.gene_among == "masked"
+        if shape != (batch["ids"].shape if tokens else (1, model.rows)):
             raise ValueError(
                 f"config.train.gene_errors: {path!r} has {shape} for a cell, expected one value "
-                "for each gene, or for each token; '' measures no errors"
+                f"for each {'token' if tokens else 'gene'}, as train.gene_among = "
+                f"{c.train.gene_among!r} compares; '' measures no errors"
             )
     known = [f"val/{k}" for k in ("loss", *c.losses, "avg_bio")]
     if c.best[0] not in known:

@@ -65,7 +65,8 @@ def test_fields_have_draws_of_their_own_unless_together():
 def test_the_other_gene_is_another_each_equally_likely():
     lengths = np.repeat([2, 3, 4, 8], 4000)
     batch = drawn(lengths, tokens=10, replaced=0.05)
-    other, places = batch["other"], np.arange(10)
+    assert list(batch["other"]) == ["values"]
+    other, places = batch["other"]["values"], np.arange(10)
     assert other.dtype == np.int32
     for n in (4, 8):
         mine = other[lengths == n, 2:n]
@@ -81,6 +82,20 @@ def test_the_other_gene_is_another_each_equally_likely():
     assert "other" not in drawn([5])
 
 
+def test_a_gene_is_replaced_by_any_that_its_cell_measured():
+    sets = [range(5, 30, 2), [1, 3]]
+    made = draft(np.zeros((2000, 40)), sets, np.arange(2000) % 2)
+    made.batch |= {"length": np.full(2000, 12), "ids": np.zeros((2000, 12), np.int32)}
+    DrawMasks(FRONT, replaced=0.05, fields=("genes",))(made)
+    assert list(made.batch["other"]) == ["genes"]
+    other = made.batch["other"]["genes"]
+    assert other.dtype == np.int32
+    for k, genes in enumerate(sets):
+        number = np.bincount(other[k::2].ravel(), minlength=40)
+        assert number.sum() == number[list(genes)].sum()
+        assert stats.chisquare(number[list(genes)]).pvalue > 1e-4
+
+
 def test_a_cells_draws_are_its_own():
     whole = drawn([40] * 20, replaced=0.05, fields=("values", "genes"))
     made = draft(np.zeros((1, 3)), [range(3)])
@@ -90,8 +105,10 @@ def test_a_cells_draws_are_its_own():
     for field in ("values", "genes"):  # in a narrower batch, of a shorter cell too
         mine = made.batch["draws"][field][0, :30]
         np.testing.assert_array_equal(mine, whole["draws"][field][13, :30])
+    mine = made.batch["other"]["genes"][0, :30]
+    np.testing.assert_array_equal(mine, whole["other"]["genes"][13, :30])
     again = drawn([40] * 20, replaced=0.05)
-    np.testing.assert_array_equal(again["other"], whole["other"])
+    np.testing.assert_array_equal(again["other"]["values"], whole["other"]["values"])
     assert (drawn([40] * 20, seed=1)["draws"]["values"] != whole["draws"]["values"]).any()
 
 

@@ -1,9 +1,13 @@
 """Adaptive masking: rates by hand, and a run that goes on with the rates it had."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
 
+from jaxcell.config import differences
+from jaxcell.data.prepare import prepare
 from jaxcell.training import adaptive, loop
 from jaxcell.training.checkpoint import load_model
 from tests.conftest import config_of
@@ -29,14 +33,17 @@ def test_the_rates_of_a_step_are_those_of_the_validation_before_it(tmp_path):
     assert adaptive.load(tmp_path, 8)[0] == 8
 
 
-def run(store, workdir, steps, stop=None):
+def config(store):
     c = config_of("bmfm_rna_mlm:tiny")
     c.labels = ()
     c.data.store = str(store.path)
     c.data.draw_masks.adaptive = True
-    c.steps, c.train.validate_every, c.train.gene_errors = steps, 3, "heads.expression.expression"
-    c.dtype = "float32"
-    session = loop.Run(c, workdir)
+    c.steps, c.train.validate_every, c.dtype = 8, 3, "float32"
+    return c
+
+
+def run(store, workdir, stop=None):
+    session = loop.Run(config(store), workdir)
     if stop:
         session.on_step = lambda step: step == stop and raise_()
     return session
@@ -46,14 +53,56 @@ def raise_():
     raise KeyboardInterrupt
 
 
-def test_a_run_goes_on_with_the_rates_that_it_had(store, tmp_path):
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    """A run of 8 steps that adapts at 3, 6 and 8, as it is in memory at its end."""
+    session = run(store, tmp_path_factory.mktemp("adaptive") / "whole")
+    assert session.go()
+    return session
+
+
+def test_a_run_goes_on_with_the_rates_that_it_had(store, whole, tmp_path):
     """Stopped between two validations, the second half masks as if it had not been."""
-    assert run(store, tmp_path / "whole", 8).go()
     with pytest.raises(KeyboardInterrupt):
-        run(store, tmp_path / "halves", 8, stop=5).go()
-    assert run(store, tmp_path / "halves", 8).go()
-    one, two = (load_model(tmp_path / d / "checkpoints" / "8") for d in ("whole", "halves"))
+        run(store, tmp_path, stop=5).go()
+    assert run(store, tmp_path).go()
+    one, two = (load_model(d / "checkpoints" / "8") for d in (whole.workdir, tmp_path))
     jax.tree.map(np.testing.assert_array_equal, one.variables, two.variables)
-    rates = np.load(tmp_path / "whole" / "mask_rates" / "6.npy")
+    rates = np.load(whole.workdir / "mask_rates" / "6.npy")
     assert rates.std() > 0
     assert rates[: len(store.vocabulary)].mean() == pytest.approx(0.15, rel=1e-3)
+
+
+def test_training_masks_by_its_rates_and_validation_by_the_ratio(whole):
+    """Else the losses of two validations, of which model/ keeps the best, are of two tasks."""
+    rates = np.load(whole.workdir / "mask_rates" / "8.npy")
+    np.testing.assert_array_equal(whole.train_tables["mask_rate"], rates)
+    found = whole.validate()
+    whole._mask_by(np.ones_like(rates))
+    assert whole.validate() == found == pytest.approx(whole.shown)
+    whole._mask_by(rates)
+
+
+def test_a_finished_run_that_lacks_its_errors_measures_them_alike(store, whole, tmp_path):
+    workdir = shutil.copytree(whole.workdir, tmp_path / "run")
+    (workdir / "gene_errors.tsv").unlink()
+    assert run(store, workdir).go()
+    again, first = ((d / "gene_errors.tsv").read_text() for d in (workdir, whole.workdir))
+    assert again == first
+
+
+def test_what_makes_the_rates_belongs_to_the_training():
+    c, other = config_of("bmfm_rna_mlm:tiny"), config_of("bmfm_rna_mlm:tiny")
+    other.train.gene_zero = ""
+    assert differences(c, other) == []
+    c.data.draw_masks.adaptive = other.data.draw_masks.adaptive = True
+    (line,) = differences(c, other)
+    assert line == "train.gene_zero: 'heads.expression.is_zero' there, '' here"
+
+
+def test_without_cells_to_adapt_by_nothing_is_begun(sources, tmp_path):
+    whole = prepare(tmp_path / "store", sources, progress=False)
+    text = f"draw_masks.adaptive: found True, expected False for {whole.path}: it holds no valid"
+    with pytest.raises(ValueError, match=text):
+        run(whole, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -18,6 +18,7 @@ from jaxcell.training import gene_errors as errors
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import save_model
 from jaxcell.training.entries import bin_of, share_of
+from tests.conftest import config_of
 from tests.training.test_training import tiny
 
 
@@ -240,6 +241,10 @@ def test_what_cannot_be_measured_is_refused(store, sources, run, tmp_path):
         loop.check(tiny(store, **{"train.gene_errors": "heads.expr"}))
     with pytest.raises(ValueError, match=r"train\.gene_errors: 'cell' has \(1, 32\) for a cell"):
         loop.check(tiny(store, **{"train.gene_errors": "cell"}))
+    c = config_of("bmfm_rna_mlm:tiny")
+    c.train.gene_among = "hidden"
+    with pytest.raises(ValueError, match=r"expected one value for each gene, as train\.gene_among"):
+        loop.check(c)
 
 
 def test_nothing_hidden_is_said(store, tmp_path, capsys):

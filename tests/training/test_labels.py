@@ -191,6 +191,31 @@ def test_a_head_keeps_the_label_that_it_names():
             {"data.draw_masks.blocked": True, "model.encoder.attention": "performer"},
             "config.data.draw_masks.blocked: found True, expected False: only exact attention",
         ),
+        (
+            {"data.draw_masks.fields": ("values", "genes")},
+            "config.data.draw_masks.fields: found ('values', 'genes'), expected masked fields that "
+            "a loss predicts: 'genes' by batch.gene_target",
+        ),
+        (
+            {"losses.expression.weight": 0.0, "losses.is_zero.weight": 0.0},
+            "config.data.draw_masks.fields: found ('values',), expected masked fields that a loss ",
+        ),
+        (
+            {"data.draw_masks.fields": ("genes",), "losses.is_zero.target": "batch.gene_target"},
+            "config.train.gene_among: found 'masked', expected hidden or measured where no values ",
+        ),
+        (
+            {"data.transforms": ("normalise", "sequence")},
+            "config.train.gene_among: found 'masked', expected hidden or measured where no values ",
+        ),
+        (
+            {"data.draw_masks.adaptive": True, "train.gene_errors": ""},
+            "config.train.gene_errors: found '', expected a prediction, by whose errors data.draw_",
+        ),
+        (
+            {"train.gene_among": "maskd"},
+            "config.train.gene_among: found 'maskd', expected one of hidden, measured, masked",
+        ),
     ],
 )
 def test_what_would_pass_silently_is_refused(fields, text):

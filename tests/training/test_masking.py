@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from jaxcell.config import defaults
+from jaxcell.data.pipeline import Batches
 from jaxcell.objectives import SPECIALS
 from jaxcell.training.masking import mask_tokens, places_of
+from jaxcell.training.step import add_panel
+from tests.conftest import config_of
 from tests.reference import bmfm_cells as reference
 
 V = 20
@@ -27,7 +30,10 @@ def cells(**draws):
         "ids": np.array([[V + 3, V + 1, 10, 11, 12, 13, 14, 15, 0, 0]], np.int32),
         "values": np.array([[-4, -2, 1, 2, 0, 4, 5, 6, 0, 0]], np.float32),
         "length": np.array([8], np.int32),
-        "other": np.array([[2, 3, 7, 6, 5, 4, 3, 2, 2, 2]], np.int32),
+        "other": {
+            "values": np.array([[2, 3, 7, 6, 5, 4, 3, 2, 2, 2]], np.int32),
+            "genes": np.arange(10, dtype=np.int32)[None],
+        },
     }
     never = np.array([[2.0] * 2 + [0] * 6 + [2.0] * 2], np.float32)
     found = {k: never + np.array([[0, 0, *d, 0, 0]], np.float32) for k, d in draws.items()}
@@ -105,6 +111,53 @@ def test_genes_alone():
     assert "mask" not in found
     np.testing.assert_array_equal(found["ids"][0, 2:5], [10, MASK, 12])
     np.testing.assert_array_equal(found["gene_target"][0, :2], [11, -1])
+
+
+def test_genes_are_replaced_by_hand():
+    """At the second place of genes, hidden below .2, another gene below .3; all are predicted."""
+    c = config(ratio=0.4, hidden=0.5, replaced=0.25, fields=("genes",))
+    batch = cells(genes=[0.1, 0.25, 0.35, 0.4, 0.29, 0.9])
+    found = masked(batch, c)
+    np.testing.assert_array_equal(found["ids"][0, 2:8], [MASK, 3, 12, 13, 6, 15])
+    np.testing.assert_array_equal(found["gene_target"][0, :5], [10, 11, 12, 14, -1])
+    np.testing.assert_array_equal(found["values"], batch["values"])
+    # A token that is masked by its value keeps its gene.
+    c.data.draw_masks.fields = ("values", "genes")
+    found = masked(cells(values=[0.9, 0.39, *[0.9] * 4], genes=[0.9, 0.25, 0.25, *[0.9] * 3]), c)
+    np.testing.assert_array_equal(found["ids"][0, 2:8], [10, 11, 4, 13, 14, 15])
+
+
+@pytest.mark.parametrize("total", ["cell", "shown"])
+def test_of_thinned_counts_the_cells_own_values_are_predicted(store, total):
+    c = config_of("bmfm_rna_mlm:tiny")
+    c.model.vocabulary, v = len(store.vocabulary), len(store.vocabulary)
+    c.data.transforms = ("thin", *c.data.transforms)
+    c.data.thin.update(probability=1.0, least_total=0.0)
+    c.data.sequence.update(number=100, zeros="interleave", total=total)
+    found, batch = predicted(store, c)
+    dense = np.zeros((len(batch["ids"]), v + 1))
+    np.put_along_axis(dense, batch["panel_ids"], batch["panel_counts"], axis=1)
+    inside = np.arange(batch["ids"].shape[1]) < batch["length"][:, None]
+    inside &= batch["ids"] < v
+    own = np.take_along_axis(dense, np.where(inside, batch["ids"], v), axis=1)
+    divisor = own.sum(axis=1) + 1 if total == "shown" else batch["total"]
+    wanted = np.log1p(1e4 * own / divisor[:, None])
+    np.testing.assert_allclose(found["target"][inside], wanted[inside], rtol=1e-5)
+    gone = inside & (batch["values"] == 0) & (found["target"] > 0)
+    assert gone.any()  # no zeros of the cell, and not to be predicted as such
+    # Where a config thins no cell, what is predicted is what would have been shown.
+    c.data.thin.probability = 0.0
+    found, batch = predicted(store, c)
+    inside = (batch["ids"] < v) & (batch["values"] > 0)
+    np.testing.assert_allclose(found["target"][inside], batch["values"][inside], rtol=1e-5)
+
+
+def predicted(store, c):
+    """A batch of the store as the device masks it, and as it was."""
+    batch = Batches(store, c, "train", 8, stop=1)[0]
+    tables = {"measured": store.measured, "gene_set": store.gene_set}
+    whole = add_panel(batch, tables, c.model.vocabulary, c.data.normalise.library_size)
+    return mask_tokens(whole, tables, c), batch
 
 
 def test_places_suffice_and_what_is_beyond_is_not_predicted():
