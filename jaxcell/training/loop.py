@@ -45,7 +45,8 @@ class Run:
         self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
         # Before the steps are compiled; a run that goes on needs its source no more.
         source = "" if begun(workdir) else c.train.init_from
-        self.warm = warm_start.read(source, c, self.store.vocabulary) if source else None
+        known = self.store.vocabulary, self.store.labels, self.ontologies
+        self.warm = warm_start.read(source, c, *known) if source else None
         optimizer = optim.adamw(c, self.steps)
         self.state, self.train_step, self.eval_step, self.tables = compile_steps(
             self.model, c, optimizer, self.mesh, self.host_tables, self.steps

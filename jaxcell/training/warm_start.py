@@ -1,7 +1,4 @@
-"""A new run that starts from another run's parameters; gene tables are matched by gene.
-
-R rows of a gene table (vocabulary, padded).
-"""
+"""A new run that starts from another run's parameters, matched by gene, special token and class."""
 
 from dataclasses import dataclass
 
@@ -12,9 +9,9 @@ import numpy as np
 from jaxcell import config
 from jaxcell.data.genes import GeneNames, read_gene_map
 from jaxcell.data.matching import match
-from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 from jaxcell.training.checkpoint import flatten, load_model
+from jaxcell.training.rows import class_names, row_names, shapes
 
 MIN_MATCHED = 0.05
 # Fields that change what the same parameters compute; said where they differ, not refused.
@@ -25,8 +22,8 @@ COMPUTE = ("model.", "data.normalise.", "data.transforms", "data.total")
 class WarmStart:
     """Parameters to start from.
 
-    loaded : {path in the new model: (array of the new shape, bool [R] of the rows that count or
-        None for the whole array)}
+    loaded : {path in the new model: (array of the new shape, bool that broadcasts to it, where it
+        counts; None for the whole array)}
     provenance : what run.json keeps of it
     report : what the run prints of it
     """
@@ -46,25 +43,25 @@ class WarmStart:
         return state.replace(**jax.tree_util.tree_map_with_path(one, fresh))
 
 
-def _put(fresh, array, rows):
-    """``array`` in the place of ``fresh``, on its devices; only its ``rows`` [R] where given."""
+def _put(fresh, array, where):
+    """``array`` in the place of ``fresh``, on its devices; only ``where``, if that is given."""
     placed = jax.make_array_from_callback(
         fresh.shape, fresh.sharding, lambda index: array[index].astype(fresh.dtype)
     )
-    if rows is None:
+    if where is None:
         return placed
-    rows = np.expand_dims(rows, tuple(range(1, fresh.ndim)))
-    return jax.jit(jnp.where, out_shardings=fresh.sharding)(rows, placed, fresh)
+    return jax.jit(jnp.where, out_shardings=fresh.sharding)(where, placed, fresh)
 
 
-def read(path, c, vocabulary):
+def read(path, c, vocabulary, labels, ontologies):
     """Read a checkpoint for a config.
 
     Parameters
     ----------
     path : workdir, step folder or model folder
-    c : the new run's config, its vocabulary already the store's
-    vocabulary : the store's
+    c : the new run's config, its vocabulary and classes already the store's
+    vocabulary, labels : the store's
+    ontologies : {label: Ontology} of the labels whose classes are an ontology's terms
 
     Returns
     -------
@@ -73,8 +70,9 @@ def read(path, c, vocabulary):
     Raises
     ------
     ValueError
-        No checkpoint there; fewer than 5 % of the store's genes in it; or parameters other than
-        gene tables and new heads that differ in path or shape, all of which are listed.
+        No checkpoint there; fewer than 5 % of the store's genes in it; or parameters that differ in
+        path or shape, new heads and rows for other genes, special tokens and classes apart; all of
+        them are listed.
     """
     try:
         model = load_model(path)
@@ -83,8 +81,6 @@ def read(path, c, vocabulary):
     theirs, ours = flatten(model.variables), shapes(c.model)
     where = f"config.train.init_from: {path}"
     fresh, dropped = _new_heads(theirs, ours), _new_heads(ours, theirs)
-    tables = gene_tables(c.model)
-    _check(where, theirs, ours, tables, fresh | dropped)
     found = match(
         GeneNames(model.vocabulary.symbols, model.vocabulary.ensembl),
         vocabulary,
@@ -98,15 +94,18 @@ def read(path, c, vocabulary):
             f"{where}: only {matched} of the store's {of} genes are in that checkpoint, fewer than "
             f"{MIN_MATCHED:.0%}. {found.report()}"
         )
-    source = np.full(CellModel(c.model).rows, -1)  # row of their table for each row of ours
-    column = np.flatnonzero(found.columns >= 0)
-    source[found.columns[column]] = column
-    loaded = {}
-    for name in ours.keys() & theirs.keys():
-        if name in tables:
-            loaded[name] = theirs[name][np.maximum(source, 0)], source >= 0
-        else:
-            loaded[name] = theirs[name], None
+    known = [int(i) if i >= 0 else None for i in found.columns]
+    there = row_names(model.config, known, model.labels, model.ontologies)
+    here = row_names(c, range(of), labels, ontologies)
+    _check(where, theirs, ours, there, here, fresh | dropped)
+    loaded = {
+        name: _moved(theirs[name], there[name][1], *here[name][::-1])
+        if name in here
+        else (theirs[name], None)
+        for name in ours.keys() & theirs.keys()
+    }
+    old = class_names(model.config, model.labels, model.ontologies)
+    new = class_names(c, labels, ontologies)
     provenance = {
         "path": str(path),
         "config": model.config.name,
@@ -114,34 +113,36 @@ def read(path, c, vocabulary):
         "step": str(model.info["step"]),
         "genes_matched": matched,
         "genes_fresh": of - matched,
-        "genes_left_out": len(model.vocabulary) - len(column),
+        "genes_left_out": known.count(None),
+        "specials_fresh": sorted(set(c.model.specials) - set(model.config.model.specials)),
+        "classes": {n: _classes(old[n], new[n]) for n in sorted(old.keys() & new.keys())},
         "heads_fresh": sorted(fresh),
         "heads_left_out": sorted(dropped),
     }
     return WarmStart(loaded, provenance, _report(provenance, c, model.config))
 
 
-def shapes(spec):
-    """{'params/…': ShapeDtypeStruct} of a config's ``model``."""
-    return flatten(jax.eval_shape(CellModel(spec).init, jax.random.key(0)))
+def _moved(array, there, here, axis):
+    """Rows of an array in a new order: there, here, names of its rows and of ours, along an axis.
 
-
-def gene_tables(spec):
-    """Paths of the parameters with a row for each gene: those that grow with the vocabulary.
-
-    Raises
-    ------
-    ValueError
-        When a parameter grows along another axis than its first.
+    Returns
+    -------
+    The array with our rows, and a bool that broadcasts to it: which of them were found
     """
-    larger = spec.copy_and_resolve_references()
-    larger.vocabulary += larger.vocab_multiple
-    before, after = shapes(spec), shapes(larger)
-    grown = {k for k in before if before[k].shape != after[k].shape}
-    for name in grown:
-        if before[name].shape[1:] != after[name].shape[1:]:
-            raise ValueError(f"{name} {before[name].shape} has genes along another axis than 0")
-    return grown
+    place = {name: i for i, name in enumerate(there) if name is not None}
+    source = np.array([place.get(name, -1) for name in here])
+    other = [i for i in range(array.ndim) if i != axis]
+    return np.take(array, np.maximum(source, 0), axis), np.expand_dims(source >= 0, other)
+
+
+def _classes(there, here):
+    """How many of a label's classes were matched; None where the checkpoint does not know them."""
+    both = len(set(there) & set(here))
+    return {
+        "matched": both,
+        "fresh": len(here) - both,
+        "left_out": len(there) - both if there else None,
+    }
 
 
 def _new_heads(known, asked):
@@ -150,22 +151,28 @@ def _new_heads(known, asked):
     return {k.split("/")[2] for k in asked if k.startswith("params/heads/")} - have
 
 
-def _check(where, theirs, ours, tables, heads):
+def _check(where, theirs, ours, there, here, heads):
     wrong = []
     for name in sorted(ours.keys() | theirs.keys()):
         parts = name.split("/")
         if parts[1] == "heads" and parts[2] in heads:
             continue
-        there = theirs[name].shape if name in theirs else "absent"
-        here = ours[name].shape if name in ours else "absent"
-        axis = 1 if name in tables else 0
-        if "absent" in (there, here) or there[axis:] != here[axis:]:
-            wrong.append(f"{name}: {there} there, {here} here")
+        (old, known), (new, asked) = _shape(name, theirs, there), _shape(name, ours, here)
+        if known != asked:
+            wrong.append(f"{name}: {old} there, {new} here")
     if wrong:
         raise ValueError(
             f"{where}: its parameters do not fit this config (a head under another name would "
             "start fresh); these differ:\n  " + "\n  ".join(wrong)
         )
+
+
+def _shape(name, arrays, rows):
+    """A parameter's shape, and the same with None for its rows that are matched by name."""
+    if name not in arrays:
+        return "absent", "absent"
+    axis, shape = rows.get(name, (None,))[0], arrays[name].shape
+    return shape, [None if i == axis else n for i, n in enumerate(shape)]
 
 
 def _report(p, c, theirs):
@@ -175,12 +182,16 @@ def _report(p, c, theirs):
         f"{matched:,} of the store's {matched + fresh:,} genes matched, {fresh:,} start fresh; "
         f"{p['genes_left_out']:,} of the checkpoint's are left out"
     ]
+    if p["specials_fresh"]:
+        lines.append(f"special tokens that start fresh: {', '.join(p['specials_fresh'])}")
+    lines += [f"{name}: {_said(**numbers)}" for name, numbers in p["classes"].items()]
     if p["heads_fresh"]:
         lines.append(f"heads that start fresh: {', '.join(p['heads_fresh'])}")
     if p["heads_left_out"]:
         lines.append(f"heads that are left out: {', '.join(p['heads_left_out'])}")
     told = (
         "model.vocabulary:",
+        *(f"model.{name}.classes:" for name in p["classes"]),
         *(f"model.heads.{h}." for h in p["heads_fresh"] + p["heads_left_out"]),
     )
     differ = [
@@ -192,3 +203,12 @@ def _report(p, c, theirs):
         lines.append("fields that the checkpoint was trained with otherwise:")
         lines += [f"  {line}" for line in differ]
     return "\n".join(lines)
+
+
+def _said(matched, fresh, left_out):
+    if left_out is None:
+        return f"the checkpoint does not say which its classes are: all {fresh} start fresh"
+    return (
+        f"{matched} of the store's {matched + fresh} classes matched, {fresh} start fresh; "
+        f"{left_out} of the checkpoint's are left out"
+    )

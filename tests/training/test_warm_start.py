@@ -14,6 +14,7 @@ from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, warm_start
 from jaxcell.training.checkpoint import Model, flatten, load_model, save_model
+from jaxcell.training.rows import row_axes
 from tests.conftest import draw_cells
 from tests.training.test_training import tiny
 
@@ -78,6 +79,8 @@ def test_the_same_genes_give_identical_outputs(store, pretrained, tmp_path, caps
         "genes_matched": 300,
         "genes_fresh": 0,
         "genes_left_out": 0,
+        "specials_fresh": [],
+        "classes": {},
         "heads_fresh": [],
         "heads_left_out": [],
     }
@@ -98,7 +101,12 @@ def test_other_genes_are_matched_one_by_one(target, pretrained, tmp_path, axes, 
     model = load_model(pretrained)
     theirs, loaded = flatten(model.variables["params"]), flatten(run.state.params)
     tables = {"fields/gene/embedding", "heads/expression/rows", "heads/expression/bias"}
-    assert warm_start.gene_tables(run.c.model) == {f"params/{t}" for t in tables}
+    named = row_axes(run.c.model)
+    assert {path for path, (*_, what) in named.items() if what == "genes"} == {
+        f"params/{t}" for t in tables
+    }
+    assert named.pop("params/fields/specials") == (0, 1, "specials")
+    assert len(named) == len(tables)
     for path in loaded.keys() - tables:
         np.testing.assert_array_equal(loaded[path], theirs[path], err_msg=path)
     names = [*target.vocabulary.names, *[""] * (256 - 220)]  # the padded rows stay fresh as well
@@ -122,10 +130,10 @@ def test_genes_match_by_ensembl_id_first(store, tmp_path):
     old = Vocabulary(("A", "B", "C"), ids[:3], SPECIALS)
     save_model(tmp_path, Model(c, old, {}, variables, {}, {"step": 7}))
     new = Vocabulary(("B", "X", "C"), (ids[0], ids[3], ""), SPECIALS)
-    start = warm_start.read(tmp_path, c, new)
+    start = warm_start.read(tmp_path, c, new, {}, {})
     array, rows = start.loaded["params/heads/expression/rows"]
     there = variables["params"]["heads"]["expression"]["rows"]
-    np.testing.assert_array_equal(rows[:3], [True, False, True])  # by id, none, by symbol
+    assert rows[:3].tolist() == [[True], [False], [True]]  # by id, none, by symbol
     assert not rows[3:].any()
     np.testing.assert_array_equal(array[0], there[0])
     np.testing.assert_array_equal(array[2], there[2])
@@ -154,7 +162,7 @@ def test_too_few_genes_are_refused(store, pretrained):
     names = [*(f"S{i}" for i in range(290)), *(f"G{i}" for i in range(10))]
     strangers = Vocabulary(names, [""] * 300)
     with pytest.raises(ValueError, match="only 10 of the store's 300 genes are in that checkpoint"):
-        warm_start.read(pretrained, c, strangers)
+        warm_start.read(pretrained, c, strangers, {}, {})
 
 
 def test_a_new_head_starts_fresh_and_an_old_one_is_left_out(store, pretrained, tmp_path, capsys):
