@@ -41,6 +41,7 @@ def settled(c):
     c = c.copy_and_resolve_references()
     heads = {name: head for name, head in c.model.heads.items() if "label" in head}
     columns = dict(_pair(text) for text in c.labels)
+    require(len(columns) == len(c.labels), "labels", tuple(c.labels), "each head once")
     known = f"some of {', '.join(sorted(heads)) or 'none: no head has a label'}, or HEAD=LABEL"
     for name in columns:
         require(name in heads, "labels", name, known)

@@ -71,6 +71,7 @@ def check(c):
         "optimizer.clip": c.optimizer.clip,
         "optimizer.warmup_steps": c.optimizer.warmup_steps,
         **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
+        **{f"model.heads.{k}.reverse": h.get("reverse", 0.0) for k, h in m.heads.items()},
     }.items():
         require(value >= 0, name, value, "0 or more")
     draws = "1 where every gene is shown (embed.genes = 0): they would all be the same"
@@ -97,7 +98,11 @@ def check(c):
     _check_after(c)
     _check_dropout(c)
     _check_labels(c)
+    heads = {h.label: name for name, h in m.heads.items() if "label" in h}
     for name, one in m.metadata.items():
+        head, dropout = heads.get(one.get("label")), one.get("dropout", 0.1)
+        wanted = f"above 0, or no such head: {head} would read off what it is shown"
+        require(not head or dropout > 0, f"model.metadata.{name}.dropout", dropout, wanted)
         among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
         there = m.front or m.specials
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
@@ -189,6 +194,10 @@ def _check_transforms(c):
     require("sequence" in names or first, "model.front", front, needs)
     needs = "sequence, which puts the flagged genes first"
     require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
+    line = c.data.sequence
+    needs = "less: some genes are shown"
+    require(line.dropout != 1, "data.sequence.dropout", line.dropout, needs)
+    require(not 0 < line.number <= line.chunk, "data.sequence.chunk", line.chunk, needs)
     specials = tuple(c.model.specials)
     needs = "<mask> among them, which stands where draw_masks hides"
     require("<mask>" in specials or "draw_masks" not in names, "model.specials", specials, needs)

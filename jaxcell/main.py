@@ -260,7 +260,10 @@ def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        # What a config file raises comes with its traceback; what it says is the last line.
+        said = str(error).strip()
+        said = said.splitlines()[-1] if "Traceback" in said else said
+        sys.exit(f"error: {said.removeprefix('ValueError: ')}")
     except (KeyError, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
         # From ml_collections: a mistyped field or value, a config that is not there.
         sys.exit(f"error: --config: {error}")

@@ -93,6 +93,13 @@ def test_a_mistyped_field_ends_in_one_line(flag):
     assert "Traceback" not in done.stderr
 
 
+def test_an_unknown_variant_ends_in_one_line():
+    done = command("jaxcell.main", "--config=configs/txfm_b.py:huge")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: txfm_b:huge is unknown; known are bert, ")
+
+
 def test_train_through_the_command_line(store, tmp_path):
     done = command(
         "jaxcell.cli", "train", "--config=configs/txfm_b.py:tiny", f"--workdir={tmp_path / 'run'}",

@@ -10,6 +10,7 @@ counted) × cells/s ÷ the chip's published dense bf16 peak.
 
 import json
 import statistics
+import sys
 import time
 
 import jax
@@ -142,13 +143,20 @@ def _planned(plan):
     return (held + plan.temp_size_in_bytes) / 1e9
 
 
+def _whole_numbers(texts, least):
+    for text in texts:
+        if not text.strip().isdecimal() or int(text) < least:
+            sys.exit(f"error: --lengths: found {text!r}, expected tokens, {least} at least")
+    return [int(text) for text in texts]
+
+
 def main(_):
     """Print the result as a table, and write it as JSON where asked."""
     asked = flags.FLAGS
     c = config.settled(asked.config)
     config.check(c)
     if asked.lengths:
-        lengths = [int(n) for n in asked.lengths]
+        lengths = _whole_numbers(asked.lengths, 1 + len(c.model.front or c.model.specials))
         rows = over_lengths(c, lengths, measure, asked.batch or 1, min(asked.steps, 3))
         return write(rows, c, jax.devices()[0].device_kind, asked.out or "lengths")
     result = measure(c, asked.batch or 32 * jax.device_count(), asked.steps)

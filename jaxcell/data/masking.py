@@ -59,6 +59,9 @@ class DrawMasks:
                     f"config.data.draw_masks.{name}: found {getattr(self, name)}, expected 0 to "
                     f"{most:g}"
                 )
+        for name, hides in (("ratio", self.ratio), ("hidden", self.hidden + self.replaced)):
+            if not hides > 0:
+                raise ValueError(f"config.data.draw_masks.{name}: found 0: nothing is hidden")
 
     def __call__(self, draft):
         s, length = len(self.front), draft.batch["length"]

@@ -47,10 +47,13 @@ def read_errors(path):
         raise FileNotFoundError(
             f"{path}: no such gene-error table; `jaxcell gene-errors` writes one"
         )
-    table = pd.read_csv(path, sep="\t", dtype={"gene": str, "ensembl": str})
+    try:
+        table = pd.read_csv(path, sep="\t", dtype={"gene": str, "ensembl": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no tab-separated table ({error})") from None
     if lacks := [name for name in COLUMNS if name not in table]:
         raise ValueError(
-            f"{path}: has no column {', '.join(lacks)}; write the table anew with "
+            f"{path}: has no tab-separated column {', '.join(lacks)}; write the table anew with "
             "`jaxcell gene-errors STORE OUT --checkpoint RUN`"
         )
     table = table[list(COLUMNS)].copy()

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from jaxcell.bench import lengths
+from jaxcell.bench.step import _whole_numbers
 from tests.conftest import config_of
 
 
@@ -32,6 +35,17 @@ def test_each_encoder_is_measured_at_its_lengths_alone(monkeypatch, capsys):
     assert c.to_json() == before
     assert set(rows[0]) == {"attention", "tokens", "seconds", "cells_per_s", "planned_gb"}
     assert "1.25 GB" in capsys.readouterr().out
+
+
+def test_heads_that_read_the_first_tokens_alone_are_refused():
+    with pytest.raises(ValueError, match="bmfm_rna_wced_tiny read the first 5 tokens alone"):
+        lengths.over_lengths(config_of("bmfm_rna_wced:tiny"), [64], None)
+
+
+@pytest.mark.parametrize("text", ["abc", "2", "-5", ""])
+def test_lengths_that_are_none_are_named(text):
+    with pytest.raises(SystemExit, match=f"--lengths: found '{text}', expected tokens, 3 at least"):
+        _whole_numbers(["128", text], 3)
 
 
 def test_table_and_picture(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 
 import jaxcell
 from jaxcell import cli
-from jaxcell.evaluation import annotate, learnability_groups
 from jaxcell.evaluation import learnability as numbers
+from jaxcell.evaluation import learnability_groups, names_in_figures
 
 
 def errors(log_error, zero_fraction, n=10_000, names=None):
@@ -147,7 +147,7 @@ def test_trend_and_sd_equal_plain_numpy(seed):
     ("change", "said"),
     [
         (lambda t: t.drop(columns=["mean_nonzero", "null_nonzero"]),
-         r"t\.tsv: has no column mean_nonzero, null_nonzero; write .* `jaxcell gene-errors STORE"),
+         r"t\.tsv: has no tab-separated column mean_nonzero, null_nonzero; write .* `jaxcell"),
         (lambda t: t.assign(n_detected=t["n_cells"] + 1), "between 0 and n_cells"),
         (lambda t: t.assign(gene="A"), r"t\.tsv: names A, A, A"),
         (lambda t: t.assign(mean_nonzero=[0.0, *t["mean_nonzero"][1:]]), "G0 has non-zero entries"),
@@ -301,15 +301,15 @@ def test_curves_by_hand(tmp_path):
 
 
 def test_names_are_moved_apart():
-    places = annotate.spread([1.0, 0.99, 0.2], 0.1, 0.0)
+    places = names_in_figures.spread([1.0, 0.99, 0.2], 0.1, 0.0)
     np.testing.assert_allclose(places, [1.045, 0.945, 0.2])  # as far up as down
-    np.testing.assert_allclose(annotate.spread([0.02, 0.01], 0.1, 0.0), [0.1, 0.0])
+    np.testing.assert_allclose(names_in_figures.spread([0.02, 0.01], 0.1, 0.0), [0.1, 0.0])
     from matplotlib.figure import Figure
 
     axes = Figure((4, 4), dpi=100).add_subplot()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     x = [0.5, 0.501, 0.502, 0.5]
-    taken = annotate.name_points(axes, x, x, ["one", "two", "three", "four"])
+    taken = names_in_figures.name_points(axes, x, x, ["one", "two", "three", "four"])
     assert len(taken) == 4
     for a, b in itertools.combinations(taken, 2):
         assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]

@@ -181,6 +181,20 @@ def test_a_head_keeps_the_label_that_it_names():
             {"model.encoder.attention": "performr"},
             "config.model.encoder.attention: found 'performr', expected one of exact, performer",
         ),
+        (
+            {"labels": ("cell_type=ct", "cell_type=batch")},
+            "config.labels: found ('cell_type=ct', 'cell_type=batch'), expected each head once",
+        ),
+        (
+            {"data.sequence.dropout": 1.0},
+            "config.data.sequence.dropout: found 1.0, expected less",
+        ),
+        ({"data.sequence.chunk": 32}, "config.data.sequence.chunk: found 32, expected less"),
+        ({"model.heads.donor.reverse": -1.0}, "config.model.heads.donor.reverse: found -1.0, expe"),
+        (
+            {"model.metadata": {"place": {"label": "tissue", "classes": 2, "dropout": 0.0}}},
+            "config.model.metadata.place.dropout: found 0.0, expected above 0, or no such head: ti",
+        ),
         ({"model.encoder.landmarks": 0}, "config.model.encoder.landmarks: found 0, expected a num"),
         ({"embed.zeros": "some"}, "config.embed.zeros: found 'some', expected one of exclude, all"),
         (
