@@ -25,6 +25,8 @@ def check(c):
     among("dtype", [c.dtype], DTYPES)
     among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
+    fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
+    require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("train.gene_among", [c.train.gene_among], AMONG)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
