@@ -117,6 +117,9 @@ def _embed(p):
     p.add_argument("--key", help="name in obsm; X_<config> by default")
     p.add_argument("--genes", type=_genes_shown, metavar="N|all", help="that each cell shows")
     p.add_argument("--draws", type=int, help="average the vectors of so many draws of --genes")
+    p.add_argument(
+        "--zeros", metavar="WHICH", help="exclude, all, interleave or random: of a sequence"
+    )
     p.add_argument("--layer", type=int, help="block of the encoder, counting on: of the decoder")
     p.add_argument("--pooling", nargs="+", metavar="POOL", help="cls, mean, pooler, a token")
     p.add_argument("--decode", default="leaf", metavar="HOW", help="leaf, greedy or a probability")

@@ -27,6 +27,8 @@ def check(c):
     among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
     among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
+    fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
+    require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("train.gene_among", [c.train.gene_among], AMONG)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")

@@ -180,8 +180,9 @@ def defaults():
 
     c.embed = ConfigDict()
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
-    c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured
-    c.embed.zeros = "exclude"  # of a sequence: genes without a count shown; part of the model
+    c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured,
+    # of a sequence all that it expresses, and beside them
+    c.embed.zeros = "exclude"  # these zeros; or all, interleave (in training's ratio), random
     c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})

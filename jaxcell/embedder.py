@@ -65,7 +65,8 @@ class Shown:
     """What a config shows of cells when it embeds them: `embed.genes` of them, nothing hidden.
 
     Counts are not thinned, tokens not masked, expressed genes not dropped. Of a sequence all
-    expressed genes are shown, and zeros as ``embed.zeros`` says.
+    expressed genes are shown, and zeros as ``embed.zeros`` says: 'interleave' up to `embed.genes`
+    as in training; where these are 0, as many for each expressed gene as a cycle of training has.
 
     most : genes that a cell measured at most
     labels, genes : classes of the labels in the cells' rows, and vocabulary, for `flag_genes`
@@ -82,6 +83,8 @@ class Shown:
         if "sequence" in own.data.transforms:
             block.zeros, block.expressed_only = c.embed.zeros, 0.0
             block.dropout, block.chunk = 0.0, 0
+            with block.unlocked():
+                block.fill = c.embed.genes > 0
         self.number, self._most = block.number, most
         self._config, self._context = (
             own,
@@ -166,16 +169,18 @@ class Embedder:
     def say_cost(self):
         """Name the cheaper way where showing so many genes costs much more than training did."""
         c, shown = self._model.config, self._shown
-        if "sequence" in c.data.transforms:
-            return  # expressed genes: as many as there are
+        sequence, zeros = "sequence" in c.data.transforms, c.embed.zeros
+        if sequence and (zeros == "exclude" or (zeros == "interleave" and not c.embed.genes)):
+            return  # expressed genes, or in proportion to them: as many as there are
         specials = len(c.model.front or c.model.specials)
         here, there = (forward_flops(c.model, specials + n) for n in (shown.number, shown.trained))
-        if here * self._draws > 5 * there:
+        if sequence or here * self._draws > 5 * there:
+            less = "--zeros exclude" if sequence else f"--genes {shown.trained} --draws 4"
             print(
                 f"each cell shows {shown.number} genes, training showed "
                 f"{shown.trained}: {here * self._draws / 1e9:,.2g} GFLOP a cell, "
-                f"{here * self._draws / there:.0f} times a training cell's. --genes "
-                f"{shown.trained} --draws 4 is faster, at some cost in quality"
+                f"{here * self._draws / there:.2g} times a training cell's. {less} is faster, at "
+                "some cost in quality"
             )
 
     def __call__(self, chunk, forward):
@@ -237,6 +242,7 @@ class Embedder:
             "values_seen": str(seen),
             "library_size": c.data.normalise.library_size if c.data.normalise.scale else "none",
             "genes_shown": int(self._shown.number),
+            "zeros_shown": c.embed.zeros if "sequence" in c.data.transforms else "as drawn",
             "draws": int(self._draws),
             "seed": self._seed,
         }

@@ -41,6 +41,7 @@ def embed(
     key=None,
     genes=None,
     draws=None,
+    zeros=None,
     layer=None,
     pooling=None,
     decode="leaf",
@@ -77,6 +78,9 @@ def embed(
     genes : how many genes each cell shows, or 'all'; the checkpoint's ``embed.genes`` by default
     draws : vectors of that many draws of ``genes`` are averaged; the checkpoint's ``embed.draws``
         by default
+    zeros : of a sequence, genes without a count that are shown beside the expressed ones:
+        'exclude', 'all', 'interleave' (in training's ratio) or 'random' (as many as ``genes``
+        leaves room for); the checkpoint's ``embed.zeros`` by default
     layer : take the vector behind this block instead of the model's own: 1 … N of the encoder's
         (before the final norm, but for the N-th), then N + 1 … of the decoder's
     pooling : instead of the checkpoint's pool: 'cls', 'mean' (of the genes' tokens), 'pooler'
@@ -113,7 +117,7 @@ def embed(
     checkpoints = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     models = [load_model(path) for path in checkpoints]
     for model, path in zip(models, checkpoints, strict=True):
-        _settings(model, path, genes, draws, layer, pooling, dtype)
+        _settings(model, path, genes, draws, zeros, layer, pooling, dtype)
     key = key or "X_" + "+".join(model.config.name for model in models)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     names, gene_map = identify(source.var, identifiers, source.name), read_gene_map(gene_map)
@@ -165,13 +169,20 @@ def embed(
     return keep(data, out, source, Found(key, {"obsm": obsm}, obs, provenance))
 
 
-def _settings(model, path, genes, draws, layer, pooling, dtype):
+def _settings(model, path, genes, draws, zeros, layer, pooling, dtype):
     """Put what a call asks for into the checkpoint's config, checked."""
     c = model.config
     if genes is not None:
         c.embed.genes = 0 if genes == "all" else genes
     if draws is not None:
         c.embed.draws = draws
+    if zeros is not None:
+        if "sequence" not in c.data.transforms:
+            raise ValueError(
+                f"zeros: found {zeros!r}, expected none for {path}, which shows genes drawn from "
+                "all that a cell measured"
+            )
+        c.embed.zeros = zeros
     if c.embed.draws > 1 and not c.embed.genes:
         raise ValueError(
             f"draws: found {c.embed.draws} where all genes are shown, and so the same in each; "

@@ -164,6 +164,7 @@ def _embed(c, workdir):
         out=out,
         genes=c.embed.genes or "all",
         draws=c.embed.draws,
+        zeros=c.embed.zeros if "sequence" in c.data.transforms else None,
         measured_by=c.prepare.measured_by,
         allow_non_integer=c.prepare.allow_non_integer,
     )
@@ -181,7 +182,7 @@ def _check_model(c, workdir):
         for name, one in c.model[block].items():
             if "classes" in one and "classes" in own.model[block].get(name, {}):
                 one.classes = own.model[block][name].classes
-    parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch", "embed.zeros")
+    parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch")
     differ = [d for d in config.differences(own, c) if d.startswith(parts)]
     if differ:
         raise ValueError(f"{path}: the model was trained with another config: {'; '.join(differ)}")

@@ -242,6 +242,8 @@ def test_more_genes_than_in_training_can_be_shown(cells, trained):
     np.testing.assert_array_equal(again, found.obsm[KEY])
     with pytest.raises(ValueError, match="config.embed.genes: found -1"):
         vectors(cells, trained, genes=-1)
+    with pytest.raises(ValueError, match="zeros: found 'all', expected none for .*, which shows"):
+        vectors(cells, trained, zeros="all")
 
 
 def test_genes_that_a_batch_did_not_measure_are_not_shown(cells, trained):

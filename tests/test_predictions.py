@@ -265,6 +265,22 @@ def test_pooling_and_what_is_refused_of_it(cells, wced, mlm):
     assert not COLUMNS & set(early.obs)  # heads read the last block
 
 
+def test_a_call_says_which_zeros_are_shown_and_hears_what_they_cost(cells, mlm, capsys):
+    plain = put(cells, mlm)
+    found = embed(cells.copy(), mlm, zeros="all")
+    assert np.abs(found.obsm[MLM] - plain.obsm[MLM]).max() > 1e-3
+    said = [one.uns["jaxcell"][MLM]["zeros_shown"] for one in (plain, found)]
+    assert said == ["exclude", "all"]
+    printed = capsys.readouterr().out
+    assert "each cell shows 100 genes, training showed" in printed
+    assert "--zeros exclude is faster" in printed
+    embed(cells[:3].copy(), mlm, zeros="interleave")
+    assert "GFLOP" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="embed.zeros: found 'random', expected exclude, all or"):
+        put(cells, mlm, zeros="random")
+    assert put(cells, mlm, zeros="random", genes=90).obsm[MLM].shape == plain.obsm[MLM].shape
+
+
 def test_two_checkpoints_are_joined_and_the_first_predicts(cells, wced, mlm):
     both = put(cells, [wced, mlm])
     key = "X_bmfm_rna_wced_tiny+bmfm_rna_mlm_tiny"

@@ -61,6 +61,7 @@ class Sequence:
     frequency: np.ndarray | None = None
     most: int | None = None  # genes > 0 of any cell
     first: FlagGenes | None = None  # genes that it flags stand first, whatever their counts
+    fill: bool = True  # False: interleaved zeros end with the expressed genes, not at place K
 
     def __post_init__(self):
         for name, known in (("zeros", ZEROS), ("order", ORDERS), ("total", ("cell", "shown"))):
@@ -113,6 +114,9 @@ class Sequence:
         inside = places[: line.shape[1]] < shown[:, None]
         ids[:, : line.shape[1]][inside] = line[inside]
         wanted = np.minimum(self.number - shown, absent)
+        if self.zeros == "interleave" and not self.fill:
+            long, short = self._cycle()
+            wanted = np.minimum(wanted, -(-shown // long) * short)
         for b, genes in self._zeros(draft, first, wanted):
             ids[b, shown[b] : shown[b] + len(genes)] = genes
         return ids, shown + wanted
@@ -175,9 +179,13 @@ class Sequence:
             line = rectangle(line[stays], _bounds(stays.sum(axis=1)), line.shape[1], NONE)
         return line, stays.sum(axis=1)
 
+    def _cycle(self):
+        """Genes in line, and zeros, of one cycle of 'interleave'."""
+        return max(1, int(CYCLE * self.ratio)), max(1, int(CYCLE * (1 - self.ratio)))
+
     def _room(self, zeros):
         """How many genes in line stand before place K, interleaved with so many zeros; i64 [B]."""
-        long, short = max(1, int(CYCLE * self.ratio)), max(1, int(CYCLE * (1 - self.ratio)))
+        long, short = self._cycle()
         cycles, rest = divmod(self.number, long + short)
         # Where the zeros do not suffice for the cycles, the others take their places.
         return np.maximum(cycles * long + min(rest, long), self.number - zeros)

@@ -43,6 +43,7 @@ class Run:
         self.mesh = sharding.make_mesh(c.mesh)
         self.model = CellModel(c.model, compute_dtype(c.dtype))
         self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
+        self.inputs = metrics.inputs_of(self.ontologies, self.host_tables)
         # Before the steps are compiled; a run that goes on needs its source no more.
         source = "" if begun(workdir) else c.train.init_from
         known = self.store.vocabulary, self.store.labels, self.ontologies
@@ -71,7 +72,7 @@ class Run:
             start = self.checkpoints.latest() or 0
             if start:
                 self.checkpoints.check()
-                metrics.check_data(self.workdir, self.store)
+                metrics.check_data(self.workdir, self.store, self.inputs)
             trained, closing = start >= self.steps, self._closing()
             if trained:  # but perhaps killed before its last files were there
                 closing = {path: write for path, write in closing.items() if not path.exists()}
@@ -107,7 +108,8 @@ class Run:
             self._mask_by(rates)
         warm = None if start else self._warm_start()
         self.best = self.checkpoints.best()
-        metrics.write_run(self.workdir, self.c, self.store, self.mesh, start, self.steps, warm)
+        data = self.store, self.inputs
+        metrics.write_run(self.workdir, self.c, *data, self.mesh, start, self.steps, warm)
 
     def _warm_start(self):
         """Load what ``train.init_from`` names into the new state; returns where it came from."""

@@ -1,5 +1,6 @@
 """What a run writes down about itself: metrics.jsonl, run.json, a progress bar."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -128,8 +129,22 @@ class Progress:
         self._bar.close()
 
 
-def check_data(workdir, store):
-    """Raise ValueError when a run that goes on was started with other data."""
+def inputs_of(ontologies, tables):
+    """{'the ontology of cell_type': sha256, …}: what a run reads beside its store.
+
+    ontologies : {label: Ontology}; tables : with vectors {field: [R, E]} and known {field: [R]}
+    """
+    found = {f"the ontology of {k}": one.to_json().encode() for k, one in ontologies.items()}
+    for name, one in tables["vectors"].items():
+        found[f"the vectors of {name}"] = one.tobytes() + tables["known"][name].tobytes()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+
+
+def check_data(workdir, store, inputs):
+    """Raise ValueError when a run that goes on was started with other data.
+
+    inputs : as `inputs_of` makes them; a run from before they were written down goes on with any
+    """
     path = Path(workdir) / "run.json"
     there = json.loads(path.read_text())["data"] if path.exists() else {}
     if there.get("content_hash", store.content_hash) != store.content_hash:
@@ -138,11 +153,19 @@ def check_data(workdir, store):
             f"{there['content_hash'][:12]}; {store.path} holds {store.content_hash[:12]}. Go on "
             "with the same data, or name another --workdir"
         )
+    before = there.get("inputs", {})
+    if other := [name for name in before if inputs.get(name) != before[name]]:
+        raise ValueError(
+            f"{workdir}: was trained with another content of {', '.join(other)} (in "
+            f"{path.name}: {', '.join(before[name][:12] for name in other)}). Go on with the same "
+            "files, or name another --workdir"
+        )
 
 
-def write_run(workdir, c, store, mesh, start, steps, warm=None):
+def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None):
     """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices.
 
+    inputs : as `inputs_of` makes them
     warm : where the parameters of step 0 came from; a session that goes on keeps what is there
     """
     path = Path(workdir) / "run.json"
@@ -156,6 +179,7 @@ def write_run(workdir, c, store, mesh, start, steps, warm=None):
         "content_hash": store.content_hash,
         "vocabulary_sha256": store.vocabulary.sha256,
         "cells": store.sizes,
+        "inputs": inputs,
     }
     run["sessions"].append(
         {

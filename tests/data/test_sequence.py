@@ -10,6 +10,7 @@ from jaxcell.data.pipeline import Batches
 from jaxcell.data.sequence import Sequence
 from jaxcell.data.thinning import Thin
 from jaxcell.data.transforms import Normalise
+from jaxcell.embedder import Shown
 from tests.conftest import config_of
 from tests.data.test_transforms import draft
 from tests.reference import bmfm_cells as reference
@@ -125,6 +126,27 @@ def test_depth_tokens_bear_the_totals_of_input_and_cell():
     batch = tokens(made, 2, front=front, codes=codes, depths=(1, 2))
     np.testing.assert_allclose(batch["values"][0, :3], [-4, *np.log1p([2, 5])], rtol=1e-6)
     np.testing.assert_array_equal(codes, [-4, -9, -10])
+
+
+@pytest.mark.parametrize("genes", [0, 200])
+def test_zeros_of_an_embedding_by_hand(store, genes):
+    """Every expressed gene and, interleaved, a zero for nine of them; or as in training up to K."""
+    c = config_of("bmfm_rna_mlm:tiny")
+    c.model.vocabulary, c.embed.genes = len(store.vocabulary), genes
+    rows = store.read("train", np.arange(len(store.index("train", "dataset"))))
+    sets, which = [np.flatnonzero(m) for m in store.measured], store.gene_set[rows.dataset]
+    expressed, measured = np.diff(rows.indptr), store.measured.sum(axis=1)[which]
+    keys = draft(np.zeros((len(rows), 3)), [range(3)]).keys
+    interleaved = np.minimum(-(-expressed * 10 // 9), measured)
+    wanted = {"exclude": expressed, "all": measured, "interleave": interleaved}
+    for c.embed.zeros, number in wanted.items():
+        batch = Shown(c, int(measured.max())).tokens(rows, sets, which, keys)
+        if genes:
+            number = expressed if c.embed.zeros == "exclude" else measured
+        number = np.minimum(number, genes or number)
+        np.testing.assert_array_equal(batch["length"] - len(c.model.front), number)
+        if not genes:
+            np.testing.assert_array_equal((batch["values"] > 0).sum(axis=1), expressed)
 
 
 def test_the_length_is_the_config_s_or_as_long_as_any_cell_needs():

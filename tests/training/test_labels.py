@@ -469,3 +469,23 @@ def checkpoints_keep_what_travels(tmp_path, step):
     old = load_model(folder)
     assert old.ontologies == {}
     assert old.sha256 == model.sha256
+
+
+def test_a_run_goes_on_with_the_ontology_and_the_vectors_it_began_with(labelled, tmp_path):
+    for name in ("small.obo", "store"):
+        (tmp_path / name).symlink_to(labelled / name)
+    vectors = tmp_path / "vectors.tsv"
+    vectors.write_text("G1\t0.5\t1\nG2\t2\t0\n")
+    c = labelled_config(tmp_path)
+    c.model.fields.outside = {"kind": "external", "input": "ids", "channels": 2}
+    c.model.fields.outside.file, c.model.tokens = str(vectors), (*c.model.tokens, "outside")
+    c.steps, c.train.gene_errors = 1, ""
+    assert loop.train(c, tmp_path / "run")
+    assert loop.train(c, tmp_path / "run")  # skipped
+    moved = (tmp_path / "small.obo").read_text().replace("is_a: CL:0000542", "is_a: CL:0000000", 1)
+    (tmp_path / "small.obo").unlink()
+    (tmp_path / "small.obo").write_text(moved)  # T cell is no lymphocyte; the leaves are the same
+    vectors.write_text("G1\t0.5\t1\nG2\t2\t0.1\n")
+    said = "run: was trained with another content of the ontology of cell_type, the vectors of outs"
+    with pytest.raises(ValueError, match=said):
+        loop.train(c, tmp_path / "run")
