@@ -9,10 +9,10 @@ the donor's is reversed. As is, the published checkpoint ('released'); variants 
 bmfm_rna_wced.py.
 """
 
-from jaxcell.config import defaults, masked_values, paper, pilot, sequences, small, variant
+from jaxcell.config import BMFM_RNA, defaults, masked_values, sequences, variant
 
 
 def get_config(name=""):
     c = masked_values(sequences(defaults()))
     c.name = "bmfm_rna_mlm"
-    return variant(c, name, cpu=small, paper=paper, pilot=pilot, released=lambda c: c)
+    return variant(c, name, **BMFM_RNA)

@@ -7,13 +7,15 @@ From one CLS vector every measured gene's expression and whether it is zero. Lab
 CLS tokens: cell type (hierarchical, over the Cell Ontology), tissue, donor, sex; name those that
 the store has, or () for none. As is, the published checkpoint ('released'); ':paper', what the
 paper says; ':pilot', its section 2.1; ':tiny' trains on a laptop in seconds, ':cpu' in minutes;
-':bert', ':modern_bert', ':performer', ':nystrom' are other encoders.
+':bert', ':modern_bert', ':performer', ':nystrom' are other encoders. In place of the hierarchical
+loss of cell types: ':flat', cross-entropy over the labels in use as classes, without an ontology;
+':sigmoids', a sigmoid for each leaf. They combine, as ':cpu,flat'.
 """
 
-from jaxcell.config import defaults, paper, pilot, sequences, small, variant, whole_cell
+from jaxcell.config import BMFM_RNA, defaults, sequences, variant, whole_cell
 
 
 def get_config(name=""):
     c = whole_cell(sequences(defaults()))
     c.name = "bmfm_rna_wced"
-    return variant(c, name, cpu=small, paper=paper, pilot=pilot, released=lambda c: c)
+    return variant(c, name, **BMFM_RNA)

@@ -17,7 +17,7 @@ WCED, MLM = "bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"
 SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
     *(f"{WCED},{encoder}" for encoder in ("performer", "nystrom", "modern_bert")),
-    *(f"{MLM},bert", f"{WCED},paper,llama", f"{MLM},paper"),
+    *(f"{MLM},bert", f"{WCED},paper,llama", f"{MLM},paper", f"{WCED},flat", f"{MLM},sigmoids"),
 ]
 
 
