@@ -9,20 +9,10 @@ the donor's is reversed. As is, the published checkpoint ('released'); variants 
 bmfm_rna_wced.py.
 """
 
-from jaxcell.config import (
-    defaults,
-    depth_aware,
-    masked_values,
-    paper,
-    pilot,
-    sequences,
-    small,
-    variant,
-)
+from jaxcell.config import BMFM_RNA, defaults, masked_values, sequences, variant
 
 
 def get_config(name=""):
     c = masked_values(sequences(defaults()))
     c.name = "bmfm_rna_mlm"
-    known = dict(cpu=small, paper=paper, pilot=pilot, rda=depth_aware, released=lambda c: c)
-    return variant(c, name, **known)
+    return variant(c, name, **BMFM_RNA)

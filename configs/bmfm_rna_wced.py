@@ -7,26 +7,16 @@ From one CLS vector every measured gene's expression and whether it is zero. Lab
 CLS tokens: cell type (hierarchical, over the Cell Ontology), tissue, donor, sex; name those that
 the store has, or () for none. As is, the published checkpoint ('released'); ':paper', what the
 paper says; ':pilot', its section 2.1; ':tiny' trains on a laptop in seconds, ':cpu' in minutes;
-':bert', ':modern_bert', ':performer', ':nystrom' are other encoders; ':input' and ':non_input'
-decode the genes that a cell shows, or those that it does not, and ':rda' tells two depths.
+':bert', ':modern_bert', ':performer', ':nystrom' are other encoders. In place of the hierarchical
+loss of cell types: ':flat', cross-entropy over the labels in use as classes, without an ontology;
+':sigmoids', a sigmoid for each leaf. ':input' and ':non_input' decode the genes that a cell shows,
+or those that it does not; ':rda' tells two depths. They combine, as ':cpu,flat'.
 """
 
-from jaxcell.config import (
-    decoded,
-    defaults,
-    depth_aware,
-    paper,
-    pilot,
-    sequences,
-    small,
-    variant,
-    whole_cell,
-)
+from jaxcell.config import WHOLE_CELL, defaults, sequences, variant, whole_cell
 
 
 def get_config(name=""):
     c = whole_cell(sequences(defaults()))
     c.name = "bmfm_rna_wced"
-    some = dict(input=decoded("batch.shown"), non_input=decoded("not batch.shown"))
-    known = dict(cpu=small, paper=paper, pilot=pilot, rda=depth_aware, released=lambda c: c)
-    return variant(c, name, **some, **known)
+    return variant(c, name, **WHOLE_CELL)

@@ -15,13 +15,10 @@ from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
 from jaxcell.config_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
-from jaxcell.objectives import decoded as decoded
-from jaxcell.objectives import depth_aware as depth_aware
+from jaxcell.objectives import BMFM_RNA as BMFM_RNA
+from jaxcell.objectives import WHOLE_CELL as WHOLE_CELL
 from jaxcell.objectives import masked_values as masked_values
-from jaxcell.objectives import paper as paper
-from jaxcell.objectives import pilot as pilot
 from jaxcell.objectives import sequences as sequences
-from jaxcell.objectives import small as small
 from jaxcell.objectives import whole_cell as whole_cell
 from jaxcell.variants import cpu as cpu
 from jaxcell.variants import variant as variant

@@ -173,6 +173,29 @@ def tasks(c, pooled):
     return c
 
 
+def flat(c):
+    """Cell types as classes that exclude each other, coarse ones among them: no ontology."""
+    return _cell_types(c, "cross_entropy")
+
+
+def sigmoids(c):
+    """Cell types as scPRINT has them: a sigmoid for each leaf of the ontology."""
+    return _cell_types(c, "independent_sigmoids", leaves="tables.leaves.cell_type")
+
+
+def _cell_types(c, kind, **further):
+    old = {k: v for k, v in c.losses.cell_type.items() if k != "leaves"}
+    c.losses.cell_type = {**old, "kind": kind, "reduce": "masked_mean", **further}
+    c.ontology.labels = ("cell_type",) if further else ()
+    return c
+
+
+def sigmoids_of(c, head):
+    """Whether each class of a label's head has a sigmoid of its own, no share in one softmax."""
+    kinds = [one.kind for one in c.losses.values() if one.weight and one.pred == f"heads.{head}"]
+    return c.targets.get(c.model.heads[head].label) == "several" or "independent_sigmoids" in kinds
+
+
 def paper(c):
     """What the paper's text and Table 1 say, where its published checkpoints do otherwise."""
     c.model.norm = ""  # without it the missing first norm keeps the inputs' magnitudes
@@ -240,3 +263,18 @@ def small(c):
     c.optimizer.schedule, c.optimizer.learning_rate = "one_cycle", 4e-3
     c.epochs, c.steps = 0, 3000
     return c
+
+
+BMFM_RNA = {  # variants of its configs
+    "cpu": small,
+    "paper": paper,
+    "pilot": pilot,
+    "flat": flat,
+    "sigmoids": sigmoids,
+    "rda": depth_aware,
+    "released": lambda c: c,
+}
+WHOLE_CELL = BMFM_RNA | {
+    "input": decoded("batch.shown"),
+    "non_input": decoded("not batch.shown"),
+}

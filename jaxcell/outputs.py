@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcell.models.pools import names_of
+from jaxcell.objectives import sigmoids_of
 from jaxcell.training.labels import names_of_several
 
 SCALES = ("log_probability", "probability", "logit")
@@ -123,8 +125,7 @@ def _plain(name, target, heads, value):
 def _of_vector(model, target):
     if target is None:
         return _plain(CELL, "norm", (), lambda outputs: jnp.linalg.norm(outputs["cell"], axis=1))
-    pools = model.config.model.pool
-    width = model.config.model.width * (1 if isinstance(pools, str) else len(pools))
+    width = model.config.model.width * len(names_of(model.config.model.pool))
     if not str(target).isdecimal() or int(target) >= width:
         raise ValueError(
             f"target: found {target!r}, expected a component of the vector, 0 … "
@@ -149,12 +150,12 @@ def _of_class(model, head, label, kind, target, scale):
     scale = scale or SCALES[0]
     if scale not in SCALES:
         raise ValueError(f"scale: found {scale!r}, expected one of {', '.join(SCALES)}")
-    ontology, several = model.ontologies.get(label), kind == "several"
+    ontology, sigmoids = model.ontologies.get(label), sigmoids_of(model.config, head)
     if ontology is not None:
         names = tuple(ontology.names[i] for i in ontology.leaves)
     else:
         names = tuple(model.labels[label])
-        names = tuple(names_of_several(names)) if several else names
+        names = tuple(names_of_several(names)) if kind == "several" else names
     inside = None
     if target is not None and ontology is not None:
         node = ontology.resolve(target)
@@ -164,7 +165,7 @@ def _of_class(model, head, label, kind, target, scale):
                 f"labels of {head}: {_list(ontology.names)}"
             )
         inside, target = ontology.under[node], ontology.names[node]
-        if scale != "logit" and inside.all():
+        if scale != "logit" and inside.all() and not sigmoids:
             raise ValueError(
                 f"target: found {target!r}, which has every leaf of {head} and so the probability "
                 "1 in every cell; expected a term further down"
@@ -187,7 +188,8 @@ def _of_class(model, head, label, kind, target, scale):
         own = jax.nn.logsumexp(z, axis=1, where=inside)
         if scale == "logit":
             return own
-        log_p = jax.nn.log_sigmoid(own) if several else own - jax.nn.logsumexp(z, axis=1)
+        # Of a coarse term under sigmoids what its loss pushes to 1: that of the logsumexp.
+        log_p = jax.nn.log_sigmoid(own) if sigmoids else own - jax.nn.logsumexp(z, axis=1)
         return jnp.exp(log_p) if scale == "probability" else log_p
 
     return Output(head, target or "", scale, (head,), names, choose, value)

@@ -5,6 +5,7 @@ import numpy as np
 from jaxcell.data import decoding
 from jaxcell.models.heads import reads_of
 from jaxcell.models.pools import names_of
+from jaxcell.objectives import sigmoids_of
 from jaxcell.training.labels import names_of_several
 
 DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it
@@ -31,16 +32,11 @@ def pooler_trained(c):
     return any(reads_of(h) in read for n, h in c.model.heads.items() if n in _trained(c))
 
 
-def _independent(c, head):
-    """Whether a head was trained with a sigmoid for each leaf instead of a softmax over them."""
-    losses = [one for one in c.losses.values() if one.weight and one.pred == f"heads.{head}"]
-    return any(one.kind == "independent_sigmoids" for one in losses)
-
-
 def check_leaves(model, heads, decode):
     """Raise ValueError where a decoding asks for a distribution over leaves and there is none."""
     for head in heads:
-        if decode != "leaf" and _independent(model.config, head):
+        terms = model.config.model.heads[head].label in model.ontologies
+        if decode != "leaf" and terms and sigmoids_of(model.config, head):
             raise ValueError(
                 f"decode: found {decode!r}, expected leaf: {head} of {model.config.name} was "
                 "trained with independent sigmoids, whose sums over leaves mean nothing"
@@ -48,8 +44,8 @@ def check_leaves(model, heads, decode):
 
 
 def probabilities_of(model, head, logits):
-    """Logits [B, n] of a head → probabilities f64 [B, n]: a softmax, or sigmoids of each leaf."""
-    if _independent(model.config, head):
+    """Logits [B, n] of a head → probabilities f64 [B, n]: a softmax, or a sigmoid of each class."""
+    if sigmoids_of(model.config, head):
         return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
     return softmax(logits)
 

@@ -154,6 +154,22 @@ def test_every_variant_of_every_config_holds(name):
     loop.check(config_of(f"txfm_b:{name}"))
 
 
+@pytest.mark.parametrize("system", ["bmfm_rna_wced", "bmfm_rna_mlm"])
+def test_other_losses_of_cell_types_settle_and_hold(system):
+    for name, kind, labels in (
+        ("cpu,flat", "cross_entropy", ()),
+        ("flat,paper", "cross_entropy", ()),
+        ("tiny,sigmoids", "independent_sigmoids", ("cell_type",)),
+        ("flat,sigmoids", "independent_sigmoids", ("cell_type",)),
+    ):
+        c = config.settled(config_of(f"{system}:{name}"))
+        config.check(c)
+        assert (c.losses.cell_type.kind, c.ontology.labels) == (kind, labels)
+        assert ("leaves" in c.losses.cell_type) == bool(labels)
+        assert c.losses.cell_type.reduce == "masked_mean"
+    loop.check(config.settled(config_of(f"{system}:tiny,flat")))
+
+
 def test_differences_name_fields_and_both_values():
     a, b = config_of("txfm_b"), config_of("txfm_b")
     b.seed, b.data.workers = 3, 2

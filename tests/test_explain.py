@@ -292,6 +292,28 @@ def test_terms_of_an_ontology():
         output_of(model, "cell_type", "cell")
 
 
+def test_terms_of_a_head_of_sigmoids():
+    """A leaf's own sigmoid; of a term that of its leaves' logsumexp, which its loss pushes to 1."""
+    model = model_of(config_of("bmfm_rna_wced:tiny,sigmoids"))
+    model.ontologies = {"cell_type": ONTOLOGY}
+    logits = np.random.default_rng(0).normal(0, 2, (7, 3)).astype(np.float32)
+    for name, leaves in (("a2", [1]), ("a", [0, 1]), ("cell", [0, 1, 2])):
+        one = output_of(model, "cell_type", name, "probability")
+        odds = np.exp(logits[:, leaves]).sum(axis=1)
+        np.testing.assert_allclose(value_of(one, logits), odds / (1 + odds), rtol=1e-5)
+
+
+def test_components_of_a_joined_pool():
+    model = model_of(config_of("bmfm_rna_wced:tiny"))
+    width = model.config.model.width
+    with pytest.raises(ValueError, match=f"found '{width}', expected a component"):
+        output_of(model, "cell", str(width))
+    model.config.model.pool = "cls+mean"
+    cell = np.arange(4.0 * width).reshape(2, -1)
+    one = output_of(model, "cell", str(width + 1))
+    np.testing.assert_array_equal(one.value({"cell": cell}, None), cell[:, width + 1])
+
+
 def test_numbers_and_several_names_at_once():
     c = config_of("bmfm_rna_wced:tiny")
     c.targets = {"tissue": "several", "sex": "number"}

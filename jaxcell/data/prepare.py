@@ -19,6 +19,7 @@ from jaxcell.data.splits import (
     check_columns,
     label_codes,
     lacking,
+    missing_values,
     parse_hold_out,
     present_classes,
     split_cells,
@@ -61,7 +62,8 @@ def prepare(
     counts : str
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'.
     labels : list of str
-        obs columns to keep as classes; NaN and '' are unknown.
+        obs columns to keep as classes; NaN, '', nan, na, n/a, none and unknown (in any case) are
+        no classes: these cells' label is unknown, and they are counted.
     hold_out : list of str
         'column=value' of obs: these cells are for validation.
     hold_out_fraction : float
@@ -236,6 +238,7 @@ def _part(v, split, wanted, classes, measured_by):
         "below_min_cells": v.match.n_matched - int(v.filtered.sum()),
         "non_integer": v.looks,
         "without_labels": [column for column in classes if column not in source.obs],
+        "missing_values": missing_values(v, classes),
         "match": v.match.report(),
     }
     each = []

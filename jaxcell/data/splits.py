@@ -3,6 +3,13 @@
 import numpy as np
 
 DROPPED, TRAIN, VALID = -1, 0, 1
+# Values of a label that say "not known", compared without case and blanks; NaN does too.
+MISSING = ("", "nan", "na", "n/a", "none", "unknown")
+
+
+def is_missing(values):
+    """Which values say "not known": str [n] -> bool [n]."""
+    return np.isin(np.char.lower(np.char.strip(np.asarray(values, str))), MISSING)
 
 
 def parse_hold_out(hold_out):
@@ -63,18 +70,30 @@ def label_codes(source, column, names):
     if column not in source.obs:
         return np.full(source.n_cells, -1, np.int32)
     codes, own = classes(source.obs[column])
-    place = {name: i for i, name in enumerate(names)}
+    place = {name: i for i, name in enumerate(names)}  # without those that say "not known"
     return np.array([*(place.get(name, -1) for name in own), -1], np.int32)[codes]
 
 
+def missing_values(survey, columns):
+    """{column: {value: kept cells}} of the values that say "not known", NaN among them."""
+    found = {}
+    for column in (c for c in columns if c in survey.source.obs):
+        values = survey.source.obs[column][survey.kept]
+        values = values.astype(object).where(values.notna(), "NaN").astype(str)
+        counts = values[is_missing(values)].value_counts()
+        found[column] = {str(value): int(counts[value]) for value in sorted(counts.index)}
+    return {column: counts for column, counts in found.items() if counts}
+
+
 def present_classes(column, surveys):
-    """Sorted classes of the kept cells of all sources."""
+    """Sorted classes of the kept cells of all sources, without what says "not known"."""
     found = set()
     for survey in surveys:
         if column in survey.source.obs:
             codes, names = classes(survey.source.obs[column])
             found.update(names[i] for i in np.unique(codes[survey.kept]) if i >= 0)
-    return sorted(found)
+    names = sorted(found)
+    return [name for name, lost in zip(names, is_missing(names), strict=True) if not lost]
 
 
 def split_cells(survey, number, *, hold_out, fraction, whole_file, seed):

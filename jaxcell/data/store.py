@@ -212,6 +212,10 @@ class Store:
                 lines.append(f"{source} has no column for --measured-by: it is one dataset")
             for column in facts["without_labels"]:
                 lines.append(f"{source} has no {column}: unknown for all its cells")
+            for column, found in facts.get("missing_values", {}).items():
+                each = ", ".join(f"{value!r} {cells:,}" for value, cells in found.items())
+                cells = sum(found.values())
+                lines.append(f"{source}: {column} unknown for {cells:,} cells ({each})")
         classes = ", ".join(
             f"{column} ({len(names)} classes)" for column, names in self.labels.items()
         )

@@ -29,13 +29,18 @@ def decodings(ontology, leaf_probabilities, thresholds=THRESHOLDS):
 
     leaf_probabilities [n, L]; thresholds: of ``reliable``
     """
-    ways = {"leaf argmax": leaf_argmax, "greedy": lambda o, p: greedy(o, p)[:, -1]}
+    ways = {"greedy": lambda o, p: greedy(o, p)[:, -1]}
     ways |= {f"reliable, p ≥ {at:g}": _reliable(at) for at in thresholds}
     blocks = [leaf_probabilities[i : i + BLOCK] for i in range(0, len(leaf_probabilities), BLOCK)]
-    return {
+    return leaf_decoding(ontology, leaf_probabilities) | {
         name: np.concatenate([decode(ontology, block) for block in blocks])
         for name, decode in ways.items()
     }
+
+
+def leaf_decoding(ontology, leaf_probabilities):
+    """The one decoding that asks for no distribution: {name: i32 [n]}."""
+    return {"leaf argmax": leaf_argmax(ontology, leaf_probabilities)}
 
 
 def _reliable(at):

@@ -81,6 +81,11 @@ def _how(meta):
         "Where a leaf has several parents, siblings share it: their probabilities can sum to more"
         " than their parent's, and going down by them is a heuristic.",
     ]
+    if meta["sigmoids"]:
+        said.append(
+            "The model was trained with a sigmoid for each leaf, whose sums over leaves mean"
+            " nothing: the other decodings, and pictures of probabilities, are left out."
+        )
     if depths:
         said.append(
             "Levels by depth, the longest path from the root: "

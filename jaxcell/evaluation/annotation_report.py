@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcell.data.ontology import Ontology
 
-from .annotation import THRESHOLDS, compare, decodings, default_levels
+from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
 from .annotation_flow import flow_figure
 from .annotation_page import page
@@ -24,6 +24,7 @@ def annotation_report(
     out,
     predicted=None,
     leaf_probabilities=None,
+    sigmoids=False,
     compare_in=None,
     leave_out=(),
     levels=None,
@@ -41,6 +42,8 @@ def annotation_report(
     out : folder of the report; made if absent, only files of the report's own names are replaced
     predicted : column of predicted labels, optional where there are leaf probabilities
     leaf_probabilities : [cells, L], over ``ontology.leaves``; every decoding is then shown
+    sigmoids : each leaf has a probability of its own, and their sums mean nothing: of the decodings
+        the most probable leaf alone is shown, and no picture of probabilities
     compare_in : Ontology in which types are compared, where the truth has terms that the
         checkpoint's has not: the whole one, as ``read_ontology`` gives it
     leave_out : true labels that are not to be scored, though they are no missing values
@@ -82,7 +85,8 @@ def annotation_report(
             raise ValueError(f"leaf_probabilities: {len(p)} rows, expected {len(keep)}, one a cell")
         p = p[keep]
         place = _nodes(whole, np.array(own.ids), "ontology", "compare_in= has to have all of them")
-        found |= {name: place[nodes] for name, nodes in decodings(own, p, thresholds).items()}
+        decoded = leaf_decoding(own, p) if sigmoids else decodings(own, p, thresholds)
+        found |= {name: place[nodes] for name, nodes in decoded.items()}
     if not found:
         raise ValueError("give predicted=, a column of obs, or leaf_probabilities=, or both")
     levels = default_levels(whole, true) if levels is None else levels
@@ -99,6 +103,7 @@ def annotation_report(
             "left_out": left_out,
             "levels": dict(levels),
             "group": whole.names[group],
+            "sigmoids": sigmoids,
         },
         "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
     }
@@ -106,7 +111,7 @@ def annotation_report(
     name, nodes = next(iter(found.items()))
     flow_figure(out / "annotation_flow.png", whole, true, nodes, name)
     results["meta"]["figures"] = {"flow": "annotation_flow.png"}
-    if leaf_probabilities is not None:
+    if leaf_probabilities is not None and not sigmoids:
         results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
     text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     (out / "annotation.json").write_text(text, encoding="utf-8")

@@ -6,8 +6,10 @@ from pathlib import Path
 import anndata
 import numpy as np
 
+from jaxcell.config import from_json
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.objectives import sigmoids_of
 
 from .annotation_report import annotation_report
 
@@ -29,14 +31,15 @@ def annotation(
     Parameters
     ----------
     data : AnnData or h5ad that ``jaxcell.embed`` has annotated; with ``probabilities=True`` all
-        decodings are compared, else what it wrote into ``obs['<head>_pred_id']``
+        decodings are compared (of a model trained with independent sigmoids the most probable leaf,
+        which is all that they say), else what it wrote into ``obs['<head>_pred_id']``
     checkpoint : the model that did: workdir or model folder, for its ontology
     truth : obs column of true labels, ids or names
     out : folder of the report
     head : name of the label head
     cells : 'column=value', the cells to look at; '' is all
     ontology : OBO file or 'cellxgene' to compare in, where the truth has terms that the model's
-        ontology lacks
+        ontology lacks, or the model has none (``obs['<head>_pred']`` is compared then)
     levels : {name: depth, or ids or names of terms}
     group : true label whose cells' probabilities are drawn
 
@@ -47,12 +50,19 @@ def annotation(
     Raises
     ------
     ValueError
-        No ontology in the checkpoint, no prediction in the data, or no such cells.
+        No such head, no ontology, no prediction in the data, or no such cells.
     """
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
-    own = _ontology_of(Path(checkpoint), head)
-    keep = _cells(adata, cells)
+    own, sigmoids = _ontology_of(Path(checkpoint), head)
     leaves, column = f"{head}_leaves", f"{head}_pred_id"
+    if own is None:  # of a flat head: its classes are looked up by their names
+        if not ontology:
+            raise ValueError(
+                f"{checkpoint}: its head {head!r} has no ontology; name one to compare in "
+                "(--ontology)"
+            )
+        own, column = read_ontology(ontology), f"{head}_pred"
+    keep = _cells(adata, cells)
     has_leaves = leaves in adata.obsm
     if not has_leaves and column not in adata.obs:
         raise ValueError(
@@ -66,6 +76,7 @@ def annotation(
         out=out,
         predicted=None if has_leaves else column,
         leaf_probabilities=np.asarray(adata.obsm[leaves])[keep] if has_leaves else None,
+        sigmoids=sigmoids,
         compare_in=read_ontology(ontology) if ontology else None,
         levels=levels,
         group=group,
@@ -73,21 +84,21 @@ def annotation(
 
 
 def _ontology_of(checkpoint, head):
-    """The ontology of a checkpoint's label head."""
+    """The ontology of a checkpoint's label head, or None; whether its classes have sigmoids."""
     folders = [f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()]
     if not folders:
         raise ValueError(f"{checkpoint}: no model there; expected a workdir or a model folder")
     folder = folders[0]
     path = folder / "ontologies.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    heads = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]["heads"]
-    labels = {name: h["label"] for name, h in heads.items() if h.get("label") in known}
+    c = from_json((folder / "config.json").read_text(encoding="utf-8"))
+    labels = {name: h.label for name, h in c.model.heads.items() if "label" in h}
     if head not in labels:
         raise ValueError(
-            f"{folder}: its head {head!r} has no ontology; heads that have: "
-            f"{', '.join(labels) or 'none'}"
+            f"{folder}: has no label head {head!r}; it has {', '.join(labels) or 'none'}"
         )
-    return Ontology.from_json(json.dumps(known[labels[head]]))
+    own = known.get(labels[head])
+    return own and Ontology.from_json(json.dumps(own)), sigmoids_of(c, head)
 
 
 def _cells(adata, cells):

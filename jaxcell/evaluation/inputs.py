@@ -9,9 +9,8 @@ import scipy.sparse as sp
 
 from jaxcell.data.checks import check_chunk
 from jaxcell.data.sources import open_source
+from jaxcell.data.splits import is_missing
 
-# Values of a label or batch column that say "not known"; compared without case and blanks.
-MISSING = ("", "nan", "na", "n/a", "none", "unknown")
 FEWEST_CELLS = 30  # below this a graph of 15 neighbours says nothing
 EXTRA = ("sklearn", "scanpy", "igraph", "scib_metrics", "matplotlib")
 
@@ -186,11 +185,6 @@ def obs_column(data, name, what):
         raise ValueError(f"obs has no {what} column {name!r}; it has {list(data.obs)}")
     values = data.obs[name]
     return np.where(values.isna(), "", values.astype(str).str.strip()).astype(str)
-
-
-def is_missing(values):
-    """Which values say "not known": str [n] -> bool [n]."""
-    return np.isin(np.char.lower(values), MISSING)
 
 
 def _embedding(value, key):

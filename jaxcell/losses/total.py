@@ -160,23 +160,27 @@ def _further(loss, one, tree, where):
 
 def divide(parts):
     """{name: (numerator, denominator)} -> {name: mean}; nothing counted gives 0."""
-    return {k: n / jnp.maximum(d, 1) for k, (n, d) in parts.items()}
+    return {k: n / (d + (d == 0)) for k, (n, d) in parts.items()}
 
 
-def weighted(spec, means, progress=1.0, normalise=False):
+def weighted(spec, parts, progress=1.0, normalise=False):
     """The loss to minimise: Σ weight · mean; a loss of weight 0 is shown, not trained on.
 
+    parts : {name: (numerator, denominator)}, of the whole batch
     progress : share of the steps that is done, [] or a number: a loss counts once it has reached
         its ``after``; validation takes 1, so that its loss is the same quantity throughout
-    normalise : divide by the weights of the losses that count (BMFM-RNA)
+    normalise : divide by the weights of the losses that count (BMFM-RNA); one of which the batch
+        has nothing to count, as a focal loss without any known label, does not. ``batch_mean``
+        counts all cells, and so always does.
     """
-    loss, weights = 0.0, 0.0
+    loss, weights, means = 0.0, 0.0, divide(parts)
     for name, one in spec.items():
         if one["weight"]:
             after = one.get("after", 0.0)
             weight = one["weight"] * (progress >= after) if after else one["weight"]
-            loss, weights = loss + weight * means[name], weights + weight
-    return loss / weights if normalise else loss
+            loss = loss + weight * means[name]
+            weights = weights + weight * (parts[name][1] > 0)
+    return loss / (weights + (weights == 0)) if normalise else loss
 
 
 def resolve(tree, path, where):

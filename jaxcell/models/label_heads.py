@@ -1,7 +1,5 @@
 """Heads that predict a cell's labels, and the reversal of their gradient. B cells, D width."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -29,6 +27,26 @@ def _reversal_backward(strength, g):
 gradient_reversal.defvjp(_reversal_forward, _reversal_backward)
 
 
+class Logits(nn.Module):
+    """A linear layer of which no logit is rounded to ``dtype``, only what is multiplied.
+
+    x [B, D] -> [B, classes] in float32 or wider; parameters as ``nn.Dense`` has them.
+    """
+
+    classes: int
+    kernels: str
+    dtype: jnp.dtype | None
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", INITS[self.kernels], (x.shape[-1], self.classes))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.classes,))
+        dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        return jnp.dot(x, kernel, preferred_element_type=wide) + bias[None]
+
+
 class Classifier(nn.Module):
     """Logits of the classes of one label: cell [B, D] -> [B, classes] in float32 or wider.
 
@@ -47,12 +65,12 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, cell, batch, *, train=False):
-        wide = jnp.promote_types(cell.dtype, jnp.float32)
         x = cell
         if self.reverse:
             x = gradient_reversal(x, jnp.asarray(self.reverse, x.dtype))
-        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=INITS[self.kernels])
         if self.mlp:
-            x = gelu(dense(x.shape[-1], name="in")(x))
+            kernel_init = INITS[self.kernels]
+            dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=kernel_init, name="in")
+            x = gelu(dense(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x) if self.dropout else x
-        return dense(self.classes, name="out")(x).astype(wide)
+        return Logits(self.classes, self.kernels, self.dtype, name="out")(x)

@@ -13,9 +13,10 @@ from jaxcell.training.optim import merge
 
 
 def make_gradients(parts, c):
-    """(params, frozen, batch_stats, batch, tables, key, progress) -> means, batch_stats, gradients.
+    """(params, frozen, batch_stats, batch, tables, key, progress) -> losses, batch_stats, grads.
 
-    means : {loss: mean}; gradients : those of the weighted sum, of ``params`` alone
+    losses : {name: (numerator, denominator)}, of the whole batch; grads : of the weighted sum
+    of their means, by ``params`` alone
     """
     return _accumulated(parts, c) if c.train.accumulate > 1 else _whole(parts, c)
 
@@ -25,12 +26,11 @@ def _whole(parts, c):
         def objective(params):
             variables = {"params": merge(params, frozen), "batch_stats": stats}
             found, new = parts(variables, batch, tables, train=True, rngs={"dropout": key})
-            means = losses.divide(found)
-            loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
-            return loss, (means, new)
+            loss = losses.weighted(c.losses, found, progress, c.normalise_weights)
+            return loss, (found, new)
 
-        grads, (means, new) = jax.grad(objective, has_aux=True)(params)
-        return means, new, grads
+        grads, (found, new) = jax.grad(objective, has_aux=True)(params)
+        return found, new, grads
 
     return gradients
 
@@ -62,17 +62,17 @@ def _accumulated(parts, c):
 
             def objective(params):
                 found = compute(params, batch, jax.random.fold_in(key, i))
-                means = losses.divide({k: (n, counted[k]) for k, (n, _) in found.items()})
-                loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
-                return loss, means
+                found = {k: (n, counted[k]) for k, (n, _) in found.items()}
+                loss = losses.weighted(c.losses, found, progress, c.normalise_weights)
+                return loss, {k: n for k, (n, _) in found.items()}
 
             return jax.tree.map(jnp.add, sums, jax.grad(objective, has_aux=True)(params)), None
 
         counted = {k: d for k, (_, d) in compute(params, batch, key).items()}
         each = jnp.arange(c.train.accumulate), micro_batches(batch, c.train.accumulate)
         zeros = jax.tree.map(jnp.zeros_like, (params, counted))
-        (grads, means), _ = jax.lax.scan(add, zeros, each)
-        return means, stats, grads
+        (grads, summed), _ = jax.lax.scan(add, zeros, each)
+        return {k: (n, counted[k]) for k, n in summed.items()}, stats, grads
 
     return gradients
 

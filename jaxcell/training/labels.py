@@ -20,7 +20,8 @@ def adopt_labels(c, store, say):
     Raises
     ------
     ValueError
-        The store has no such label, or none of its classes is a term or a number.
+        The store has no such label, or none of its classes is a term or a number, or a label has
+        fewer than two classes (leaves, of an ontology).
     """
     known = store.labels
     heads = {n: h for n, h in c.model.heads.items() if "label" in h}
@@ -41,7 +42,22 @@ def adopt_labels(c, store, say):
             head.classes = len(ontologies[head.label].leaves)
         elif head.label in c.targets:
             head.classes = targets(c, known[head.label], head.label).shape[1]
+    _check_classes(c, heads, store)
     return ontologies
+
+
+def _check_classes(c, heads, store):
+    """Of a single class there is nothing to learn, and a focal loss of it is no 0 but .173."""
+    for name, head in heads.items():
+        if head.label in c.targets or head.classes > 1:
+            continue
+        leaves = head.label in c.ontology.labels
+        advice = "further terms in config.ontology.terms, or " if leaves else ""
+        raise ValueError(
+            f"config.labels: {store.path}, label {head.label!r} of the head {name}: found "
+            f"{head.classes} {'leaves' if leaves else 'classes'}, expected two or more: "
+            f"{advice}config.labels without {name}"
+        )
 
 
 def cells_of(store, label):
@@ -69,12 +85,45 @@ def _ontologies(c, store, labels, say):
             raise ValueError(f"config.ontology: {store.path}, label {name!r}: {lost}")
         if lost:
             say(f"label {name}: {lost}; these cells count as unknown")
+        unknown = [term for term in c.ontology.terms if whole.resolve(term) is None]
+        if unknown:
+            raise ValueError(
+                f"config.ontology.terms: found {', '.join(map(repr, unknown))}, expected terms of "
+                f"{whole.source}"
+            )
         found[name] = whole.prune([*classes, *c.ontology.terms])
         say(
             f"label {name}: {len(found[name].leaves)} leaves under {len(found[name])} terms of "
             f"{found[name].source}"
         )
+        for text in undivided(found[name], classes, counts):
+            say(f"label {name}: {text}")
     return found
+
+
+def undivided(ontology, classes, counts):
+    """Sentences on labels between which the leaves in use do not tell, and on those over all.
+
+    classes : names of terms and others [n]; counts : cells of each [n]
+    """
+    cells = {}  # of a node: it may have several names
+    for name, number in zip(classes, map(int, counts), strict=True):
+        if (node := ontology.resolve(name)) is not None:
+            cells[node] = cells.get(node, 0) + number
+    alike = {}
+    for node in sorted(cells, key=lambda n: ontology.depth[n]):
+        alike.setdefault(ontology.under[node].tobytes(), []).append(node)
+    said = []
+    for nodes in alike.values():
+        shown = ", ".join(f"{ontology.names[n]!r} ({cells[n]} cells)" for n in nodes)
+        if len(nodes) > 1:
+            said.append(
+                f"{shown} have the same leaves, so they are trained and annotated as one; terms "
+                "in config.ontology.terms that are under one and not under the other divide them"
+            )
+        if ontology.under[nodes[0]].all():
+            said.append(f"{shown}: over all leaves, so these cells teach nothing of the label")
+    return said
 
 
 def label_tables(c, store, ontologies):

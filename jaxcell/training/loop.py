@@ -11,7 +11,7 @@ from jaxcell import sharding
 from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.store import Store
-from jaxcell.losses.total import weighted
+from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import CellModel
 from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
@@ -278,9 +278,8 @@ class Run:
                 # On the host in float64: a float32 sum of many batches loses the last digits.
                 found = jax.tree.map(np.float64, jax.device_get(found))
                 sums = found if sums is None else jax.tree.map(np.add, sums, found)
-        means = {k: float(n / max(d, 1)) for k, (n, d) in sums.items()}
-        loss = weighted(self.c.losses, means, normalise=self.c.normalise_weights)
-        return {**means, "loss": float(loss)}
+        loss = weighted(self.c.losses, sums, normalise=self.c.normalise_weights)
+        return {**{k: float(mean) for k, mean in divide(sums).items()}, "loss": float(loss)}
 
 
 def train(c, workdir, on_step=None, monitor=None):

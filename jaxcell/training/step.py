@@ -159,7 +159,7 @@ def make_train_step(model, c, optimizer, steps=1):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         params, frozen = optim.split(state.params, c.optimizer.frozen)
         progress = state.step / steps
-        means, stats, grads = gradients(
+        found, stats, grads = gradients(
             params, frozen, state.batch_stats, batch, tables, key, progress
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
@@ -169,8 +169,8 @@ def make_train_step(model, c, optimizer, steps=1):
             batch_stats=stats,
             opt_state=opt_state,
         )
-        loss = losses.weighted(c.losses, means, progress, c.normalise_weights)
-        return new, {**means, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        loss = losses.weighted(c.losses, found, progress, c.normalise_weights)
+        return new, {**losses.divide(found), "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     return step
 

@@ -51,6 +51,22 @@ def test_labels_are_strings_with_unknowns(make):
     np.testing.assert_array_equal(store.index("train", "labels"), rows.labels)
 
 
+def test_what_says_not_known_is_no_class_and_is_counted(h5ad, make):
+    adata = cells()
+    adata.obs["sex"] = ["female", "unknown", " Unknown ", "nan", None, "male"] * 5
+    adata.obs["type"] = ["T", "B", "None"] * 10
+    store = make(h5ad(adata), labels=["type", "sex", "batch"])
+    assert store.labels == {"type": ["B", "T"], "sex": ["female", "male"], "batch": ["a", "b", "c"]}
+    rows, _ = everything(store)
+    assert rows.labels[:6, 1].tolist() == [0, -1, -1, -1, -1, 1]
+    for text in (
+        "sex unknown for 20 cells (' Unknown ' 5, 'NaN' 5, 'nan' 5, 'unknown' 5)",
+        "type unknown for 10 cells ('None' 10)",
+    ):
+        assert text in store.table()
+    assert "batch unknown" not in store.table()
+
+
 def test_classes_are_the_union_of_the_files_and_may_lack_in_some(h5ad, make):
     other = cells(seed=1)
     other.obs["type"] = "NK"

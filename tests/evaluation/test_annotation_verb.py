@@ -53,6 +53,31 @@ def test_shares_of_what_was_written(cells, checkpoint, tmp_path):
     assert (tmp_path / "out" / "annotation_flow.png").exists()
 
 
+def test_of_sigmoids_the_most_probable_leaf_is_compared(cells, checkpoint, tmp_path):
+    path = checkpoint / "model" / "config.json"
+    loss = {"kind": "independent_sigmoids", "pred": "heads.cell_type", "weight": 1.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"losses": {"cell_type": loss}}))
+    expected = annotation(cells, checkpoint, truth="true", out=tmp_path / "sums")  # to 1
+    cells.obsm["cell_type_leaves"] *= 0.5
+    found = annotation(cells, checkpoint, truth="true", out=tmp_path / "out")
+    assert found["decodings"] == expected["decodings"]
+    assert list(found["decodings"]) == ["leaf argmax"]
+    assert list(found["meta"]["figures"]) == ["flow"]
+    assert "a sigmoid for each leaf" in (tmp_path / "out" / "annotation.md").read_text()
+
+
+def test_classes_of_a_head_without_an_ontology_are_compared_by_name(cells, checkpoint, tmp_path):
+    (checkpoint / "model" / "ontologies.json").unlink()
+    obo = str(tmp_path / "small.obo")
+    names = {term: read_ontology(obo).names[read_ontology(obo).resolve(term)] for term in LEAVES}
+    names["CL:0000542"] = "lymphocyte"
+    cells.obs["cell_type_pred"] = cells.obs["cell_type_pred_id"].map(names)
+    del cells.obsm["cell_type_leaves"], cells.obs["cell_type_pred_id"]
+    found = annotation(cells, checkpoint, truth="true", out=tmp_path / "out", ontology=obo)
+    (shares,) = found["decodings"].values()
+    assert [shares[kind]["share"] for kind in KINDS] == [0.4, 0.2, 0.2, 0.2]
+
+
 def test_a_file_and_some_of_its_cells_by_command(cells, checkpoint, tmp_path, capsys):
     cells.write_h5ad(tmp_path / "cells.h5ad")
     out = tmp_path / "out"
@@ -70,7 +95,8 @@ def test_a_file_and_some_of_its_cells_by_command(cells, checkpoint, tmp_path, ca
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"head": "tissue"}, r"its head 'tissue' has no ontology; heads that have: cell_type"),
+        ({"head": "tissue"}, r"its head 'tissue' has no ontology; name one .* \(--ontology\)"),
+        ({"head": "donor"}, "has no label head 'donor'; it has cell_type, tissue"),
         ({"cells": "patch=a"}, "obs has no column 'patch'; it has true, "),
         ({"cells": "batch=c"}, "no cell has batch=c; batch has a, b"),
         ({"truth": "label"}, "label"),

@@ -89,7 +89,7 @@ def test_total_by_hand():
         z, t, w = outputs["heads"]["expression"], batch["panel"], batch["measured"]
         by_cell = ((np.exp(z) - np.exp(t) * z) * w).sum(axis=1)
         np.testing.assert_allclose(means["expression"], by_cell[batch["real"]].mean(), rtol=1e-12)
-        np.testing.assert_allclose(weighted(SPEC, means), 2 * means["expression"], rtol=1e-15)
+        np.testing.assert_allclose(weighted(SPEC, found), 2 * means["expression"], rtol=1e-15)
 
 
 def mean_of(kind, batch, tables):

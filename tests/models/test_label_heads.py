@@ -122,10 +122,17 @@ def test_classifiers_by_hand(x64):
 
 
 def test_narrow_cells_give_float32_logits():
+    """Sums of the narrow factors' products are not rounded to bfloat16, nor is the bias."""
     head = Classifier("tissue", 3, dtype=jnp.bfloat16)
-    cell = jnp.ones((2, 4), jnp.bfloat16)
+    random = np.random.default_rng(0)
+    cell = jnp.asarray(random.normal(size=(8, 64)), jnp.bfloat16)
     params = head.init(jax.random.key(0), cell, {})
-    assert head.apply(params, cell, {}).dtype == jnp.float32
+    params["params"]["out"]["bias"] = bias = random.normal(size=3).astype(np.float32)
+    kernel = np.asarray(params["params"]["out"]["kernel"].astype(jnp.bfloat16), np.float64)
+    found = head.apply(params, cell, {})
+    assert found.dtype == jnp.float32
+    expected = np.asarray(cell, np.float64) @ kernel + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_reversed_head_learns_as_any_other_and_the_cell_unlearns(x64):

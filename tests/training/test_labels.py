@@ -17,7 +17,13 @@ from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, optim
 from jaxcell.training.checkpoint import flatten, load_model
 from jaxcell.training.gradients import make_gradients
-from jaxcell.training.labels import adopt_labels, label_tables, names_of_several, targets
+from jaxcell.training.labels import (
+    adopt_labels,
+    label_tables,
+    names_of_several,
+    targets,
+    undivided,
+)
 from jaxcell.training.step import make_forward, make_parts
 from tests.conftest import config_of, labelled_config
 from tests.training.test_training import lines
@@ -66,6 +72,15 @@ def test_further_terms_are_told_apart(labelled):
     assert c.model.heads.cell_type.classes == 3  # an ancestor of two leaves is none itself
     only = ontologies["cell_type"].prune(["T cell"])
     assert len(only.leaves) == 1
+    classes, counts = ["lymphocyte", "CL:0000084", "T cell", "cell", "odd"], [4, 1, 2, 3, 9]
+    (alike,) = undivided(
+        ontologies["cell_type"].prune(["lymphocyte", "T cell", "monocyte"]),
+        *([*classes[:3], "monocyte"], [*counts[:3], 9]),
+    )
+    assert alike.startswith("'lymphocyte' (4 cells), 'T cell' (3 cells) have the same leaves, so")
+    whole = undivided(ontologies["cell_type"], classes, counts)
+    assert whole == ["'cell' (3 cells): over all leaves, so these cells teach nothing of the label"]
+    assert undivided(ontologies["cell_type"], classes[:3], counts[:3]) == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +103,10 @@ def test_further_terms_are_told_apart(labelled):
             r"config\.ontology: .*label 'donor': 3 of 3 labels, \d+ of \d+ cells, are no terms",
         ),
         (lambda c: c.targets.update(donor="number"), r"config\.targets\.donor: a class is no numb"),
+        (
+            lambda c: c.ontology.update(terms=("T cell", "CL:9999999")),
+            r"config\.ontology\.terms: found 'CL:9999999', expected terms of small",
+        ),
     ],
 )
 def test_labels_that_the_store_does_not_have_are_refused(labelled, change, text):
@@ -95,6 +114,21 @@ def test_labels_that_the_store_does_not_have_are_refused(labelled, change, text)
     change(c)
     with pytest.raises(ValueError, match=text):
         adopt_labels(c, Store.open(c.data.store), print)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "classes", "what"),
+    [((), ["T cell"], "1 classes"), (("donor",), ["T cell", "odd", "other"], "1 leaves")],
+)
+def test_a_head_of_one_class_is_refused(labelled, leaves, classes, what):
+    """It could learn nothing, and a focal loss of it is a constant above 0."""
+    c = config.settled(labelled_config(labelled))
+    c.ontology.labels = leaves
+    store = Store.open(c.data.store)
+    store.labels["donor"] = classes
+    text = rf"label 'donor' of the head donor: found {what}, expected two .* without donor"
+    with pytest.raises(ValueError, match=text):
+        adopt_labels(c, store, print)
 
 
 def test_what_names_stand_for():
@@ -294,10 +328,18 @@ def test_weights_are_normalised_and_join_by_hand():
         "b": {"weight": 3.0, "after": 0.5},
         "shown": {"weight": 0.0, "after": 0.2},
     }
-    means = {"a": 2.0, "b": 10.0, "shown": 7.0}
-    at = lambda p, n: float(jax.jit(lambda p: losses.weighted(spec, means, p, n))(p))
+    parts = {"a": (4.0, 2.0), "b": (10.0, 1.0), "shown": (7.0, 1.0)}
+
+    def at(progress, normalise, **parts_of):
+        run = jax.jit(lambda p, parts: losses.weighted(spec, parts, p, normalise))
+        return float(run(progress, {**parts, **parts_of}))
+
     assert [at(p, True) for p in (0.0, 0.49, 0.5, 1.0)] == [2, 2, (2 + 30) / 4, 8]
     assert [at(p, False) for p in (0.0, 0.49, 0.5, 1.0)] == [2, 2, 32, 32]
+    nothing = (0.0, 0.0)  # no cell whose label is known
+    assert at(1.0, True, b=nothing) == at(1.0, False, b=nothing) == 2
+    assert at(1.0, True, a=nothing) == 10
+    assert at(1.0, True, a=nothing, b=nothing) == 0
 
 
 def gradients_of(c, model, tables, batch, number=1, progress=1.0):
@@ -307,8 +349,8 @@ def gradients_of(c, model, tables, batch, number=1, progress=1.0):
         lambda a: np.asarray(a, np.float64), model.init(jax.random.key(0))["params"]
     )
     run = jax.jit(make_gradients(make_parts(model, c), c))
-    means, _, grads = run(params, {}, {}, batch, tables, jax.random.key(1), progress)
-    return jax.device_get((means, flatten(grads)))
+    found, _, grads = run(params, {}, {}, batch, tables, jax.random.key(1), progress)
+    return jax.device_get((losses.divide(found), flatten(grads)))
 
 
 def wide(tree):
@@ -320,7 +362,8 @@ def wide(tree):
 def test_micro_batches_and_warm_up_of_labels(labelled, name):
     """Masked means and labels of which some are unknown: four micro-batches are the whole batch.
 
-    And before ``after`` a label's head has no gradient, while the others' shares are larger.
+    And before ``after`` a label's head has no gradient, while the others' shares are larger; so
+    does one without a known cell in the batch, whose weight does not count.
     """
     c, store, ontologies, _ = adopted(labelled, name)
     with c.unlocked():
@@ -331,6 +374,7 @@ def test_micro_batches_and_warm_up_of_labels(labelled, name):
         model = CellModel(c.model)
         tables = wide(loop.tables_of(store, c, model.rows, ontologies))
         batch = wide(Batches(store, c, "train", 16, stop=1)[0])
+        batch["labels"]["donor"] = np.full_like(batch["labels"]["donor"], -1)
         means, whole = gradients_of(c, model, tables, batch)
         parted, four = gradients_of(c, model, tables, batch, 4)
         _, early = gradients_of(c, model, tables, batch, progress=0.4)
@@ -338,12 +382,12 @@ def test_micro_batches_and_warm_up_of_labels(labelled, name):
         np.testing.assert_allclose(parted[key], mean, rtol=1e-9, err_msg=key)
     for path, gradient in whole.items():
         np.testing.assert_allclose(four[path], gradient, rtol=1e-9, atol=1e-12, err_msg=path)
-    weights = {k: one.weight for k, one in c.losses.items() if one.weight}
+    weights = {k: one.weight for k, one in c.losses.items() if one.weight and k != "donor"}
     first = weights["expression"] + weights["is_zero"]
     for path, gradient in whole.items():
         head = path.split("/")[1]
         if head in ("cell_type", "tissue", "age", "markers", "donor"):
-            assert np.abs(gradient).max() > 0, path
+            assert (np.abs(gradient).max() > 0) == (head != "donor"), path
             assert not early[path].any(), path
         elif path.startswith("heads/expression"):
             more = early[path] * first / sum(weights.values())

@@ -18,6 +18,7 @@ SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
     *(f"{WCED},{encoder}" for encoder in ("performer", "nystrom", "modern_bert")),
     *(f"{MLM},bert", f"{WCED},paper,llama", f"{MLM},paper", f"{WCED},rda,non_input"),
+    *(f"{WCED},flat", f"{MLM},sigmoids"),
 ]
 
 
