@@ -32,7 +32,8 @@ class AvgBio:
     """
 
     def __init__(self, c):
-        from jaxcell.evaluation.inputs import check_extra, is_missing
+        from jaxcell.data.splits import is_missing
+        from jaxcell.evaluation.inputs import check_extra
 
         check_extra()
         store, label = Store.open(c.data.store), c.evaluate.label
