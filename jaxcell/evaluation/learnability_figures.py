@@ -170,8 +170,8 @@ def _curves(axes, curves):
     for i, family in enumerate(coloured):
         lines[family] = LABEL_COLOURS[i]
         axes.plot(x, shown[family], "o-", color=LABEL_COLOURS[i], ms=3.5, lw=1.7, zorder=2)
-    _title(axes, "B", "Families over epochs (coloured: fall most)")
-    _axes(axes, "epoch", "median rescaled MAE", grid="y")
+    _title(axes, "B", "Families over training (coloured: fall most)")
+    _axes(axes, "checkpoint of --epochs", "median rescaled MAE", grid="y")
     axes.set_xticks(x if len(x) <= 12 else x[:: -(-len(x) // 12)])
     axes.margins(x=0.03)
     low, high = axes.get_ylim()
@@ -215,7 +215,7 @@ def _trend(axes, own):
               label="isotonic trend")  # fmt: skip
     _title(axes, "C", f"Error against sparsity (shaded: zero fraction up to {SPARSE:g})")
     _axes(axes, "zero fraction", "rescaled MAE")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", handletextpad=0.3)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", ncols=2, handletextpad=0.3)
     top = max(np.quantile(y, 0.999), own["trend"].max()) * 1.12
     axes.set_ylim(0, top)  # a few genes may be far above; they stay in genes.tsv
     z, taken = np.abs(own["z"].to_numpy(float)), ()
