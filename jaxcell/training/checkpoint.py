@@ -128,10 +128,11 @@ class Checkpoints:
 def _host_arrays(path):
     """A saved tree as numpy arrays, whatever devices it was saved from."""
     path = path.absolute()
-    with ocp.PyTreeCheckpointer() as reader:
-        saved = reader.metadata(path).item_metadata.tree
-        asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        return reader.restore(path, restore_args=asked)
+    # The handler by itself: a checkpointer warns of metadata that lie a folder above.
+    reader = ocp.PyTreeCheckpointHandler()
+    saved = reader.metadata(path).tree
+    asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=asked))
 
 
 def flatten(tree):
