@@ -1,13 +1,14 @@
 """``jaxcell annotation``: a file that embed annotated, and the checkpoint that did."""
 
 import json
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 
-from jaxcell import annotation, cli
+from jaxcell import annotation, cell_types, cli
 from jaxcell.data.ontology_reading import read_ontology
 from tests.conftest import OBO
 
@@ -29,6 +30,14 @@ def checkpoint(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    """The checkpoint's parameters; of them the verb asks the hash alone."""
+    one = SimpleNamespace(sha256="r1")
+    monkeypatch.setattr(cell_types, "load_model", lambda path: one)
+    return one
+
+
 @pytest.fixture
 def cells():
     """Exact, exact, a descendant of the label, an ancestor of it, off its lineage; half a batch."""
@@ -39,7 +48,10 @@ def cells():
     obs = pd.DataFrame({"true": truth, "cell_type_pred_id": ids})
     obs["batch"] = ["a", "a", "a", "b", "b", "b"]
     obs.index = obs.index.astype(str)
-    return anndata.AnnData(np.zeros((6, 1), np.float32), obs=obs, obsm={"cell_type_leaves": p})
+    said = {"predictions": {"cell_type": {"key": "X_a", "checkpoint_hash": "r1"}}}
+    said["X_a"] = {"checkpoint": "runs/a", "cell_type_leaves": list(LEAVES)}
+    x, uns = np.zeros((6, 1), np.float32), {"jaxcell": said}
+    return anndata.AnnData(x, obs=obs, obsm={"cell_type_leaves": p}, uns=uns)
 
 
 def test_shares_of_what_was_written(cells, checkpoint, tmp_path):
@@ -88,3 +100,53 @@ def test_cells_without_predictions_are_refused(cells, checkpoint, tmp_path):
     del cells.obsm["cell_type_leaves"], cells.obs["cell_type_pred_id"]
     with pytest.raises(ValueError, match="annotate the file first, with jaxcell embed"):
         annotation(cells, checkpoint, truth="true", out=tmp_path / "out")
+
+
+def test_a_step_has_the_ontology_of_its_run(cells, checkpoint, tmp_path):
+    step = checkpoint / "checkpoints" / "4"
+    found = annotation(cells, step, truth="true", out=tmp_path / "out")
+    assert found["meta"]["cells"] == 5
+
+
+def test_predictions_of_another_model_or_of_none_are_refused(cells, checkpoint, tmp_path, model):
+    def text_of(adata):
+        with pytest.raises(ValueError, match="embed the cells with .*run again, or name") as said:
+            annotation(adata, checkpoint, truth="true", out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return str(said.value)
+
+    permuted = cells.copy()
+    permuted.uns["jaxcell"]["X_a"]["cell_type_leaves"] = LEAVES[::-1]
+    assert "does not say that these are the 3 leaves" in text_of(permuted)
+    model.sha256 = "r2"
+    assert "of another model than" in text_of(cells)
+    assert "embedded as 'X_a', by runs/a" in text_of(cells)
+    del cells.uns["jaxcell"]["predictions"]
+    assert "does not say which model predicted cell_type" in text_of(cells)
+    cells.uns["jaxcell"] = "mine"
+    assert "does not say which model predicted cell_type" in text_of(cells)
+
+
+def test_labels_that_are_no_terms_can_be_left_out_by_command(cells, checkpoint, tmp_path):
+    cells.obs.loc["0", "true"] = "T cel"
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    argv = ["annotation", tmp_path / "cells.h5ad", "--checkpoint", checkpoint, "--truth", "true"]
+    argv = [str(a) for a in (*argv, "--out", tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"'T cel'.*--ontology, compare_in=.*--leave-out, leave_o"):
+        cli.main(argv)
+    cli.main([*argv, "--leave-out", "T cel"])
+    found = json.loads((tmp_path / "out" / "annotation.json").read_text())["meta"]
+    assert found["cells"] == 4
+    assert found["left_out"]["'T cel' by leave_out"] == 1
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_cells_without_a_prediction_are_left_out_and_counted(cells, checkpoint, tmp_path, leaves):
+    if leaves:
+        cells.obsm["cell_type_leaves"][1] = np.nan
+    else:
+        del cells.obsm["cell_type_leaves"]
+        cells.obs.loc["1", "cell_type_pred_id"] = np.nan
+    found = annotation(cells, checkpoint, truth="true", out=tmp_path / "out")
+    assert found["meta"]["left_out"] == {"no label in obs['true']": 1, "no prediction": 1}
+    assert {one["cells"] for one in found["decodings"].values()} == {4}

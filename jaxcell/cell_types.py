@@ -1,6 +1,7 @@
 """``jaxcell annotation``: cell types that ``embed`` wrote into a file, against the true ones."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
@@ -8,8 +9,9 @@ import numpy as np
 
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.ontology_reading import read_ontology
-
-from .annotation_report import annotation_report
+from jaxcell.evaluation.annotation_report import annotation_report
+from jaxcell.results import PREDICTIONS
+from jaxcell.training.checkpoint import load_model
 
 
 def annotation(
@@ -23,6 +25,7 @@ def annotation(
     ontology="",
     levels=None,
     group=None,
+    leave_out=(),
 ):
     """Measure predicted cell types by their places in the ontology; see ``annotation_report``.
 
@@ -30,7 +33,7 @@ def annotation(
     ----------
     data : AnnData or h5ad that ``jaxcell.embed`` has annotated; with ``probabilities=True`` all
         decodings are compared, else what it wrote into ``obs['<head>_pred_id']``
-    checkpoint : the model that did: workdir or model folder, for its ontology
+    checkpoint : the model that did, as ``embed`` was given it, for its ontology
     truth : obs column of true labels, ids or names
     out : folder of the report
     head : name of the label head
@@ -39,6 +42,7 @@ def annotation(
         ontology lacks
     levels : {name: depth, or ids or names of terms}
     group : true label whose cells' probabilities are drawn
+    leave_out : true labels that are not to be scored
 
     Returns
     -------
@@ -47,7 +51,7 @@ def annotation(
     Raises
     ------
     ValueError
-        No ontology in the checkpoint, no prediction in the data, or no such cells.
+        No ontology in the checkpoint, no prediction of it in the data, or no such cells.
     """
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
     own = _ontology_of(Path(checkpoint), head)
@@ -59,6 +63,7 @@ def annotation(
             f"neither obsm[{leaves!r}] nor obs[{column!r}]: annotate the file first, with jaxcell "
             "embed --probabilities"
         )
+    _check_written(adata, checkpoint, head, own if has_leaves else None)
     return annotation_report(
         adata.obs[keep],
         truth=truth,
@@ -69,12 +74,38 @@ def annotation(
         compare_in=read_ontology(ontology) if ontology else None,
         levels=levels,
         group=group,
+        leave_out=leave_out,
     )
+
+
+def _check_written(adata, checkpoint, head, ontology):
+    """Refuse predictions of another checkpoint, and leaves that are not this ontology's."""
+    records = adata.uns.get("jaxcell", {})
+    said = records.get(PREDICTIONS, {}).get(head) if isinstance(records, Mapping) else None
+    again = f"embed the cells with {checkpoint} again, or name the checkpoint that predicted"
+    if said is None:
+        raise ValueError(
+            f"uns['jaxcell'][{PREDICTIONS!r}] does not say which model predicted {head}; {again}"
+        )
+    record = records.get(said["key"], {})
+    if said["checkpoint_hash"] != load_model(checkpoint).sha256:
+        raise ValueError(
+            f"{head}: found predictions of another model than {checkpoint} (embedded as "
+            f"{said['key']!r}, by {record.get('checkpoint', 'an unknown checkpoint')}); {again}"
+        )
+    if ontology is not None:
+        expected = [ontology.ids[i] for i in ontology.leaves]
+        if list(record.get(f"{head}_leaves", ())) != expected:
+            raise ValueError(
+                f"obsm['{head}_leaves']: uns['jaxcell'][{said['key']!r}] does not say that these "
+                f"are the {len(expected)} leaves of {checkpoint}; {again}"
+            )
 
 
 def _ontology_of(checkpoint, head):
     """The ontology of a checkpoint's label head."""
-    folders = [f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()]
+    places = checkpoint / "model", checkpoint, checkpoint.parent.parent / "model"  # of a step
+    folders = [f for f in places if (f / "config.json").exists()]
     if not folders:
         raise ValueError(f"{checkpoint}: no model there; expected a workdir or a model folder")
     folder = folders[0]
