@@ -33,7 +33,7 @@ def annotation(
     ----------
     data : AnnData or h5ad that ``jaxcell.embed`` has annotated; with ``probabilities=True`` all
         decodings are compared, else what it wrote into ``obs['<head>_pred_id']``
-    checkpoint : the model that did, as ``embed`` was given it, for its ontology
+    checkpoint : the model that did: workdir or model folder, for its ontology
     truth : obs column of true labels, ids or names
     out : folder of the report
     head : name of the label head
@@ -51,7 +51,7 @@ def annotation(
     Raises
     ------
     ValueError
-        No ontology in the checkpoint, no prediction of it in the data, or no such cells.
+        No ontology in the checkpoint, no prediction in the data, or no such cells.
     """
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
     own = _ontology_of(Path(checkpoint), head)
