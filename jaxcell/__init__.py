@@ -10,7 +10,7 @@ _VERBS = {
     "train": "jaxcell.main",
     "embed": "jaxcell.embedding",
     "evaluate": "jaxcell.evaluation.report",
-    "annotation": "jaxcell.evaluation.annotation_verb",
+    "annotation": "jaxcell.cell_types",
     "gene_errors": "jaxcell.training.gene_errors",
     "report": "jaxcell.training.report",
     "genes": "jaxcell.gene_vectors",

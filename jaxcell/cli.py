@@ -231,6 +231,9 @@ def _annotation(p):
     p.add_argument("--ontology", default="", metavar="OBO", help="to compare in, or cellxgene")
     p.add_argument("--level", dest="levels", nargs="+", type=_level, metavar="NAME=TERM,TERM|DEPTH")
     p.add_argument("--group", metavar="TERM", help="whose cells' probabilities are drawn")
+    p.add_argument(
+        "--leave-out", nargs="+", default=(), metavar="VALUE", help="true labels not to be scored"
+    )
 
     def run(asked):
         from jaxcell import annotation

@@ -132,7 +132,7 @@ class Embedder:
         self._shown = Shown(c, most, detected, classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
         self._codes = self._metadata()
-        self._empty = self._done = 0
+        self.empty, self._done = np.zeros(source.n_cells, bool), 0
 
     def _metadata(self):
         """{label: codes i32 [cells]} of the metadata that the model shows; −1 where not known."""
@@ -162,7 +162,16 @@ class Embedder:
         if "flag_genes" not in c.data.transforms:
             return np.empty((len(obs), 0), np.int32), {}
         label = c.data.flag_genes.label
-        found = obs[label] if label in obs else pd.Series(None, obs.index, object)
+        there = label in obs
+        found = obs[label] if there else pd.Series(None, obs.index, object)
+        found = found.mask(found.astype(str).str.strip() == "")
+        if lost := int(found.isna().sum()):
+            warnings.warn(
+                f"{self._source.name}: obs[{label!r}]: {lost} cells name no genes"
+                f"{'' if there else ' (no such column)'}; none of theirs is flagged as "
+                f"{c.data.flag_genes.flag}, as of a control",
+                stacklevel=4,
+            )
         codes, classes = pd.factorize(found)
         return codes[:, None].astype(np.int32), {label: [str(name) for name in classes]}
 
@@ -193,14 +202,14 @@ class Embedder:
     def batches(self, chunk):
         """Yield the batch of these cells' tokens, once for each draw of genes."""
         matrix = self._match.apply(chunk)
-        empty = int((np.diff(matrix.indptr) == 0).sum())
-        if empty and not self._empty:
+        empty = np.diff(matrix.indptr) == 0
+        if empty.any() and not self.empty.any():
             warnings.warn(
                 f"{self._source.name}: holds cells without any count in the model's genes; their "
-                "vectors carry nothing",
+                "vectors carry nothing, and their predictions are missing (NaN)",
                 stacklevel=4,
             )
-        self._empty += empty
+        self.empty[self._done : self._done + len(empty)] = empty
         rows = self._rows(matrix, np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
         keys = content_keys(rows, self._seed)
         mine = slice(self._done - len(rows), self._done)
@@ -238,7 +247,7 @@ class Embedder:
             "genes_untrained": self._untrained,
             "measured_by": self._measured_by or "",
             "gene_sets": len(self._gene_sets),
-            "cells_without_counts": self._empty,
+            "cells_without_counts": int(self.empty.sum()),
             "values_seen": str(seen),
             "library_size": c.data.normalise.library_size if c.data.normalise.scale else "none",
             "genes_shown": int(self._shown.number),

@@ -26,10 +26,11 @@ from jaxcell.predictions import (
     check_leaves,
     columns,
     label_heads,
+    outputs_of,
     pooler_trained,
     probabilities_of,
 )
-from jaxcell.results import Found, check_call, check_match, keep
+from jaxcell.results import Found, check_call, check_match, check_records, keep, without
 from jaxcell.training.checkpoint import load_model
 
 
@@ -66,7 +67,9 @@ def embed(
     from its cells in this file: embed whole batches then). Genes that no training cell measured are
     not shown. Predictions go into ``obs``, by the name of the head: ``<label>_pred``,
     ``_pred_prob`` and, of a label of an ontology, ``_pred_id`` and ``_pred_lineage`` (see
-    ``jaxcell.predictions.columns``).
+    ``jaxcell.predictions.columns``); a cell without any count has none. What an earlier run left of
+    the same heads is replaced or removed, and ``uns['jaxcell']['predictions']`` says whose they
+    are.
 
     Parameters
     ----------
@@ -120,6 +123,7 @@ def embed(
         _settings(model, path, genes, draws, zeros, layer, pooling, dtype)
     key = key or "X_" + "+".join(model.config.name for model in models)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
+    check_records(data, source.name)
     names, gene_map = identify(source.var, identifiers, source.name), read_gene_map(gene_map)
     embedders, taken = [], set()
     for model in models:
@@ -156,17 +160,22 @@ def embed(
     provenance = {**said[0], "cells_per_s": float(done / max(seconds, 1e-9))}
     for number, more in enumerate(said[1:], 2):
         provenance[f"checkpoint_{number}"] = more
-    obs, obsm = {}, {key: vectors}
-    for model, logits in zip(models, parts, strict=True):
+    obs, obsm, predictions = {}, {key: vectors}, {}
+    for model, (embedder, _), logits in zip(models, embedders, parts, strict=True):
         for head, one in logits.items():
-            obs |= columns(model, head, one, decode)
+            found = columns(model, head, one, decode)
+            obs |= {name: without(column, embedder.empty) for name, column in found.items()}
             ontology = model.ontologies.get(label_heads(model)[head])
             if probabilities and ontology is not None:
-                obsm[f"{head}_leaves"] = probabilities_of(model, head, one).astype(np.float32)
+                p = probabilities_of(model, head, one).astype(np.float32)
+                obsm[f"{head}_leaves"] = without(p, embedder.empty)
                 provenance[f"{head}_leaves"] = [ontology.ids[i] for i in ontology.leaves]
+            predictions[head] = {"key": key, "checkpoint_hash": model.sha256}
     if obs:
         provenance["decode"] = str(decode)
-    return keep(data, out, source, Found(key, {"obsm": obsm}, obs, provenance))
+    stale = outputs_of(predictions)
+    found = Found(key, {"obsm": obsm}, obs, provenance, stale, predictions)
+    return keep(data, out, source, found)
 
 
 def _settings(model, path, genes, draws, zeros, layer, pooling, dtype):

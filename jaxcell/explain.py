@@ -20,7 +20,7 @@ from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
 from jaxcell.outputs import output_of
-from jaxcell.results import Found, check_call, check_match, keep
+from jaxcell.results import Found, check_call, check_match, check_records, keep, without
 from jaxcell.training.checkpoint import load_model
 
 ENOUGH = 0.01  # of the difference: a larger error of the integral is warned of
@@ -123,6 +123,7 @@ def attributions(
     what = output_of(model, output, target, scale)
     baseline, pad = pad_of(c.model, baseline)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
+    check_records(data, source.name)
     names, codes = _groups(source, group)
     own_names = identify(source.var, identifiers, source.name)
     found = match(own_names, model.vocabulary, read_gene_map(gene_map), duplicates, source.name)
@@ -154,7 +155,8 @@ def attributions(
     means = group_means(whole, codes, len(names))
     obs = {f"{key}_{n}": a.astype(np.float32) for n, a in {**ends, "error": error}.items()}
     if what.classes and not what.target:
-        obs[f"{key}_target"] = np.array(what.classes, object)[chosen.argmax(axis=1)]
+        targets = np.array(what.classes, object)[chosen.argmax(axis=1)]
+        obs[f"{key}_target"] = without(targets, embedder.empty)
     cells = np.bincount(codes[codes >= 0], minlength=len(names))
     provenance = {
         **embedder.provenance(checkpoint, looks or "integer counts"),
@@ -173,7 +175,8 @@ def attributions(
     arrays = {"layers": {key: whole}, "varm": {key: means.T.astype(np.float32)}}
     if fields:
         arrays["layers"] |= {f"{key}_{name}": layer for name, layer in layers.items()}
-    kept = keep(data, out, source, Found(key, arrays, obs, provenance))
+    stale = {"obs": [f"{key}_target"], "layers": [f"{key}_{name}" for name in layers]}
+    kept = keep(data, out, source, Found(key, arrays, obs, provenance, stale))
     if figures is not None:
         own = [own_names.show([i])[0] for i in range(len(source.var))]
         _draw(Path(figures), str(what), provenance, means, own)

@@ -101,6 +101,15 @@ def columns(model, head, logits, decode="leaf"):
     }
 
 
+def outputs_of(heads):
+    """{'obs' | 'obsm': names} of all that some model may write of these heads."""
+    parts = ("pred", "pred_id", "pred_prob", "pred_lineage")
+    return {
+        "obs": [f"{head}_{part}" for head in heads for part in parts],
+        "obsm": [f"{head}_leaves" for head in heads],
+    }
+
+
 def _terms(ontology, head, p, decode):
     if decode == "leaf":
         nodes = decoding.leaf_argmax(ontology, p)

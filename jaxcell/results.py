@@ -7,29 +7,54 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anndata
 import h5py
+import numpy as np
 import pandas as pd
 import scipy.sparse
+
+PREDICTIONS = "predictions"  # beside the keys in uns['jaxcell']: who wrote the outputs of each head
 
 
 @dataclass
 class Found:
-    """What is written: {'obsm' | 'layers' | 'varm': {name: array}}, obs, provenance of ``key``."""
+    """What is written, and what an earlier run may have left that would contradict it.
+
+    key, provenance : ``uns['jaxcell'][key]``
+    arrays, obs : {'obsm' | 'layers' | 'varm': {name: array}}, {column: array}
+    stale : {'obs' | 'obsm' | 'layers': names}; of these go those that are not written now
+    predictions : {head: {'key', 'checkpoint_hash'}}, whose its outputs are from now on
+    """
 
     key: str
     arrays: dict
     obs: dict
     provenance: dict
+    stale: dict = field(default_factory=dict)
+    predictions: dict = field(default_factory=dict)
+
+    def left(self, group):
+        """Names of ``stale`` in a group that are not written now."""
+        written = self.obs if group == "obs" else self.arrays.get(group, {})
+        return [name for name in self.stale.get(group, ()) if name not in written]
+
+    def records(self, known):
+        """``uns['jaxcell']``, as it was and as it is now."""
+        now = {**known, self.key: self.provenance}
+        if self.predictions:
+            now[PREDICTIONS] = {**known.get(PREDICTIONS, {}), **self.predictions}
+        return now
 
 
 def check_call(adata, out, key, batch_size, seed):
     """Refuse before anything is computed what could not be written or drawn after it."""
     if key is not None and (not key or "/" in key):
         raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
+    if key == PREDICTIONS:
+        raise ValueError(f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are")
     if out is not None:
         if Path(out).exists():
             raise ValueError(f"{out}: exists already; remove it or name another output")
@@ -41,8 +66,23 @@ def check_call(adata, out, key, batch_size, seed):
         raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
     if adata is not None and adata.isbacked and adata.is_view:
         raise ValueError("a view of a backed AnnData cannot be written to: pass view.to_memory()")
-    if adata is not None and not isinstance(adata.uns.get("jaxcell", {}), Mapping):
-        raise ValueError("uns['jaxcell'] is not a dict of ours; remove it first")
+
+
+def check_records(data, name):
+    """Refuse an AnnData or a file with an uns['jaxcell'] that nothing can be added to."""
+    if isinstance(data, anndata.AnnData):
+        known = data.uns.get("jaxcell", {})
+    elif str(data).startswith("scanpy:"):
+        return
+    else:
+        with h5py.File(data, "r") as file:
+            known = file.get("uns/jaxcell")
+            known = {} if known is None else anndata.io.read_elem(known)
+    if not isinstance(known, Mapping) or not isinstance(known.get(PREDICTIONS, {}), Mapping):
+        raise ValueError(
+            f"{name}: uns['jaxcell'] is not a dict of ours (a {type(known).__name__}); remove it "
+            "first"
+        )
 
 
 def check_match(found, source, min_matched):
@@ -61,9 +101,23 @@ def check_match(found, source, min_matched):
         )
 
 
-def _say_replaced(names, there, what):
-    for name in [name for name in names if name in there]:
-        warnings.warn(f"{what}[{name!r}] was there and is replaced", stacklevel=5)
+def without(values, cells):
+    """The same [B, …] where these cells, bool [B], have none: NaN, or None instead of a name."""
+    values = values.copy()
+    values[cells] = None if values.dtype == object else np.nan
+    return values
+
+
+def _say(names, there, what, becomes="replaced"):
+    """Those of the names that are there, each warned of."""
+    found = [name for name in names if name in there]
+    for name in found:
+        warnings.warn(f"{what}[{name!r}] was there and is {becomes}", stacklevel=5)
+    return found
+
+
+def _say_removed(found, there, group):
+    return _say(found.left(group), there, group, "removed: it is of an earlier run")
 
 
 def keep(data, out, source, found):
@@ -78,13 +132,17 @@ def keep(data, out, source, found):
 def _add(adata, found):
     for group, arrays in found.arrays.items():
         there = getattr(adata, group)
-        _say_replaced(arrays, there, group)
+        _say(arrays, there, group)
         for name, array in arrays.items():
             there[name] = array
-    _say_replaced(found.obs, adata.obs, "obs")
+    _say(found.obs, adata.obs, "obs")
     for name, column in found.obs.items():
         adata.obs[name] = _categories(column)
-    adata.uns["jaxcell"] = {**adata.uns.get("jaxcell", {}), found.key: found.provenance}
+    for group in found.stale:
+        there = getattr(adata, group)
+        for name in _say_removed(found, there, group):
+            del there[name]
+    adata.uns["jaxcell"] = found.records(adata.uns.get("jaxcell", {}))
 
 
 def _categories(column):
@@ -117,13 +175,16 @@ def _add_to_file(file, found):
         if group not in file:
             write(file, group, {})
     for group, arrays in found.arrays.items():
-        _say_replaced(arrays, file[group], group)
+        _say(arrays, file[group], group)
         for name, array in arrays.items():
             write(file[group], name, array)
+        for name in _say_removed(found, file[group], group):
+            del file[group][name]
     if found.obs:
         obs = anndata.io.read_elem(file["obs"])
-        _say_replaced(found.obs, obs, "obs")
+        _say(found.obs, obs, "obs")
+        obs = obs.drop(columns=_say_removed(found, obs, "obs"))
         write(file, "obs", obs.assign(**{k: _categories(v) for k, v in found.obs.items()}))
     known = file["uns"].get("jaxcell")
     known = {} if known is None else anndata.io.read_elem(known)
-    write(file["uns"], "jaxcell", {**known, found.key: found.provenance})
+    write(file["uns"], "jaxcell", found.records(known))

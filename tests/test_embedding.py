@@ -214,7 +214,7 @@ def test_cells_without_counts_are_warned_of_and_counted(cells, trained):
     dense = cells.X.toarray()
     dense[4] = 0
     cells.X = sp.csr_matrix(dense)
-    with pytest.warns(UserWarning, match="cells without any count"):
+    with pytest.warns(UserWarning, match="cells without any count.* predictions are missing"):
         found = embed(cells, trained, progress=False)
     assert found.uns["jaxcell"][KEY]["cells_without_counts"] == 1
     assert np.isfinite(found.obsm[KEY]).all()
@@ -454,6 +454,18 @@ def test_vectors_that_are_replaced_are_named(cells, trained, tmp_path):
         embed(tmp_path / "in.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
 
 
+def test_what_uns_cannot_take_is_refused_before_anything_is_computed(cells, trained, tmp_path):
+    cells.uns["jaxcell"] = "mine"
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.raises(ValueError, match=r"AnnData: uns\['jaxcell'\] is not a dict .*\(a str\)"):
+        vectors(cells, trained)
+    cells.X.data[:] = 0.5  # which is refused, too, once cells are read
+    with pytest.raises(ValueError, match=r"in\.h5ad: uns\['jaxcell'\] is not a dict of ours"):
+        embed(tmp_path / "in.h5ad", trained, out=tmp_path / "out.h5ad", progress=False)
+    with pytest.raises(ValueError, match="key: found 'predictions'"):
+        embed(cells, trained, key="predictions")
+
+
 @few_genes
 def test_flags_come_from_obs_or_are_0(tmp_path):
     source = draw_cells(1, 60, 300)
@@ -469,9 +481,13 @@ def test_flags_come_from_obs_or_are_0(tmp_path):
     c.model.tokens = (*c.model.tokens, "flag")
     loop.train(c, tmp_path / "run")
     cells = draw_cells(5, 12, 300)
-    plain = vectors(cells, tmp_path / "run")
-    cells.obs["guide"] = np.array(["ctrl", None, "G5", "G200+G9"], object)[np.arange(12) % 4]
-    flagged = vectors(cells, tmp_path / "run", batch_size=5)
+    none = r"obs\['guide'\]: 12 cells name no genes \(no such column\); none .* as perturbed"
+    with pytest.warns(UserWarning, match=none):
+        plain = vectors(cells, tmp_path / "run")
+    cells.obs["guide"] = np.array(["ctrl", "", "G5", "G200+G9"], object)[np.arange(12) % 4]
+    cells.obs.loc[cells.obs_names[1], "guide"] = np.nan
+    with pytest.warns(UserWarning, match=r"obs\['guide'\]: 3 cells name no genes; none of theirs"):
+        flagged = vectors(cells, tmp_path / "run", batch_size=5)
     same = (flagged == plain).all(axis=1)
     np.testing.assert_array_equal(same, np.arange(12) % 4 < 2)
     cells.obs["guide"] = "KLF1"

@@ -210,10 +210,14 @@ def test_a_file_by_the_command_line(explained, trained, tmp_path, capsys):
 
 
 def test_another_output_of_too_few_steps_in_place_of_the_first(explained, trained):
-    with pytest.warns(UserWarning, match="is replaced|miss the difference") as said:
+    with pytest.warns(UserWarning, match="is replaced|is removed|miss the diff") as said:
         found = explain(explained, trained, output="expression.is_zero", target="G7", steps=1)
     said = " ".join(str(one.message) for one in said)
     assert "layers['attributions'] was there and is replaced" in said
+    for name in ("obs['attributions_target']", "layers['attributions_gene']"):
+        assert f"{name} was there and is removed" in said
+    assert not {f"{KEY}_gene", f"{KEY}_value"} & set(found.layers)
+    assert f"{KEY}_target" not in found.obs
     assert "cells miss the difference that they should sum to by more than 1%" in said
     assert found.uns["jaxcell"][KEY]["target"] == "G7"
     assert np.abs(found.layers[KEY].toarray() - explained.layers[KEY].toarray()).max() > 1e-3

@@ -48,6 +48,7 @@ MAY = {
     "attribution": ABOVE | {"forward"},
     "explain": ABOVE | {"attribution", "embedder", "evaluation", "outputs", "results"},
     "gene_vectors": ABOVE,
+    "cell_types": ABOVE | {"evaluation", "results"},
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "suites": {"config", "variants", "evaluation"},
     "arms": ABOVE | VERBS | {"suites"},

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxcell import config, embed, main
+from jaxcell import annotation, config, embed, main
 from jaxcell.data.ontology import Ontology
 from jaxcell.predictions import check_decoding, columns, label_heads, pooler_trained, softmax
 from jaxcell.training.checkpoint import load_model
@@ -293,6 +293,52 @@ def test_two_checkpoints_are_joined_and_the_first_predicts(cells, wced, mlm):
     assert said["checkpoint_2"]["checkpoint_hash"] == load_model(mlm).sha256
     swapped = put(cells, [mlm, wced]).obs
     pd.testing.assert_series_equal(swapped["age_pred"], two.obs["age_pred"])
+
+
+def test_what_another_model_left_of_a_head_goes(cells, wced, mlm, tmp_path):
+    """Of leaves that are not written again, and of columns that only an ontology's head has."""
+    first = put(cells, wced, probabilities=True)
+    first.obs["tissue_pred_id"] = "UBERON:1"
+    first.write_h5ad(tmp_path / "first.h5ad")
+    with pytest.warns(UserWarning, match="is removed|is replaced") as warned:
+        memory = put(first, mlm)
+    with pytest.warns(UserWarning, match="is removed|is replaced") as again:
+        path = embed(tmp_path / "first.h5ad", mlm, out=tmp_path / "out.h5ad", progress=False)
+    file = anndata.read_h5ad(path)
+    gone = {"obsm['cell_type_leaves']", "obs['tissue_pred_id']"}
+    for said in (warned, again):
+        removed = [str(one.message) for one in said if "is removed" in str(one.message)]
+        assert {one.split()[0] for one in removed} == gone
+    for found in (memory, file):
+        assert set(found.obsm) == {KEY, MLM}
+        assert set(found.obs) == set(cells.obs) | COLUMNS
+        said = found.uns["jaxcell"]["predictions"]
+        assert said["cell_type"] == {"key": MLM, "checkpoint_hash": load_model(mlm).sha256}
+    # And the report is of the model that predicted.
+    (tmp_path / "out").mkdir()
+    asked = {"truth": "cell_type", "out": tmp_path / "out", "leave_out": ["odd thing"]}
+    with pytest.raises(ValueError, match=rf"another model than .* \(embedded as '{MLM}', by "):
+        annotation(path, wced, **asked)
+    assert list(annotation(path, mlm, **asked)["decodings"]) == ["obs['cell_type_pred_id']"]
+
+
+def test_cells_without_counts_get_no_prediction(cells, wced, tmp_path):
+    plain = put(cells, wced, probabilities=True)
+    cells.X[[3, 20]] = 0
+    cells.write_h5ad(tmp_path / "in.h5ad")
+    with pytest.warns(UserWarning, match="their predictions are missing"):
+        path = embed(
+            *(tmp_path / "in.h5ad", wced), out=tmp_path / "out.h5ad", probabilities=True,
+            batch_size=8, progress=False,
+        )  # fmt: skip
+    found, empty = anndata.read_h5ad(path), np.isin(np.arange(45), (3, 20))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(found.obs[name].isna(), empty, err_msg=name)
+        assert (found.obs[name][~empty] == plain.obs[name][~empty]).all(), name
+    leaves = found.obsm["cell_type_leaves"]
+    np.testing.assert_array_equal(np.isnan(leaves).all(axis=1), empty)
+    np.testing.assert_array_equal(leaves[~empty], plain.obsm["cell_type_leaves"][~empty])
+    assert np.isfinite(found.obsm[KEY]).all()
 
 
 def test_metadata_that_is_not_known_is_shown_as_unknown_and_said(cells, wced, tmp_path):

@@ -69,10 +69,12 @@ def annotation_report(
     whole = own if compare_in is None else compare_in
     data = obs if hasattr(obs, "obs") else SimpleNamespace(obs=_frame(obs))
     labels = obs_column(data, truth, "truth")
-    keep, left_out = _kept(labels, truth, leave_out)
+    lost = _unpredicted(data, predicted, leaf_probabilities, len(labels))
+    keep, left_out = _kept(labels, truth, leave_out, lost)
     true = _nodes(
         whole, labels[keep], f"obs[{truth!r}]",
-        "give compare_in= an ontology that has them, or name them in leave_out=",
+        "compare in an ontology that has them (--ontology, compare_in=), or leave them out "
+        "(--leave-out, leave_out=)",
     )  # fmt: skip
     found = {}
     if predicted is not None:
@@ -80,10 +82,7 @@ def annotation_report(
         given = obs_column(data, predicted, "predicted")[keep]
         found[where] = _nodes(whole, given, where, "predictions are terms of the ontology")
     if leaf_probabilities is not None:
-        p = own.checked(leaf_probabilities)
-        if len(p) != len(keep):
-            raise ValueError(f"leaf_probabilities: {len(p)} rows, expected {len(keep)}, one a cell")
-        p = p[keep]
+        p = own.checked(np.asarray(leaf_probabilities)[keep])
         place = _nodes(whole, np.array(own.ids), "ontology", "compare_in= has to have all of them")
         decoded = leaf_decoding(own, p) if sigmoids else decodings(own, p, thresholds)
         found |= {name: place[nodes] for name, nodes in decoded.items()}
@@ -147,8 +146,21 @@ def _frame(obs):
     return pd.DataFrame(obs)
 
 
-def _kept(labels, truth, leave_out):
-    """Which cells are scored [cells], and {reason: cells} of the others."""
+def _unpredicted(data, predicted, leaf_probabilities, cells):
+    """Cells without any count have no prediction: bool [cells]."""
+    lost = np.zeros(cells, bool)
+    if predicted is not None:
+        lost |= obs_column(data, predicted, "predicted") == ""
+    if leaf_probabilities is not None:
+        p = np.asarray(leaf_probabilities)
+        if len(p) != cells:
+            raise ValueError(f"leaf_probabilities: {len(p)} rows, expected {cells}, one a cell")
+        lost |= np.isnan(p.reshape(cells, -1)).all(axis=1)
+    return lost
+
+
+def _kept(labels, truth, leave_out, lost):
+    """Which cells are scored [cells], and {reason: cells} of the others; lost: no prediction."""
     absent = [label for label in leave_out if label not in labels]
     if absent:
         raise ValueError(f"leave_out: obs[{truth!r}] has no {', '.join(map(repr, absent))}")
@@ -156,8 +168,13 @@ def _kept(labels, truth, leave_out):
     left_out = {f"no label in obs[{truth!r}]": int(missing.sum())}
     left_out |= {f"{label!r} by leave_out": int((labels == label).sum()) for label in leave_out}
     keep = ~(missing | np.isin(labels, leave_out))
+    left_out["no prediction"] = int((keep & lost).sum())
+    keep &= ~lost
     if not keep.any():
-        raise ValueError(f"obs[{truth!r}]: none of {len(labels)} cells has a label to be scored")
+        raise ValueError(
+            f"obs[{truth!r}]: none of {len(labels)} cells has a label to be scored, "
+            "and a prediction"
+        )
     return keep, {reason: cells for reason, cells in left_out.items() if cells}
 
 

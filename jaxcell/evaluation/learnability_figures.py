@@ -215,7 +215,8 @@ def _trend(axes, own):
               label="isotonic trend")  # fmt: skip
     _title(axes, "C", f"Error against sparsity (shaded: zero fraction up to {SPARSE:g})")
     _axes(axes, "zero fraction", "rescaled MAE")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", ncols=2, handletextpad=0.3)
+    look = dict(frameon=False, fontsize=8, labelcolor=INK, handletextpad=0.3)
+    axes.legend(loc="lower right", ncols=2, **look)
     top = max(np.quantile(y, 0.999), own["trend"].max()) * 1.12
     axes.set_ylim(0, top)  # a few genes may be far above; they stay in genes.tsv
     z, taken = np.abs(own["z"].to_numpy(float)), ()

@@ -203,7 +203,7 @@ def test_a_larger_ontology_compares_what_the_checkpoints_has_not(ontology, tmp_p
             "give predicted=, a column of obs, or",
         ),
         (dict(predicted="bad"), r"obs\['bad'\]: 1 of 2 labels, 1 of 60 cells, .*'nonsense' \(1\)"),
-        (dict(truth="bad"), r"'nonsense' \(1\); give compare_in= an ontology that has them"),
+        (dict(truth="bad"), r"'nonsense' \(1\); compare in an ontology that has them"),
         (dict(truth="none"), r"obs\['none'\]: none of 60 cells has a label to be scored"),
         (dict(leave_out=["x"]), r"leave_out: obs\['type'\] has no 'x'"),
         (dict(leaf_probabilities=np.ones((4, 3)) / 3), "leaf_probabilities: 4 rows, expected 60"),

@@ -1,17 +1,15 @@
 """``jaxcell annotation``: cell types that ``embed`` wrote into a file, against the true ones."""
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
 
 import anndata
 import numpy as np
 
-from jaxcell.config import from_json
-from jaxcell.data.ontology import Ontology
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.evaluation.annotation_report import annotation_report
 from jaxcell.objectives import sigmoids_of
-
-from .annotation_report import annotation_report
+from jaxcell.results import PREDICTIONS
+from jaxcell.training.checkpoint import load_model
 
 
 def annotation(
@@ -25,6 +23,7 @@ def annotation(
     ontology="",
     levels=None,
     group=None,
+    leave_out=(),
 ):
     """Measure predicted cell types by their places in the ontology; see ``annotation_report``.
 
@@ -42,6 +41,7 @@ def annotation(
         ontology lacks, or the model has none (``obs['<head>_pred']`` is compared then)
     levels : {name: depth, or ids or names of terms}
     group : true label whose cells' probabilities are drawn
+    leave_out : true labels that are not to be scored
 
     Returns
     -------
@@ -53,7 +53,8 @@ def annotation(
         No such head, no ontology, no prediction in the data, or no such cells.
     """
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
-    own, sigmoids = _ontology_of(Path(checkpoint), head)
+    model = load_model(checkpoint)
+    own, sigmoids = _ontology_of(model, checkpoint, head)
     leaves, column = f"{head}_leaves", f"{head}_pred_id"
     if own is None:  # of a flat head: its classes are looked up by their names
         if not ontology:
@@ -69,6 +70,7 @@ def annotation(
             f"neither obsm[{leaves!r}] nor obs[{column!r}]: annotate the file first, with jaxcell "
             "embed --probabilities"
         )
+    _check_written(adata, model, checkpoint, head, own if has_leaves else None)
     return annotation_report(
         adata.obs[keep],
         truth=truth,
@@ -80,25 +82,42 @@ def annotation(
         compare_in=read_ontology(ontology) if ontology else None,
         levels=levels,
         group=group,
+        leave_out=leave_out,
     )
 
 
-def _ontology_of(checkpoint, head):
-    """The ontology of a checkpoint's label head, or None; whether its classes have sigmoids."""
-    folders = [f for f in (checkpoint / "model", checkpoint) if (f / "config.json").exists()]
-    if not folders:
-        raise ValueError(f"{checkpoint}: no model there; expected a workdir or a model folder")
-    folder = folders[0]
-    path = folder / "ontologies.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    c = from_json((folder / "config.json").read_text(encoding="utf-8"))
-    labels = {name: h.label for name, h in c.model.heads.items() if "label" in h}
+def _check_written(adata, model, checkpoint, head, ontology):
+    """Refuse predictions of another checkpoint, and leaves that are not this ontology's."""
+    records = adata.uns.get("jaxcell", {})
+    said = records.get(PREDICTIONS, {}).get(head) if isinstance(records, Mapping) else None
+    again = f"embed the cells with {checkpoint} again, or name the checkpoint that predicted"
+    if said is None:
+        raise ValueError(
+            f"uns['jaxcell'][{PREDICTIONS!r}] does not say which model predicted {head}; {again}"
+        )
+    record = records.get(said["key"], {})
+    if said["checkpoint_hash"] != model.sha256:
+        raise ValueError(
+            f"{head}: found predictions of another model than {checkpoint} (embedded as "
+            f"{said['key']!r}, by {record.get('checkpoint', 'an unknown checkpoint')}); {again}"
+        )
+    if ontology is not None:
+        expected = [ontology.ids[i] for i in ontology.leaves]
+        if list(record.get(f"{head}_leaves", ())) != expected:
+            raise ValueError(
+                f"obsm['{head}_leaves']: uns['jaxcell'][{said['key']!r}] does not say that these "
+                f"are the {len(expected)} leaves of {checkpoint}; {again}"
+            )
+
+
+def _ontology_of(model, checkpoint, head):
+    """The ontology of a model's label head, or None; whether its classes have sigmoids."""
+    labels = {name: h.label for name, h in model.config.model.heads.items() if "label" in h}
     if head not in labels:
         raise ValueError(
-            f"{folder}: has no label head {head!r}; it has {', '.join(labels) or 'none'}"
+            f"{checkpoint}: has no label head {head!r}; it has {', '.join(labels) or 'none'}"
         )
-    own = known.get(labels[head])
-    return own and Ontology.from_json(json.dumps(own)), sigmoids_of(c, head)
+    return model.ontologies.get(labels[head]), sigmoids_of(model.config, head)
 
 
 def _cells(adata, cells):
