@@ -60,10 +60,10 @@ def _check_classes(c, heads, store):
         )
 
 
-def cells_of(store, label):
-    """Training and validation cells of each class of a label, i64 [n]."""
+def cells_of(store, label, splits=("train", "valid")):
+    """Cells of each class of a label, training and validation ones, i64 [n]."""
     column, classes = list(store.labels).index(label), len(store.labels[label])
-    codes = [store.index(split, "labels")[:, column] for split in ("train", "valid")]
+    codes = [store.index(split, "labels")[:, column] for split in splits]
     codes = np.concatenate(codes)
     return np.bincount(codes[codes >= 0], minlength=classes)
 
@@ -96,7 +96,12 @@ def _ontologies(c, store, labels, say):
             f"label {name}: {len(found[name].leaves)} leaves under {len(found[name])} terms of "
             f"{found[name].source}"
         )
-        for text in undivided(found[name], classes, counts):
+        trained = cells_of(store, name, ("train",))
+        for text in (
+            *undivided(found[name], classes, counts),
+            *unseen(found[name], classes, trained),
+            *apart(c, found[name], name, classes),
+        ):
             say(f"label {name}: {text}")
     return found
 
@@ -124,6 +129,30 @@ def undivided(ontology, classes, counts):
         if ontology.under[nodes[0]].all():
             said.append(f"{shown}: over all leaves, so these cells teach nothing of the label")
     return said
+
+
+def unseen(ontology, classes, counts):
+    """A sentence on the leaves under no label of a training cell; counts [n] of these cells."""
+    nodes = [ontology.resolve(name) for name, n in zip(classes, counts, strict=True) if n]
+    nodes = [node for node in nodes if node is not None]
+    there = ontology.under[nodes].any(axis=0) if nodes else np.zeros(len(ontology.leaves), bool)
+    names = [repr(ontology.names[leaf]) for leaf in ontology.leaves[~there]]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: leaves that no training cell's label has, or has below it"]
+
+
+def apart(c, ontology, label, classes):
+    """A sentence on names of one term, which sampling by the label takes for several groups."""
+    if not any(label in c.data[how].get("by", ()) for how in c.data.sampling):
+        return []
+    names = {}
+    for name in classes:
+        if (node := ontology.resolve(name)) is not None:
+            names.setdefault(node, []).append(name)
+    same = [" = ".join(map(repr, some)) for some in names.values() if len(some) > 1]
+    text = "sampling by it takes names of one term for groups of their own; prepare one name a term"
+    return [f"{', '.join(same)}: {text}"] if same else []
 
 
 def label_tables(c, store, ontologies):

@@ -19,10 +19,12 @@ from jaxcell.training.checkpoint import flatten, load_model
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.labels import (
     adopt_labels,
+    apart,
     label_tables,
     names_of_several,
     targets,
     undivided,
+    unseen,
 )
 from jaxcell.training.step import make_forward, make_parts
 from tests.conftest import config_of, labelled_config
@@ -81,6 +83,22 @@ def test_further_terms_are_told_apart(labelled):
     whole = undivided(ontologies["cell_type"], classes, counts)
     assert whole == ["'cell' (3 cells): over all leaves, so these cells teach nothing of the label"]
     assert undivided(ontologies["cell_type"], classes[:3], counts[:3]) == []
+
+
+def test_leaves_of_no_training_cell_and_names_of_one_term_are_said(labelled):
+    c, _, ontologies, said = adopted(labelled)
+    ontology = ontologies["cell_type"]  # leaves: T cell, B cell, monocyte
+    assert not [text for text in said if "no training cell" in text]
+    classes = ["lymphocyte", "monocyte", "CL:0000576", "T cell", "odd"]
+    (text,) = unseen(ontology, classes, [3, 0, 0, 0, 2])
+    assert text.startswith("'monocyte': leaves that no training cell's label has, or has below it")
+    assert unseen(ontology, classes, [1, 0, 1, 0, 0]) == []
+    assert unseen(ontology, classes, [0] * 5)[0].startswith("'T cell', 'B cell', 'monocyte': ")
+    assert apart(c, ontology, "cell_type", classes) == []
+    c.data.sampling, c.data.cap.by = ("cap",), ("dataset", "cell_type")
+    (text,) = apart(c, ontology, "cell_type", classes)
+    assert text.startswith("'monocyte' = 'CL:0000576': sampling by it takes names of one term")
+    assert apart(c, ontology, "cell_type", classes[:2]) == []
 
 
 @pytest.mark.parametrize(
