@@ -89,6 +89,7 @@ def trained(tmp_path_factory):
     return out, command
 
 
+@pytest.mark.slow
 def test_arms_are_trained_and_measured(trained):
     out, _ = trained
     results = json.loads((out / "results.json").read_text())
@@ -111,6 +112,7 @@ def test_arms_are_trained_and_measured(trained):
     assert 0 <= chance["enc, dec"] <= 1
 
 
+@pytest.mark.slow
 def test_an_arm_that_diverges_is_said_and_the_others_go_on(trained):
     results = json.loads((trained[0] / "results.json").read_text())
     assert results["arms"]["relu"]["runs"][0]["failed"].startswith("diverged at step 1")
@@ -118,6 +120,7 @@ def test_an_arm_that_diverges_is_said_and_the_others_go_on(trained):
     assert "relu" not in results["verdicts"]["enc"]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_run_again_wherever_it_lies(trained, tmp_path, capsys):
     out, command = trained
     moved = tmp_path / "moved"

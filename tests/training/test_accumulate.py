@@ -164,6 +164,7 @@ def test_a_regex_that_freezes_nothing_or_all_is_refused(store, regex, text):
         loop.check(tiny(store, **{"optimizer.frozen": regex}))
 
 
+@pytest.mark.slow
 def test_a_run_with_frozen_parameters_says_so_and_resumes(store, tmp_path, capsys):
     fields = {"optimizer.frozen": FROZEN, "train.accumulate": 2, "train.save_every": 1}
     c = tiny(store, **fields)

@@ -24,6 +24,7 @@ def test_rates_by_hand():
     np.testing.assert_allclose(adaptive.rates([3.0, 3.0], 0.2), 0.2)
 
 
+@pytest.mark.slow
 def test_the_rates_of_a_step_are_those_of_the_validation_before_it(tmp_path):
     assert adaptive.load(tmp_path, 10) is None
     for step in (4, 8):

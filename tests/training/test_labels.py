@@ -376,7 +376,10 @@ def wide(tree):
     return jax.tree.map(up, tree)
 
 
-@pytest.mark.parametrize("name", ["bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["bmfm_rna_wced:tiny", pytest.param("bmfm_rna_mlm:tiny", marks=pytest.mark.slow)],
+)
 def test_micro_batches_and_warm_up_of_labels(labelled, name):
     """Masked means and labels of which some are unknown: four micro-batches are the whole batch.
 
@@ -480,7 +483,10 @@ def run_config(folder, name, steps=4):
     return c
 
 
-@pytest.mark.parametrize("name", ["bmfm_rna_wced:tiny,paper", "bmfm_rna_mlm:tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("bmfm_rna_wced:tiny,paper", marks=pytest.mark.slow), "bmfm_rna_mlm:tiny"],
+)
 def test_stopped_and_resumed_is_the_whole_run_bit_for_bit(labelled, tmp_path, name, capsys):
     make = lambda: run_config(labelled, name)
     assert loop.train(make(), tmp_path / "whole")
@@ -533,6 +539,7 @@ def checkpoints_keep_what_travels(tmp_path, step):
     assert old.sha256 == model.sha256
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_ontology_and_the_vectors_it_began_with(labelled, tmp_path):
     for name in ("small.obo", "store"):
         (tmp_path / name).symlink_to(labelled / name)

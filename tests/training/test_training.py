@@ -134,6 +134,7 @@ def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, whole, 
     assert load_model(whole).sha256 == load_model(tmp_path / "halves").sha256
 
 
+@pytest.mark.slow
 def test_a_signal_in_validation_is_not_lost_and_the_best_model_survives(store, tmp_path):
     """Saved every 5 steps, validated every 3: the best step must be saved all the same."""
     whole = session(store, tmp_path / "whole", every=5)

@@ -68,6 +68,7 @@ def test_an_arm_starts_at_the_mean_predictor_and_its_loss_falls(store, names):
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
 
 
+@pytest.mark.slow
 def test_a_run_with_new_heads_keeps_what_a_run_promises(store, tmp_path):
     c = config_of("txfm_b:tiny,zinb")
     c.data.store, c.steps, c.train.validate_every = str(store.path), 4, 2
@@ -80,6 +81,7 @@ def test_a_run_with_new_heads_keeps_what_a_run_promises(store, tmp_path):
     assert not params["dispersion"]["values"][300:].any()  # and no padded row
 
 
+@pytest.mark.slow
 def test_a_mesh_of_eight_gives_the_losses_of_one_device(store):
     """Dispersion and zero inflation too, in float64 to 1e-9; softmax sums over a sharded axis."""
     with jax.enable_x64(True):

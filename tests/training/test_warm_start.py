@@ -184,6 +184,7 @@ def test_a_new_head_starts_fresh_and_an_old_one_is_left_out(store, pretrained, t
     assert not any(path.startswith("heads/") for path in changed)
 
 
+@pytest.mark.slow
 def test_a_warm_run_goes_on_bit_for_bit_without_its_source(store, pretrained, tmp_path):
     fields = {"train.init_from": str(tmp_path / "source"), "train.save_every": 1}
     (tmp_path / "source").symlink_to(pretrained)
