@@ -100,6 +100,7 @@ def test_an_unknown_variant_ends_in_one_line():
     assert done.stderr.startswith("error: txfm_b:huge is unknown; known are bert, ")
 
 
+@pytest.mark.slow
 def test_train_through_the_command_line(store, tmp_path):
     done = command(
         "jaxcell.cli", "train", "--config=configs/txfm_b.py:tiny", f"--workdir={tmp_path / 'run'}",

@@ -113,7 +113,9 @@ def test_validation_does_not_depend_on_micro_batches(store, tmp_path):
 FROZEN = r"^encoder/|gene/embedding$"
 
 
-@pytest.mark.parametrize("axes", [(1, 1, 1), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "axes", [(1, 1, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str
+)
 def test_frozen_parameters_stay_and_all_others_move(store, axes):
     c = tiny(store, **{"optimizer.frozen": FROZEN, "optimizer.weight_decay": 0.5})
     c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes

@@ -62,6 +62,7 @@ def whole(store, tmp_path_factory):
     return session
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_rates_that_it_had(store, whole, tmp_path):
     """Stopped between two validations, the second half masks as if it had not been."""
     with pytest.raises(KeyboardInterrupt):
@@ -74,6 +75,7 @@ def test_a_run_goes_on_with_the_rates_that_it_had(store, whole, tmp_path):
     assert rates[: len(store.vocabulary)].mean() == pytest.approx(0.15, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_training_masks_by_its_rates_and_validation_by_the_ratio(whole):
     """Else the losses of two validations, of which model/ keeps the best, are of two tasks."""
     rates = np.load(whole.workdir / "mask_rates" / "8.npy")
@@ -84,6 +86,7 @@ def test_training_masks_by_its_rates_and_validation_by_the_ratio(whole):
     whole._mask_by(rates)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_lacks_its_errors_measures_them_alike(store, whole, tmp_path):
     workdir = shutil.copytree(whole.workdir, tmp_path / "run")
     (workdir / "gene_errors.tsv").unlink()

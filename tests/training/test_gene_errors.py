@@ -174,6 +174,7 @@ def test_a_run_killed_behind_its_last_step_writes_what_is_missing(store, run, tm
     assert seen == []
 
 
+@pytest.mark.slow
 def test_a_process_other_than_the_first_leaves_the_shared_files_alone(store, tmp_path):
     one = loop.Run(tiny(store, steps=1, **{"train.tensorboard": True}), tmp_path)
     one.first = False
@@ -247,6 +248,7 @@ def test_what_cannot_be_measured_is_refused(store, sources, run, tmp_path):
         loop.check(c)
 
 
+@pytest.mark.slow
 def test_nothing_hidden_is_said(store, tmp_path, capsys):
     c = tiny(store, steps=1, **{"data.sample_genes.number": 300})
     assert loop.train(c, tmp_path)

@@ -319,6 +319,7 @@ def test_label_heads_that_are_left_out_are_said(labelled, tmp_path, capsys):
 # What is compared, and when
 
 
+@pytest.mark.slow
 def test_unknown_numbers_are_no_numbers(labelled):
     """A loss without its mask would learn the last class's number: it stops the run instead."""
     c, store, ontologies, _ = adopted(labelled)
@@ -378,7 +379,7 @@ def wide(tree):
 
 @pytest.mark.parametrize(
     "name",
-    ["bmfm_rna_wced:tiny", pytest.param("bmfm_rna_mlm:tiny", marks=pytest.mark.slow)],
+    [pytest.param("bmfm_rna_wced:tiny", marks=pytest.mark.slow), "bmfm_rna_mlm:tiny"],
 )
 def test_micro_batches_and_warm_up_of_labels(labelled, name):
     """Masked means and labels of which some are unknown: four micro-batches are the whole batch.

@@ -112,7 +112,7 @@ def whole(store, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGKILL"])
 def test_killed_at_step_3_of_6_and_resumed_is_6_steps_bit_for_bit(store, whole, tmp_path, how):
     first = session(store, tmp_path / "halves", how)
     if how == "SIGTERM":
@@ -257,7 +257,7 @@ def test_the_decoder_starts_as_the_mean_predictor(store):
     np.testing.assert_allclose(predicted[0], tables["mean"], atol=2e-5)
 
 
-MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]
+MESHES = [*(pytest.param(a, marks=pytest.mark.slow) for a in ((8, 1, 1), (1, 8, 1))), (2, 2, 2)]
 
 
 @pytest.mark.parametrize("axes", MESHES, ids=lambda a: "x".join(map(str, a)))

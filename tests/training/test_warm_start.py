@@ -120,6 +120,7 @@ def test_other_genes_are_matched_one_by_one(target, pretrained, tmp_path, axes, 
     assert all(jax.tree.leaves(placed))
 
 
+@pytest.mark.slow
 def test_genes_match_by_ensembl_id_first(store, tmp_path):
     """A model by Ensembl ids, a store whose symbols another gene of the model bears."""
     c = tiny(store)
