@@ -356,6 +356,7 @@ def test_metadata_that_is_not_known_is_shown_as_unknown_and_said(cells, wced, tm
     np.testing.assert_array_equal(none[~blood], some[~blood])
 
 
+@pytest.mark.slow
 def test_unknown_metadata_is_refused_where_it_was_never_learned(cells, labelled, tmp_path):
     c = labelled_config(labelled)
     c.steps, c.train.gene_errors, c.model.metadata.organ.dropout = 1, "", 0.0

@@ -18,6 +18,7 @@ def test_curves_are_the_papers_gradients():
     assert abs(flat[2]) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_drawn(name, tmp_path):
     FIGURES[name](tmp_path / name)

@@ -222,6 +222,7 @@ def test_narrow_dtypes_stay_near_float64(case, dtype, tolerance):
     assert outputs["heads"]["expression"].dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_stochastic_depth_keeps_the_mean_and_is_off_outside_training():
     c = config_of("txfm_b:tiny")
     c.model.encoder.drop_path = 0.5

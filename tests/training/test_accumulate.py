@@ -65,6 +65,7 @@ def test_every_device_keeps_its_rows(store):
         assert sorted(np.ravel(shard.data)) == list(range(4 * device, 4 * device + 4))
 
 
+@pytest.mark.slow
 def test_counting_does_not_run_the_model(store):
     """As many matrix products as one micro-batch has: XLA drops the model from the first pass."""
     with jax.enable_x64(False):

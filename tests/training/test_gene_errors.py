@@ -125,6 +125,7 @@ def test_a_run_leaves_the_errors_of_its_last_step(store, run):
     assert last["genes/better_than_null"] == pytest.approx((some["ratio"] < 1).mean())
 
 
+@pytest.mark.slow
 def test_more_passes_hide_other_genes_of_the_same_cells(store, run):
     step = run / "checkpoints" / "40"
     once = errors.gene_errors(step, store)

@@ -16,9 +16,10 @@ NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"demo"})
 WCED, MLM = "bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"
 SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
-    *(f"{WCED},performer", f"{MLM},nystrom", f"{WCED},rda,non_input"),
+    f"{MLM},nystrom",
 ]
 MORE = [
+    *(f"{WCED},performer", f"{WCED},rda,non_input"),
     *(f"{WCED},nystrom", f"{WCED},modern_bert", f"{MLM},bert", f"{WCED},paper,llama"),
     *(f"{MLM},paper", f"{WCED},flat", f"{MLM},sigmoids", f"{MLM},performer"),
 ]

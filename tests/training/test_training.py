@@ -205,6 +205,7 @@ def test_nan_stops_the_run_and_saves_nothing_of_it(store, tmp_path):
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_nth_checkpoint_is_kept(store, tmp_path):
     loop.train(tiny(store, steps=7, **{"train.keep_every": 2, "train.save_every": 1}), tmp_path)
     steps = {int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()}
