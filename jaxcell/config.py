@@ -10,6 +10,14 @@ from pathlib import Path
 from ml_collections import ConfigDict, config_dict
 
 from jaxcell.batches import place_batch
+from jaxcell.binned import BIOFORMER as BIOFORMER
+from jaxcell.binned import BIOFORMERS as BIOFORMERS
+from jaxcell.binned import BIOFORMERS_DECODER as BIOFORMERS_DECODER
+from jaxcell.binned import SCFORMER as SCFORMER
+from jaxcell.binned import bioformer as bioformer
+from jaxcell.binned import bioformers as bioformers
+from jaxcell.binned import causal as causal
+from jaxcell.binned import scformer as scformer
 from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import check as check

@@ -56,7 +56,7 @@ class Condition(nn.Module):
 
 
 def _beside(x, vector):
-    """x [B, D] or [B, T, D] with a vector [B, C] of the cell behind it: [..., D + C]."""
+    """Put beside x [B, D] or [B, T, D] a vector [B, C] of the cell: [..., D + C]."""
     vector = vector.astype(x.dtype)
     if x.ndim == 3:
         vector = jnp.broadcast_to(vector[:, None], (*x.shape[:2], vector.shape[-1]))
@@ -270,7 +270,7 @@ def flags_of(spec):
 
 
 def labels_of(spec):
-    """Names of the cells' labels that heads predict or are told, and that fields show or norm by."""
+    """Names of the labels that heads predict or are told, and that fields show or norm by."""
     return sorted({one.label for _, one in label_users(spec)})
 
 
