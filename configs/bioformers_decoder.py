@@ -4,8 +4,8 @@
 
 Input i is gene i, its value, and a query of gene i + 1; genes stand in a drawn order. The cell's
 vector is the last token's. `jaxcell complete` fills in the genes that a file did not measure.
-':by_value' puts the highest first and predicts which gene comes next, without a query. ':normalised',
-':external', ':cpu', ':tiny' as of the encoder.
+':by_value' puts the highest first and predicts which gene comes next, without a query.
+':normalised', ':external', ':cpu', ':tiny' as of the encoder.
 """
 
 from jaxcell.config import BIOFORMERS_DECODER, bioformers, causal, defaults, variant

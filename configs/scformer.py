@@ -2,11 +2,12 @@
 
     python -m jaxcell.main --config=configs/scformer.py --config.data.store=STORE
 
-STORE has the HVGs alone (`jaxcell prepare … --hvg 1200 --labels batch`) and the batches in its label
-'batch'; `--config.batch=dataset` takes its files, `--config.batch=""` a single data set (no adversary, no batch
-labels, plain batch norm). As is, what the repository and its checkpoints do (':code': squared error
-of bins, and the probability of zero); ':paper' has cross-entropy, 4 blocks × 128, β = 0.6. ':cpu'
-trains in minutes on two cores, ':tiny' in seconds. `--config.labels="('cls',)"` learns cell types.
+STORE has the HVGs alone (`jaxcell prepare … --hvg 1200 --labels batch`), and the batches in its
+label 'batch'; `--config.batch=dataset` takes its files, `--config.batch=""` a single data set (no
+adversary, no batch labels, plain batch norm). As is, what the repository and its checkpoints do
+(':code': squared error of bins, and the probability of zero); ':paper' has cross-entropy, 4 blocks
+× 128, β = 0.6. ':cpu' trains in minutes on two cores, ':tiny' in seconds.
+`--config.labels="('cls',)"` learns the label cell_type too.
 """
 
 from jaxcell.config import SCFORMER, defaults, scformer, variant

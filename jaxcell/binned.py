@@ -48,7 +48,7 @@ def _size(c, width, layers, heads, hidden, dropout):
 
 
 def scformer(c):
-    """scFormer as its repository integrates batches: MGM, MVC, ECS, DAR, DSBN; MSE on bins.
+    """What scFormer's repository integrates batches by: MGM, MVC, ECS, DAR, DSBN; MSE on bins.
 
     Its masks may hide <cls>'s own value, and all its layers start alike; ours do not.
     """
@@ -107,7 +107,7 @@ def _label_loss(c, name, label, weight):
 
 
 def scformer_paper(c):
-    """scFormer as its paper has it: cross-entropy over bins, 4 blocks × 128, β = 0.6.
+    """What scFormer's paper says instead: cross-entropy over bins, 4 blocks × 128, β = 0.6.
 
     MVC then predicts as many logits as MGM. No batch labels in decoders, no zeros by themselves.
     """
@@ -242,7 +242,7 @@ def _field(path, value):
 
 
 def small(c):
-    """':cpu' of these systems: 2 blocks × 64, what two cores train in minutes on few hundred genes."""
+    """':cpu' of these systems: 2 blocks × 64, for some hundred genes and minutes of two cores."""
     c = _size(c, 64, 2, 4, 64, c.model.encoder.dropout)
     c.model.encoder.unroll = 2
     c.train.batch_size = 32
