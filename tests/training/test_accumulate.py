@@ -80,7 +80,7 @@ def count_products(store, number):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    state, step, _, tables = compile_steps(model, c, optim.adamw(c, 6), mesh, tables)
+    state, step, _, tables = compile_steps(model, c, optim.build(c, 6), mesh, tables)
     batch = loop.Batches(store, c, "train", 16, stop=1)[0]
     with jax.set_mesh(mesh):
         text = step.lower(state, sharding.to_global(batch, mesh), tables).compile().as_text()
@@ -124,7 +124,7 @@ def test_frozen_parameters_stay_and_all_others_move(store, axes):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows)
     mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
-    state, step, _, tables = compile_steps(model, c, optim.adamw(c, 6), mesh, tables)
+    state, step, _, tables = compile_steps(model, c, optim.build(c, 6), mesh, tables)
     before = flatten(state.params)
     batches = loop.Batches(store, c, "train", 16, stop=3)
     for i in range(3):
