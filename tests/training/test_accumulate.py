@@ -94,6 +94,17 @@ def test_a_model_with_batch_statistics_refuses_to_accumulate(store):
         gradients({}, {}, {"norm": {"mean": np.zeros(3)}}, {}, {}, jax.random.key(0))
 
 
+def test_losses_over_pairs_of_cells_refuse_to_accumulate(store):
+    c = tiny(store)
+    c.losses.ecs = {"kind": "elastic", "pred": "cell", "beta": 0.6, "weight": 10.0}
+    config.check(c)
+    c.train.accumulate = 2
+    with pytest.raises(ValueError, match=r"train\.accumulate: found 2, expected 1: ecs would see"):
+        config.check(c)
+    with pytest.raises(ValueError, match=r"config\.train\.accumulate: .* pairs of cells .* take 1"):
+        make_gradients(None, c)
+
+
 def test_batches_that_do_not_divide_are_refused(store):
     with pytest.raises(ValueError, match=r"train\.accumulate: found 3, expected a divisor of"):
         config.check(tiny(store, **{"train.accumulate": 3}))

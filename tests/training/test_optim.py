@@ -1,5 +1,7 @@
 """Optimizers and schedules against torch's, in float64, and by hand."""
 
+import math
+
 import jax
 import numpy as np
 import optax
@@ -7,7 +9,8 @@ import pytest
 import torch
 
 from jaxcell import config
-from jaxcell.training import optim
+from jaxcell.training import loop, optim
+from tests.training.test_training import tiny
 
 SHAPES = {"x": {"kernel": (4, 3)}, "y": {"bias": (5,)}}
 STEPS = 5
@@ -128,6 +131,22 @@ def test_stairs_go_by_steps_epochs_or_their_share_and_count_from_the_start():
     c.optimizer.warmup_steps = 14
     expected = 0.01 * np.where(at < 14, at / 14, 0.9 ** (at // 30))
     np.testing.assert_allclose(rates(c, 100, at), expected, rtol=1e-6)
+
+
+def test_a_runs_stairs_are_the_epochs_of_its_store(store, tmp_path, monkeypatch):
+    """In what it shows and in what its optimizer does: Adam's step on a constant gradient."""
+    made = []
+    monkeypatch.setattr(loop, "compile_steps", lambda *given: made.append(given[2]) or (None,) * 4)
+    c = tiny(store, **{"optimizer.schedule": "step", "optimizer.warmup": 0.0, "optimizer.eps": 0.0})
+    c.optimizer.kind, c.optimizer.weight_decay, c.optimizer.learning_rate = "adam", 0.0, 0.5
+    run, epoch = loop.Run(c, tmp_path), math.ceil(store.sizes["train"] / c.train.batch_size)
+    assert run.every == c.train.validate_every != epoch > 1
+    state, one, update, seen = made[0].init(np.ones(1)), np.ones(1), jax.jit(made[0].update), []
+    for _ in range(epoch + 1):
+        moved, state = update(one, state, one)
+        seen.append(-float(moved[0]))
+    assert seen == pytest.approx([0.5] * epoch + [0.45], rel=1e-4)
+    assert [run.rate(i) for i in range(epoch + 1)] == pytest.approx(seen, rel=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
