@@ -9,6 +9,15 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
+from jaxcell.batches import place_batch
+from jaxcell.binned import BIOFORMER as BIOFORMER
+from jaxcell.binned import BIOFORMERS as BIOFORMERS
+from jaxcell.binned import BIOFORMERS_DECODER as BIOFORMERS_DECODER
+from jaxcell.binned import SCFORMER as SCFORMER
+from jaxcell.binned import bioformer as bioformer
+from jaxcell.binned import bioformers as bioformers
+from jaxcell.binned import causal as causal
+from jaxcell.binned import scformer as scformer
 from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import check as check
@@ -25,28 +34,37 @@ from jaxcell.variants import variant as variant
 
 
 def settled(c):
-    """A copy of a config with the label heads that ``labels`` names, and their losses, alone.
+    """A copy of a config with what ``batch`` and ``labels`` say put where it belongs.
 
-    'cell_type=CL_id' takes the store's label CL_id for the head cell_type, 'cell_type' the label
-    that the head names. Settling twice changes nothing more.
+    ``batch`` is the label of all that tells batches apart; '' leaves that out. Of the label heads
+    with their losses, and of losses that read a label themselves, those stay that ``labels``
+    names: 'cell_type=CL_id' takes the store's label CL_id for the head (or loss) cell_type,
+    'cell_type' the label that it names. Settling twice changes nothing more.
 
     Raises
     ------
     ValueError
-        A label for which there is no head.
+        A label for which there is no head or loss.
     """
-    c = c.copy_and_resolve_references()
+    c = place_batch(c.copy_and_resolve_references())
     heads = {name: head for name, head in c.model.heads.items() if "label" in head}
+    alone = _reading_labels(c)
     columns = dict(_pair(text) for text in c.labels)
     require(len(columns) == len(c.labels), "labels", tuple(c.labels), "each head once")
-    known = f"some of {', '.join(sorted(heads)) or 'none: no head has a label'}, or HEAD=LABEL"
+    there = ", ".join(sorted([*heads, *alone])) or "none: no head or loss has a label"
+    known = f"some of {there}, or NAME=LABEL"
     for name in columns:
-        require(name in heads, "labels", name, known)
+        require(name in heads or name in alone, "labels", name, known)
     for label in c.ontology.labels:
         there = [head.label for head in heads.values()]
         require(label in there, "ontology.labels", label, f"labels of heads: {', '.join(there)}")
     terms = [n for n, label in columns.items() if heads[n].label in c.ontology.labels]
     with c.unlocked():
+        for name in alone:
+            if name not in columns:
+                del c.losses[name]
+            elif columns[name]:
+                c.losses[name].target = f"batch.labels.{columns[name]}"
         for name, head in heads.items():
             losses = [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]
             if name not in columns:
@@ -63,10 +81,20 @@ def settled(c):
     return c
 
 
+def _reading_labels(c):
+    """Names of the losses that compare something else than a label's head with a label."""
+    heads = [f"heads.{name}" for name, head in c.model.heads.items() if "label" in head]
+    losses = c.losses.items()
+    reads = {n: one for n, one in losses if one.get("target", "").startswith("batch.labels.")}
+    return [name for name, one in reads.items() if one.pred not in heads]
+
+
 def left_out(c):
     """Names of the label heads that ``labels`` does not name, and ``settled`` takes away."""
-    named = dict(_pair(text) for text in c.labels)
-    return [name for name, h in c.model.heads.items() if "label" in h and name not in named]
+    c = place_batch(c.copy_and_resolve_references())
+    named, heads = dict(_pair(text) for text in c.labels), c.model.heads.items()
+    known = [*(name for name, head in heads if "label" in head), *_reading_labels(c)]
+    return [name for name in known if name not in named]
 
 
 def _pair(text):
@@ -110,7 +138,10 @@ def to_json(c):
 
 
 # Blocks whose keys are names that a config chooses: nothing is added to them.
-NAMED = ("model.fields", "model.heads", "model.metadata", "losses", "targets")
+NAMED = (
+    *("model.fields", "model.heads", "model.metadata", "model.conditions"),
+    *("losses", "targets"),
+)
 
 
 def from_json(text):

@@ -14,7 +14,7 @@ PREDICTED = {
     "values": ("batch.target", "batch.panel", "batch.panel_raw"),
     "genes": ("batch.gene_target",),
 }
-PLACES = ("cls", "token")  # of metadata: added to the first token, or a token of its own
+PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
 PAIRS = ("elastic", "margin", "contrastive")  # losses over pairs of a batch's cells
@@ -108,6 +108,24 @@ def check(c):
         there = m.front or m.specials
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
     _check_masks(c)
+    _check_statistics(c)
+
+
+def _check_statistics(c):
+    """What special tokens and hidden values show, and what a norm over cells needs."""
+    m, needed = c.model, len(c.model.specials) + 1
+    for name in m.tokens:
+        if "codes" in m.fields[name]:
+            codes, where = tuple(m.fields[name].codes), f"model.fields.{name}.codes"
+            wanted = f"{needed}: one for each of model.specials, and one for a hidden value"
+            require(len(codes) == needed, where, codes, wanted)
+    wanted = "1: a norm over cells would see a micro-batch's"
+    whole = m.norm not in ("batch", "domain") or c.train.accumulate == 1
+    require(whole, "train.accumulate", c.train.accumulate, wanted)
+    for name, head in m.heads.items():
+        read = head.get("field", "gene")
+        ok = head.kind != "gene_query" or (m.combine == "sum" and read in m.tokens)
+        require(ok, f"model.heads.{name}.field", read, "one of model.tokens, which are added up")
 
 
 def adapts(c):

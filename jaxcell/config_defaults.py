@@ -80,8 +80,13 @@ def defaults():
     )
     c.model.tokens = ("gene", "value")  # the fields of a token, in the order of concatenation
     c.model.combine = "concat"  # and project to the width; or sum
-    c.model.metadata = ConfigDict()  # {name: {label, classes, place: cls or token, dropout}}
-    c.model.norm = ""  # of the combined tokens; or layer
+    c.model.metadata = ConfigDict()  # {name: {label, classes, place: cls, all or token, dropout}}
+    c.model.norm = ""  # of the combined tokens; or layer; batch: over cells; domain: of each alone
+    c.model.norm_eps = 1e-12
+    c.model.domain = ConfigDict({"label": "", "classes": 1})  # of norm = domain
+    c.model.domain.affine = True  # batch and domain norm have a learned scale and bias
+    c.model.silent_zeros = False  # tokens of genes without a count are zero behind the norm
+    c.model.conditions = ConfigDict()  # {name: {label, classes}}: heads read it by given=name
     c.model.dropout = 0.0  # of the combined tokens
     c.model.encoder = ConfigDict(
         {
@@ -118,6 +123,7 @@ def defaults():
     c.losses = ConfigDict()
     c.normalise_weights = False  # divide the loss by the weights of what it adds up
     c.labels = ()  # label heads that are trained: 'HEAD', or 'HEAD=LABEL' as the store names it
+    c.batch = ""  # the store's label that tells batches apart; 'dataset': its files; '': none does
     c.targets = ConfigDict()  # {label: 'number' or 'several'}: what its classes' names stand for
     c.ontology = ConfigDict({"file": "", "labels": ()})  # OBO file or cellxgene, and its labels
     c.ontology.terms = ()  # further terms to tell apart beside those of the store's cells
@@ -160,6 +166,7 @@ def defaults():
         (r"fields/\w+/embedding$", ("tensor", "fsdp")),
         (r"fields/(combine|\w+/(dense|out))/kernel$", (None, "fsdp")),
         (r"fields/(specials|norm/\w+|combine/bias|\w+/((dense|out)/bias|rows|basis|in_\w+))$", ()),
+        (r"(fields|condition)/?\w+/(norm/\w+|rows)$", ()),
         (r"attention/qkv/kernel$", (None, "fsdp", None, "tensor", None)),
         (r"attention/qkv/bias$", (None, None, "tensor", None)),
         (r"attention/out/kernel$", (None, "tensor", None, "fsdp")),
@@ -171,7 +178,8 @@ def defaults():
         (r"pool/dense/kernel$", ("fsdp", "tensor")),
         (r"pool/dense/bias$", ()),
         (r"heads/\w+/transform/", ()),
-        (r"heads/\w+/(in|out)/(kernel|bias)$", ()),
+        (r"heads/\w+/(query|(zero_)?(in|out|hidden)\w*)/(kernel|bias)$", ()),
+        (r"heads/\w+/(norm_\d+/\w+|slope|(product|zero|out)_(kernel|bias))$", ()),
         (r"heads/\w+/parts(_bias)?$", ()),
         (r"heads/\w+/rows$", ("tensor", "fsdp")),
         (r"heads/\w+/(bias|values)$", ("tensor",)),

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
 BASE = {"registry", "config", "sharding", "variants", "objectives", "encoders"}
-CONFIG = {"config_checks", "config_defaults", "variants", "objectives"}
+CONFIG = {"batches", "binned", "config_checks", "config_defaults", "variants", "objectives"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -28,6 +28,8 @@ PUBLIC = (
 
 MAY = {
     "registry": set(),
+    "batches": set(),
+    "binned": {"batches"},
     "encoders": set(),
     "objectives": {"encoders"},
     "variants": {"encoders", "objectives"},

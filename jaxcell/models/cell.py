@@ -11,7 +11,7 @@ from jaxcell.models.expression_heads import VocabularyMlp
 from jaxcell.models.fields import Fields
 from jaxcell.models.heads import HEADS, reads_of
 from jaxcell.models.pools import Pooler
-from jaxcell.registry import build
+from jaxcell.registry import build, lookup
 from jaxcell.sharding import shard
 
 
@@ -22,17 +22,45 @@ class _Heads(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, source, batch, *, train, names=None, **options):
+    def __call__(self, source, batch, *, train, names=None, conditions=None, **options):
         spec, found = self.spec, {}
         sizes = dict(rows=spec.rows, token_rows=spec.token_rows, vocabulary=spec.vocabulary)
+        sizes["width"] = spec.width
         for name in sorted(spec.heads) if names is None else names:
             where, head = f"config.model.heads.{name}", spec.heads[name].to_dict()
-            reads = reads_of(head)
+            read, given = source(reads_of(head)), head.pop("given", "")
             head.pop("reads", None)
             made = build(HEADS, head, where, name=name, dtype=self.dtype, **sizes)
             more = {"train": train} if head["kind"] == "classifier" else {}
-            found[name] = made(source(reads), batch, **more, **options)
+            read = _beside(read, conditions[given]) if given else read
+            found[name] = made(read, batch, **more, **options)
         return found
+
+
+class Condition(nn.Module):
+    """A normed vector for each cell's class of a label, which heads may read beside their own.
+
+    codes i32 [B] (−1: unknown) -> [B, D]; parameters rows [classes + 1, D], norm/{scale, bias}.
+    Source: scFormer's batch labels, which its decoders are told and its encoder is not.
+    """
+
+    label: str
+    classes: int
+    width: int
+
+    @nn.compact
+    def __call__(self, codes):
+        table = self.param("rows", nn.initializers.normal(1.0), (self.classes + 1, self.width))
+        rows = jnp.take(table, jnp.where(codes < 0, self.classes, codes), axis=0)
+        return nn.LayerNorm(epsilon=1e-5, name="norm")(rows)
+
+
+def _beside(x, vector):
+    """Put beside x [B, D] or [B, T, D] a vector [B, C] of the cell: [..., D + C]."""
+    vector = vector.astype(x.dtype)
+    if x.ndim == 3:
+        vector = jnp.broadcast_to(vector[:, None], (*x.shape[:2], vector.shape[-1]))
+    return jnp.concatenate([x, vector], axis=-1)
 
 
 def layers_of(spec):
@@ -71,7 +99,10 @@ class _Cell(nn.Module):
         self, batch, *, train, heads=True, tokens=False, depth=None, pool=None, between=None
     ):
         spec = self.spec
-        x = Fields(spec, dtype=self.dtype, name="fields")(batch, train=train, between=between)
+        # Vectors of single fields live on only where a head reads them.
+        kept = {} if heads and any(h.kind == "gene_query" for h in spec.heads.values()) else None
+        fields = Fields(spec, dtype=self.dtype, name="fields")
+        x = fields(batch, train=train, between=between, keep=kept)
         x = shard(x, "batch", None, None)
         extra = x.shape[1] - batch["ids"].shape[1]  # tokens of the cell's metadata, in front
         length, blocked = batch["length"] + extra, batch.get("blocked")
@@ -109,8 +140,22 @@ class _Cell(nn.Module):
         if heads:
             made = _Heads(spec, dtype=self.dtype, name="heads")
             names = None if heads is True else heads
-            outputs["heads"] = made(source, batch, train=train, names=names)
+            told = {"conditions": self._conditions(batch, names)}
+            batch = batch if kept is None else {**batch, "fields": kept}
+            outputs["heads"] = made(source, batch, train=train, names=names, **told)
         return outputs
+
+    def _conditions(self, batch, names):
+        """{condition: [B, D]} of those that some of the heads are given."""
+        spec, found = self.spec, {}
+        wanted = {spec.heads[n].get("given", "") for n in (spec.heads if names is None else names)}
+        for name in sorted(wanted - {""}):
+            where = f"config.model.conditions.{name}"
+            one = {"kind": "condition", **lookup(spec.conditions, name, where)}
+            table = {"condition": Condition}
+            made = build(table, one, where, name=f"condition_{name}", width=spec.width)
+            found[name] = made(batch["labels"][made.label])
+        return found
 
 
 def _joined(source, pool):
@@ -193,10 +238,11 @@ class CellModel:
         Returns
         -------
         outputs : {'cell' [B, D], 'heads' {name: array}, 'tokens' [B, T, D] where asked for}
-        batch_stats : the new running statistics
+        batch_stats : the running statistics, new ones when ``train``
         """
+        stats = variables["batch_stats"]
         outputs = self._module.apply(
-            {"params": variables["params"]},
+            {"params": variables["params"], **({"batch_stats": stats} if stats else {})},
             {**batch, "tables": tables},
             train=train,
             heads=heads,
@@ -205,8 +251,12 @@ class CellModel:
             pool=pool,
             between=between,
             rngs=rngs,
+            mutable=["batch_stats"] if stats and train else False,
         )
-        return outputs, variables["batch_stats"]
+        if stats and train:
+            outputs, new = outputs
+            return outputs, new["batch_stats"]
+        return outputs, stats
 
 
 def _up_to(n, multiple):
@@ -220,9 +270,16 @@ def flags_of(spec):
 
 
 def labels_of(spec):
-    """Names of the cells' labels that heads predict and metadata fields show."""
-    shown = [one.label for one in spec.metadata.values()]
-    return sorted({head.label for head in spec.heads.values() if "label" in head} | set(shown))
+    """Names of the labels that heads predict or are told, and that fields show or norm by."""
+    return sorted({one.label for _, one in label_users(spec)})
+
+
+def label_users(spec):
+    """[(path below ``config.model``, its block)] of all that has a label and its classes."""
+    rooms = ("heads", "metadata", "conditions")
+    found = [(f"{room}.{n}", one) for room in rooms for n, one in spec[room].items()]
+    found = [(path, one) for path, one in found if "label" in one]
+    return [*found, ("domain", spec.domain)] if spec.norm == "domain" else found
 
 
 def external_shapes(spec, rows, make):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
+from jaxcell.models.norms import BatchNorm
 from jaxcell.models.values import VALUES, code_of
 from jaxcell.registry import build, lookup
 
@@ -57,7 +58,7 @@ class Lookup(nn.Module):
     """A learned vector for each gene, for each token (genes and specials), or for each of n flags.
 
     ids [B, T] -> Taken, standing for [B, T, D]; parameter embedding (of flags: rows) [rows, D],
-    drawn from N(0, std²).
+    drawn from N(0, std²); with ``norm`` a layer norm behind it, norm/{scale, bias}.
 
     of : 'genes', 'tokens', or a number n of flags
     """
@@ -68,6 +69,7 @@ class Lookup(nn.Module):
     width: int
     of: str | int = "genes"
     std: float = 1.0
+    norm: bool = False
 
     @nn.compact
     def __call__(self, batch):
@@ -80,6 +82,8 @@ class Lookup(nn.Module):
             )
         name = "rows" if isinstance(self.of, int) else "embedding"  # gene tables can be sharded
         table = self.param(name, nn.initializers.normal(self.std), (rows, self.width))
+        if self.norm:  # of rows, which are fewer than tokens
+            table = nn.LayerNorm(epsilon=1e-5, name="norm")(table)
         field, _, flag = self.input.partition(".")  # 'ids', or 'flags.perturbed'
         return Taken(table, batch[field][flag] if flag else batch[field])
 
@@ -166,7 +170,7 @@ class Metadata(nn.Module):
     label: str
     classes: int
     width: int
-    place: str = "cls"  # added to the first token; or 'token', a token of its own
+    place: str = "cls"  # added to the first token; or 'all', to each; or 'token', one of its own
     dropout: float = 0.1
 
     @nn.compact
@@ -181,7 +185,7 @@ class Metadata(nn.Module):
 
 FIELDS = {"lookup": Lookup, "external": External, **VALUES}
 COMBINE = {"concat": Concat, "sum": Sum}
-NORMS = ("", "layer")
+NORMS = ("", "layer", "batch", "domain")
 
 
 class Fields(nn.Module):
@@ -191,20 +195,24 @@ class Fields(nn.Module):
 
     Concatenated fields are of genes alone: each special token has a vector of width D
     (``specials`` [S, D]) that stands in for them. Added fields know special tokens by their own
-    rows. Then come, of what the config asks for, cells' metadata (added to the first token, or M
-    tokens of their own in front), a layer norm and dropout.
+    rows. Then come, of what the config asks for, cells' metadata (added to the first token or to
+    all, or M tokens of their own in front), a norm, zeros in place of the tokens of genes without a
+    count (``silent_zeros``: they are still there to attend to), and dropout.
     """
 
     spec: FrozenConfigDict
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, batch, *, train, between=None):
-        """``between``: a `Between`, the fields' vectors there instead of their own."""
+    def __call__(self, batch, *, train, between=None, keep=None):
+        """``between``: a `Between`, the fields' vectors there instead of their own.
+
+        keep : a dict that is given each added field's own vectors, {name: [B, T, D]}
+        """
         spec = self.spec
         add = spec.combine == "sum"
         make = self._summed if add else self._concatenated
-        x = make(batch, train, between)
+        x = make(batch, train, between, keep)
         # Those added to the first token come before those that put tokens in front of it.
         for name in sorted(spec.metadata, key=lambda n: (spec.metadata[n].get("place", "cls"), n)):
             where = f"config.model.metadata.{name}"
@@ -213,15 +221,34 @@ class Fields(nn.Module):
             vector = made(batch["labels"][made.label], train)[:, None].astype(x.dtype)
             if made.place == "cls":
                 x = jnp.concatenate([x[:, :1] + vector, x[:, 1:]], axis=1)
+            elif made.place == "all":
+                x = x + vector
             else:
                 x = jnp.concatenate([vector, x], axis=1)
-        if lookup(dict.fromkeys(NORMS, spec.norm), spec.norm, "config.model.norm"):
-            x = nn.LayerNorm(epsilon=1e-12, name="norm")(x)
+        x = self._normed(x, batch, train)
+        if spec.silent_zeros:
+            x = jnp.where(_heard(batch, x.shape[1], spec.vocabulary)[..., None], x, 0)
         if train and spec.dropout:
             x = nn.Dropout(spec.dropout, deterministic=False)(x)
         return x.astype(self.dtype or x.dtype)
 
-    def _parts(self, batch, train, between):
+    def _normed(self, x, batch, train):
+        spec, kind = self.spec, self.spec.norm
+        if not lookup(dict.fromkeys(NORMS, kind), kind, "config.model.norm"):
+            return x
+        if kind == "layer":
+            return nn.LayerNorm(epsilon=spec.norm_eps, name="norm")(x)
+        domains, affine, code = 1, spec.domain.affine, jnp.zeros_like(batch["length"])
+        if kind == "domain":
+            domains, code = spec.domain.classes, batch["labels"][spec.domain.label]
+        extra = x.shape[1] - batch["ids"].shape[1]  # tokens of metadata, in front
+        counted = jnp.arange(x.shape[1])[None] < batch["length"][:, None] + extra
+        if "real" in batch:
+            counted = counted & batch["real"][:, None]
+        norm = BatchNorm(domains, affine, spec.norm_eps, name="norm")
+        return norm(x, code, counted, train=train)
+
+    def _parts(self, batch, train, between, keep=None):
         spec, parts = self.spec, []
         sizes = dict(rows=spec.rows, token_rows=spec.token_rows, specials=len(spec.specials))
         for name in spec.tokens:
@@ -232,6 +259,8 @@ class Fields(nn.Module):
             part = encoder(batch)
             if between is not None:
                 part = between(name, encoder, part, batch, spec.vocabulary)
+            if keep is not None:
+                keep[name] = _vectors(part)
             if train and dropout:
                 part = nn.Dropout(dropout, deterministic=False)(_vectors(part))
             parts.append(part)
@@ -242,10 +271,10 @@ class Fields(nn.Module):
         combine = lookup(COMBINE, spec.combine, "config.model.combine")
         return combine(spec.width, dtype=self.dtype, name="combine")(parts)
 
-    def _summed(self, batch, train, between):
-        return self._combined(self._parts(batch, train, between))
+    def _summed(self, batch, train, between, keep):
+        return self._combined(self._parts(batch, train, between, keep))
 
-    def _concatenated(self, batch, train, between):
+    def _concatenated(self, batch, train, between, keep):
         spec = self.spec
         s, width = len(spec.front), spec.width
         genes = {**batch, **{k: batch[k][:, s:] for k in ("ids", "values")}}
@@ -256,3 +285,10 @@ class Fields(nn.Module):
         table = self.param("specials", nn.initializers.normal(0.02), (len(spec.specials), width))
         front = table.astype(tokens.dtype)[batch["ids"][:, :s] - spec.vocabulary]
         return jnp.concatenate([front, tokens], axis=1)
+
+
+def _heard(batch, tokens, vocabulary):
+    """Tokens [B, M + T] that are not silent: specials, and genes with a count, hidden or not."""
+    expressed = batch.get("expressed", batch["values"] > 0)
+    heard = expressed | (batch["ids"] >= vocabulary)
+    return jnp.pad(heard, ((0, 0), (tokens - heard.shape[1], 0)), constant_values=True)

@@ -11,7 +11,8 @@ from jaxcell.models.expression_heads import (
     VocabularyMlp,
     VocabularyParts,
 )
-from jaxcell.models.label_heads import Classifier
+from jaxcell.models.label_heads import Classifier, MlpClassifier
+from jaxcell.models.token_heads import GeneQuery, TokenGenes, TokenMlp
 
 HEADS = {
     "vocabulary_mlp": VocabularyMlp,
@@ -19,10 +20,15 @@ HEADS = {
     "gene_linear": GeneLinear,
     "gene_parameter": GeneParameter,
     "token_parts": TokenParts,
+    "token_mlp": TokenMlp,
+    "token_genes": TokenGenes,
+    "gene_query": GeneQuery,
     "classifier": Classifier,
+    "mlp_classifier": MlpClassifier,
 }
+OF_TOKENS = ("token_parts", "token_mlp", "token_genes")  # read the tokens, if nothing else is said
 
 
 def reads_of(head):
     """What a head reads: 'cell' (the pool's vector), 'pooled', 'tokens', or a special's name."""
-    return head.get("reads", "tokens" if head["kind"] == "token_parts" else "cell")
+    return head.get("reads", "tokens" if head["kind"] in OF_TOKENS else "cell")

@@ -1,7 +1,8 @@
 """How the value of a token becomes a vector. B cells, T tokens, D width, S special tokens.
 
-Values f32 [B, T] are expression (≥ 0); at special and masked tokens they are codes, −(k + 1) for
-the k-th special token (`code_of`), as the data's transforms write them.
+Values f32 [B, T] are expression or bins (≥ 0); at special and masked tokens they are codes,
+−(k + 1) for the k-th special token (`code_of`), as the data's transforms write them. A hidden value
+has the code of '<mask>', or, where that is no special token of the model, −(S + 1).
 """
 
 import math
@@ -116,4 +117,83 @@ class ValueMlp(nn.Module):
         return out if self.special_rows else jax.nn.leaky_relu(out, 0.01)
 
 
-VALUES = {"scalar": Scalar, "periodic": Periodic, "value_mlp": ValueMlp}
+def _shown(values, codes):
+    """Values [B, T], and what ``codes`` say in place of each code, for S specials and a hidden one.
+
+    Returns
+    -------
+    [B, T]: values ≥ 0 as they are, a code −(k + 1) as ``codes[k]``
+    """
+    row = jnp.clip(-values - 1, 0, len(codes) - 1).astype(jnp.int32)
+    table = jnp.asarray(codes, values.dtype)
+    return jnp.where(values < 0, jnp.take(table, row), values)
+
+
+class Continuous(nn.Module):
+    """Two layers with a ReLU between them and a layer norm: values [B, T] -> [B, T, D].
+
+    The value is cut off at ``most``. Special tokens and hidden values are numbers like any other:
+    ``codes``, one for each of the S special tokens and, the last, what a hidden value shows.
+    Parameters in_kernel [1, D], in_bias, out/{kernel, bias}, norm/{scale, bias}. Source: scFormer,
+    section 3.1 and its code.
+    """
+
+    input: str
+    width: int
+    codes: tuple
+    most: float = 512.0
+    kernels: str = "torch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, batch):
+        x, draw = _shown(batch[self.input], self.codes), INITS[self.kernels]
+        x = jnp.minimum(x, self.most)
+        # The first layer has one input: no matrix product, and the value keeps its precision.
+        kernel = self.param("in_kernel", draw, (1, self.width))
+        bias = self.param("in_bias", nn.initializers.zeros_init(), (self.width,))
+        h = jax.nn.relu(x[..., None] * kernel[None] + bias[None, None])
+        h = nn.Dense(self.width, dtype=self.dtype, kernel_init=draw, name="out")(h)
+        return nn.LayerNorm(epsilon=1e-5, name="norm")(h)
+
+
+NO_ROW = -1  # of `Bins.codes`: a token without a value has no vector
+
+
+class Bins(nn.Module):
+    """A learned vector for each bin: values [B, T], whole numbers -> [B, T, D].
+
+    Parameter rows [number, D], with ``norm`` a layer norm behind it. ``codes`` are the rows of the
+    S special tokens and, the last, of a hidden value; −1: none, zero. Sources: BioFormer (a hidden
+    value shows the bin of zero), scFormer's category style (rows of their own, and a norm).
+    """
+
+    input: str
+    width: int
+    number: int
+    codes: tuple
+    norm: bool = False
+
+    @nn.compact
+    def __call__(self, batch):
+        if not all(NO_ROW <= row < self.number for row in self.codes):
+            raise ValueError(
+                f"config.model.fields.{self.name}.codes: found {self.codes}, expected rows below "
+                f"number = {self.number}, or {NO_ROW} for none"
+            )
+        draw = nn.initializers.xavier_uniform()
+        table = self.param("rows", draw, (self.number, self.width))
+        if self.norm:
+            table = nn.LayerNorm(epsilon=1e-5, name="norm")(table)
+        rows = _shown(batch[self.input], self.codes).astype(jnp.int32)
+        x = jnp.take(table, jnp.maximum(rows, 0), axis=0)  # beyond the last bin: NaN
+        return jnp.where((rows >= 0)[..., None], x, 0)
+
+
+VALUES = {
+    "scalar": Scalar,
+    "periodic": Periodic,
+    "value_mlp": ValueMlp,
+    "continuous": Continuous,
+    "bins": Bins,
+}

@@ -25,7 +25,8 @@ def _whole(parts, c):
     def gradients(params, frozen, stats, batch, tables, key, progress=1.0):
         def objective(params):
             variables = {"params": merge(params, frozen), "batch_stats": stats}
-            found, new = parts(variables, batch, tables, train=True, rngs={"dropout": key})
+            more = dict(rngs={"dropout": key}, progress=progress)
+            found, new = parts(variables, batch, tables, train=True, **more)
             loss = losses.weighted(c.losses, found, progress, c.normalise_weights)
             return loss, (found, new)
 
@@ -60,7 +61,8 @@ def _accumulated(parts, c):
 
         def compute(params, batch, key):
             variables = {"params": merge(params, frozen), "batch_stats": stats}
-            return parts(variables, batch, tables, train=True, rngs={"dropout": key})[0]
+            more = dict(rngs={"dropout": key}, progress=progress)
+            return parts(variables, batch, tables, train=True, **more)[0]
 
         def add(sums, one):
             i, batch = one

@@ -6,6 +6,7 @@ n classes of a label, L leaves, K of several.
 import numpy as np
 
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.models.cell import label_users
 
 SEPARATOR = "|"  # between the names of a label of several
 
@@ -25,16 +26,20 @@ def adopt_labels(c, store, say):
     """
     known = store.labels
     heads = {n: h for n, h in c.model.heads.items() if "label" in h}
-    for where, one in (
-        *((f"model.heads.{n}", h) for n, h in heads.items()),
-        *((f"model.metadata.{n}", m) for n, m in c.model.metadata.items()),
-    ):
-        if one.label not in known:
+    users = [(f"model.{path}.label", one.label) for path, one in label_users(c.model)]
+    for name, one in c.losses.items():
+        target = one.get("target", "")
+        if target.startswith("batch.labels."):
+            users.append((f"losses.{name}.target", target.removeprefix("batch.labels.")))
+    for where, label in users:
+        if label not in known:
             raise ValueError(
-                f"config.{where}.label: {store.path} has no label {one.label!r}; it has "
-                f"{', '.join(known) or 'none'}. Prepare it with --labels {one.label}, or name the "
+                f"config.{where}: {store.path} has no label {label!r}; it has "
+                f"{', '.join(known) or 'none'}. Prepare it with --labels {label}, or name the "
                 f"labels to train on: --config.labels=\"('cell_type',)\""
+                f"{'; --config.batch names the batches' if label == c.batch else ''}"
             )
+    for _, one in label_users(c.model):
         one.classes = len(known[one.label])
     ontologies = _ontologies(c, store, {h.label for h in heads.values()}, say)
     for head in heads.values():

@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxcell.models.cell import CellModel
+from jaxcell.models.cell import CellModel, label_users
 from jaxcell.training.checkpoint import flatten
 from jaxcell.training.labels import names_of_several
 
@@ -29,9 +29,8 @@ def row_axes(spec):
     larger, one = spec.copy_and_resolve_references(), spec.vocab_multiple
     larger.vocabulary += one
     larger.specials = (*spec.specials, *(f"<{i} more>" for i in range(2 * one)))
-    for part in (*larger.heads.values(), *larger.metadata.values()):
-        if "label" in part:
-            part.classes += 5 * one
+    for _, part in label_users(larger):
+        part.classes += 5 * one
     before, after, found = shapes(spec), shapes(larger), {}
     for name, leaf in before.items():
         pairs = enumerate(zip(leaf.shape, after[name].shape, strict=True))
@@ -56,28 +55,37 @@ def row_names(c, genes, labels, ontologies):
     tokens, specials = [*genes, *c.model.specials], [*c.model.specials, "zero"]
     named = {"genes": genes, "tokens": tokens, "specials": specials}
     for owner, names in class_names(c, labels, ontologies).items():
-        # Metadata have one more row, for cells of no known class.
-        named[owner] = [*names, "unknown"] if names and owner.startswith("metadata") else names
+        # Metadata and conditions have one more row, for cells of no known class.
+        more = names and owner.startswith(("metadata", "conditions"))
+        named[owner] = [*names, "unknown"] if more else names
     found = {}
     for path, (axis, size, what) in row_axes(c.model).items():
-        _, room, owner, *_ = path.split("/")
-        owner = f"heads.{owner}" if room == "heads" else f"metadata.{owner}"
-        names = named[owner if what == "classes" else what]
+        names = named[_owner(path) if what == "classes" else what]
         found[path] = axis, [*names, *[None] * size][:size]
     return found
 
 
+def _owner(path):
+    """What of a model has the classes that a parameter or statistic has rows for."""
+    _, room, owner, *_ = path.split("/")
+    if room.startswith("condition_"):
+        return f"conditions.{room.removeprefix('condition_')}"
+    if room == "heads":
+        return f"heads.{owner}"
+    return "domain" if owner == "norm" else f"metadata.{owner}"
+
+
 def class_names(c, labels, ontologies):
-    """{'heads.…' | 'metadata.…': [(kind, name) of each class]} of label heads and metadata.
+    """{'heads.…' | 'metadata.…' | …: [(kind, name) of each class]} of all that has a label.
 
     Empty where the classes are not known: an ontology's leaves, in a folder from before these.
     """
     found = {}
-    for name, head in c.model.heads.items():
-        if "label" in head:
-            found[f"heads.{name}"] = _outputs(c, head.label, labels, ontologies)
-    for name, one in c.model.metadata.items():
-        found[f"metadata.{name}"] = [("class", k) for k in labels.get(one.label, ())]
+    for owner, one in label_users(c.model):
+        if owner.startswith("heads."):
+            found[owner] = _outputs(c, one.label, labels, ontologies)
+        else:
+            found[owner] = [("class", k) for k in labels.get(one.label, ())]
     return found
 
 

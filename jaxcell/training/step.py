@@ -104,13 +104,13 @@ def make_forward(model, c):
     how = c.data.normalise
 
     named = set(losses.paths_of(c.losses))
+    again = any(path.startswith("again.") for path in named)
 
-    def forward(variables, batch, tables, *, train, rngs=None):
+    def forward(variables, batch, tables, *, train, rngs=None, progress=1.0):
         batch = add_panel(batch, tables, model.rows, how.library_size, how.scale)
-        if "batch.shown" in named:
-            batch["shown"] = shown(batch, model.rows)
-        if "batch.token_mean" in named:
-            batch["token_mean"] = jnp.take(tables["mean"], batch["ids"], mode="clip")
+        batch["progress"] = progress
+        for path in named & of_tokens.keys():
+            batch[path.removeprefix("batch.")] = of_tokens[path](batch, tables)
         if c.targets:
             rows = {k: (t, batch["labels"][k]) for k, t in tables["targets"].items()}
             # Of an unknown class NaN: a loss whose ``where`` lets it through stops the run.
@@ -119,9 +119,40 @@ def make_forward(model, c):
             }
         if "draws" in batch:
             batch = mask_tokens(batch, tables, c)
-        return batch, *model.apply(variables, batch, tables, train=train, rngs=rngs)
+        outputs, stats = model.apply(variables, batch, tables, train=train, rngs=rngs)
+        if again:  # with other dropout; running statistics move once a step
+            other = {k: jax.random.fold_in(key, 1) for k, key in (rngs or {}).items()}
+            more = dict(train=train, rngs=other, heads=False)
+            outputs["again"] = model.apply(variables, batch, tables, **more)[0]
+        return batch, outputs, stats
 
+    of_tokens = {
+        "batch.shown": lambda batch, tables: shown(batch, model.rows),
+        "batch.token_mean": lambda batch, tables: at_tokens(tables["mean"][None], batch),
+        "batch.token_panel": lambda batch, tables: at_tokens(batch["panel"], batch),
+        "batch.next": lambda batch, tables: _next(batch)[0],
+        "batch.next_ids": lambda batch, tables: _next(batch)[1]["ids"],
+        "batch.next_values": lambda batch, tables: _next(batch)[1]["values"],
+    }
     return forward
+
+
+def at_tokens(panel, batch):
+    """What a panel [B, R] (or [1, R], of all cells) holds at each token's gene: [B, T].
+
+    At special tokens and behind a cell's last token it is whatever the padded rows hold.
+    """
+    ids = batch["ids"]
+    if len(panel) != len(ids):
+        return jnp.take(panel[0], ids, mode="clip")
+    return jax.vmap(lambda row, genes: jnp.take(row, genes, mode="clip"))(panel, ids)
+
+
+def _next(batch):
+    """Whether a gene's token follows each, bool [B, T], and that one's ids and values [B, T]."""
+    place = jnp.arange(batch["ids"].shape[1])[None]
+    there = place + 1 < batch["length"][:, None]
+    return there, {k: jnp.roll(batch[k], -1, axis=1) for k in ("ids", "values")}
 
 
 def shown(batch, rows):
@@ -138,8 +169,8 @@ def make_parts(model, c):
     """(variables, batch, tables, …) -> {loss: (numerator, denominator)}, new statistics."""
     forward = make_forward(model, c)
 
-    def parts(variables, batch, tables, *, train, rngs=None):
-        batch, outputs, stats = forward(variables, batch, tables, train=train, rngs=rngs)
+    def parts(variables, batch, tables, *, train, **more):
+        batch, outputs, stats = forward(variables, batch, tables, train=train, **more)
         return losses.total(c.losses, outputs, batch, tables), stats
 
     return parts

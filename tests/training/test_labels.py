@@ -251,7 +251,7 @@ def test_a_head_keeps_the_label_that_it_names():
         ({"embed.zeros": "some"}, "config.embed.zeros: found 'some', expected one of exclude, all"),
         (
             {"model.metadata": {"organ": {"label": "organ", "classes": 2, "place": "first"}}},
-            "config.model.metadata.organ.place: found 'first', expected one of cls, token",
+            "config.model.metadata.organ.place: found 'first', expected one of cls, all, token",
         ),
         (
             {"data.draw_masks.blocked": True, "model.encoder.attention": "performer"},
