@@ -3,7 +3,8 @@
 import re
 
 STAGES = ("prepare", "train", "embed", "evaluate")
-SCHEDULES = ("one_cycle", "constant", "linear")
+SCHEDULES = ("one_cycle", "constant", "linear", "cosine", "step")
+OPTIMIZERS = ("adamw", "adam")
 DTYPES = ("auto", "float32", "bfloat16")
 TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
@@ -16,6 +17,7 @@ PREDICTED = {
 PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
+PAIRS = ("elastic", "margin", "contrastive")  # losses over pairs of a batch's cells
 LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
 BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
 
@@ -24,7 +26,6 @@ def check(c):
     """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
     among("stages", c.stages, STAGES)
     among("dtype", [c.dtype], DTYPES)
-    among("optimizer.schedule", [c.optimizer.schedule], SCHEDULES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
     among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
     fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
@@ -46,7 +47,6 @@ def check(c):
         "train.accumulate": c.train.accumulate,
         "data.sample_genes.number": c.data.sample_genes.number,
         "data.normalise.library_size": c.data.normalise.library_size,
-        "optimizer.learning_rate": c.optimizer.learning_rate,
         "model.vocabulary": m.vocabulary,
         "model.vocab_multiple": m.vocab_multiple,
         "model.width": m.width,
@@ -70,8 +70,6 @@ def check(c):
         "train.save_every": c.train.save_every,
         "train.keep_every": c.train.keep_every,
         "embed.genes": c.embed.genes,
-        "optimizer.clip": c.optimizer.clip,
-        "optimizer.warmup_steps": c.optimizer.warmup_steps,
         **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
         **{f"model.heads.{k}.reverse": h.get("reverse", 0.0) for k, h in m.heads.items()},
     }.items():
@@ -80,16 +78,17 @@ def check(c):
     require(c.embed.draws == 1 or c.embed.genes, "embed.draws", c.embed.draws, draws)
     cells, parts = c.train.batch_size, c.train.accumulate
     require(cells % parts == 0, "train.accumulate", parts, f"a divisor of batch_size = {cells}")
+    paired = [name for name, one in c.losses.items() if one.kind in PAIRS]
+    wanted = f"1: {', '.join(paired)} would see the pairs of a micro-batch alone"
+    require(parts == 1 or not paired, "train.accumulate", parts, wanted)
     for name in c.evaluate.baselines:
         known = f"names that match {BASELINES}"
         require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
-    for name in ("b1", "b2"):
-        require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
+    _check_optimizer(c)
     _check_transforms(c)
     require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
     require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
-    require(0 < c.optimizer.warmup < 1, "optimizer.warmup", c.optimizer.warmup, "within (0, 1)")
     require(m.tokens, "model.tokens", m.tokens, f"some of {sorted(m.fields)}")
     for field in m.tokens:
         require(field in m.fields, "model.tokens", field, f"one of {sorted(m.fields)}")
@@ -134,11 +133,29 @@ def adapts(c):
     return "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
 
 
+def _check_optimizer(c):
+    o = c.optimizer
+    among("optimizer.kind", [o.kind], OPTIMIZERS)
+    among("optimizer.schedule", [o.schedule], SCHEDULES)
+    require(o.learning_rate > 0, "optimizer.learning_rate", o.learning_rate, "a number above 0")
+    for name in ("clip", "warmup_steps", "decay_steps", "weight_decay"):
+        require((o[name] or 0) >= 0, f"optimizer.{name}", o[name], "0 or more")
+    for name in ("b1", "b2"):
+        require(0 <= o[name] < 1, f"optimizer.{name}", o[name], "in [0, 1)")
+    require(0 < o.decay <= 1, "optimizer.decay", o.decay, "within (0, 1]")
+    cycle = o.schedule == "one_cycle"
+    wanted = "within (0, 1)" if cycle else "within [0, 1)"
+    require(0 <= o.warmup < 1 and (o.warmup or not cycle), "optimizer.warmup", o.warmup, wanted)
+    wanted = "a number for adam, 0 for none: 1 / (lr · steps) is adamw's"
+    given = o.kind != "adam" or o.weight_decay is not None
+    require(given, "optimizer.weight_decay", o.weight_decay, wanted)
+
+
 def _check_masks(c):
     """What is masked is predicted, and what reads masks or errors has them."""
     how, masks = c.data.draw_masks, "draw_masks" in c.data.transforms
     fields = tuple(how.fields) if masks else ()
-    targets = {one.target for one in c.losses.values() if one.weight}
+    targets = {one.get("target") for one in c.losses.values() if one.weight}
     for name in fields:
         known = f"some of {', '.join(PREDICTED)}"
         require(name in PREDICTED, "data.draw_masks.fields", name, known)
@@ -183,7 +200,7 @@ def _check_labels(c):
     for label, kind in c.targets.items():
         among(f"targets.{label}", [kind], TARGETS)
     for name, one in c.losses.items():
-        if one.pred not in heads:
+        if one.pred not in heads or one.kind in PAIRS:
             continue
         label, where = heads[one.pred], f"losses.{name}"
         wanted = f"batch.{'targets' if label in c.targets else 'labels'}.{label}"

@@ -144,15 +144,18 @@ def defaults():
     c.train.keep_every = 0  # steps whose checkpoints are kept for good; 0: only best and last
 
     c.optimizer = ConfigDict()
-    c.optimizer.schedule = "one_cycle"  # of cosines; or constant or linear behind the warm-up
+    c.optimizer.kind = "adamw"  # or adam: weight_decay is an L2 penalty, part of the gradient
+    c.optimizer.schedule = "one_cycle"  # of cosines; behind the warm-up constant, linear, cosine
+    c.optimizer.decay = 0.9  # or step: the rate is multiplied by it
+    c.optimizer.decay_steps = 0  # every so many steps; 0: at the end of each epoch
     c.optimizer.learning_rate = 1e-3  # at the top
-    c.optimizer.warmup = 0.1  # share of the steps that it rises
+    c.optimizer.warmup = 0.1  # share of the steps that it rises; 0 (not of one_cycle): it does not
     c.optimizer.warmup_steps = 0  # or so many of them, if above 0; not of one_cycle
     c.optimizer.clip = 0.0  # largest norm of the gradients; 0: they are not clipped
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
     c.optimizer.eps = 1e-6
-    c.optimizer.weight_decay = config_dict.placeholder(float)  # none given: 1 / (lr · steps)
+    c.optimizer.weight_decay = config_dict.placeholder(float)  # none (adamw): 1 / (lr · steps)
     c.optimizer.decayed = r"kernel$|embedding$|rows$"  # paths that decay: no bias, norm or scale
     c.optimizer.frozen = ""  # paths (regex) that do not train at all; "": every parameter trains
 

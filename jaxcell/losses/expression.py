@@ -71,6 +71,24 @@ def is_zero(logits, values):
     return jax.nn.softplus(jnp.where(values == 0, -z, z))
 
 
+def is_nonzero(logits, values):
+    """The same with logits of whether a value is above 0: its Bernoulli likelihood, negative.
+
+    logits, values [...] -> [...]. Source: scFormer, explicit zero probability, whose code takes the
+    logarithm of a probability kept 1.2e-7 away from 0 and 1.
+    """
+    z = _up(logits)
+    return jax.nn.softplus(jnp.where(values > 0, -z, z))
+
+
+def relative_error(z, t):
+    """Distance in units of the target, |z - t| / (t + 1e-6), t ≥ 0: scFormer shows it.
+
+    z, t [...] -> [...]; a prediction of 1 where the target is 0 counts for a million.
+    """
+    return mae(z, t) / (_up(t) + 1e-6)
+
+
 def nb(z, k, dispersion, total, library_size):
     """Negative log-likelihood of counts under a negative binomial.
 

@@ -2,7 +2,7 @@
 
 B cells, C classes, L leaves of an ontology, n labels (coarse ones among them), each with its row
 of ``leaves`` [n, L], the leaves that descend from it. A target of -1 is unknown: it costs 0 and
-has no gradient, whatever its logits hold.
+has no gradient, whatever its logits hold. Without leaves a target of C or above costs NaN.
 """
 
 import jax
@@ -21,6 +21,7 @@ def cross_entropy(logits, target, smoothing=0.0):
     known = target >= 0
     log_p = jax.nn.log_softmax(_only(known, logits))
     own = jax.vmap(lambda row, k: row[k])(log_p, jnp.where(known, target, 0))
+    own = jnp.where(target < logits.shape[1], own, jnp.nan)  # an index beyond reads the last class
     return jnp.where(known, -(1 - smoothing) * own - smoothing * log_p.mean(axis=1), 0)
 
 
@@ -34,6 +35,7 @@ def focal(logits, target, gamma=2.0):
     """
     known = target >= 0
     odds = _log_odds_against(_only(known, logits), _one_hot(target, logits.shape[1]))
+    odds = jnp.where(target < logits.shape[1], odds, jnp.nan)
     return jnp.where(known, jax.nn.softplus(odds) * jnp.exp(-gamma * jax.nn.softplus(-odds)), 0)
 
 

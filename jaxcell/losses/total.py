@@ -1,13 +1,25 @@
 """Losses as data: each spec names a kind and the paths of what it compares.
 
-B cells; a path starts at ``heads.<name>``, ``cell``, ``tokens``, ``batch.`` or ``tables.``.
+B cells; a path starts at ``heads.<name>``, ``cell``, ``tokens``, ``again.`` (a second pass with
+other dropout), ``batch.`` or ``tables.``.
 """
 
 import inspect
 
 import jax.numpy as jnp
 
-from jaxcell.losses.expression import is_zero, mae, mse, nb, poisson_log1p, smooth_l1, zinb
+from jaxcell.losses.cells import contrastive, elastic, margin
+from jaxcell.losses.expression import (
+    is_nonzero,
+    is_zero,
+    mae,
+    mse,
+    nb,
+    poisson_log1p,
+    relative_error,
+    smooth_l1,
+    zinb,
+)
 from jaxcell.losses.labels import (
     binary_cross_entropy,
     cross_entropy,
@@ -22,16 +34,24 @@ LOSSES = {
     "mse": mse,
     "mae": mae,
     "smooth_l1": smooth_l1,
+    "relative_error": relative_error,
     "nb": nb,
     "zinb": zinb,
     "is_zero": is_zero,
+    "is_nonzero": is_nonzero,
     "cross_entropy": cross_entropy,
     "focal": focal,
     "hierarchical": hierarchical_cross_entropy,
     "independent_sigmoids": independent_sigmoids,
     "binary_cross_entropy": binary_cross_entropy,
+    "elastic": elastic,
+    "margin": margin,
+    "contrastive": contrastive,
 }
 BY_CLASS = ("cross_entropy", "focal", "hierarchical", "independent_sigmoids")  # [B, n] to [B]
+EXCLUSIVE = ("cross_entropy", "focal")  # their targets are rows of the logits themselves
+# Of the vectors of a batch's cells, and what stands for a target: None where there is none.
+OF_PAIRS = {"elastic": None, "margin": "label", "contrastive": "again"}
 # Of every spec; ``after``: the share of the steps from which on the loss is trained on.
 FIELDS = ("kind", "pred", "target", "where", "reduce", "weight", "after")
 
@@ -64,14 +84,17 @@ def total(spec, outputs, batch, tables):
     """Every loss of a config as a numerator and a denominator.
 
     Both are summed over devices and batches before the one division, so that a mean does not
-    depend on how the cells were split. A mask that is all False gives 0.
+    depend on how the cells were split (but for losses over pairs, which batches divide). A mask
+    that is all False gives 0.
 
     Parameters
     ----------
     spec : the config's ``losses``: name → {kind, pred, target, where, reduce, weight} and, by the
         names of the kind's own arguments, the paths of its further inputs or plain numbers.
         ``where`` is a path or several, of which all must hold: of a mask, of numbers (above 0) or
-        of class codes (known, not −1); 'not PATH' negates.
+        of class codes (known, not −1); 'not PATH' negates. A loss over pairs of cells may leave
+        ``where`` out, masks cells by it, and is the mean over all pairs (contrastive: cells) that
+        are left, whether ``reduce`` says masked_mean or nothing.
     outputs : what ``CellModel.apply`` returned
     batch : the batch, with panel [B, R] and measured [B, R] where a path names them
     tables : masks and statistics
@@ -84,36 +107,75 @@ def total(spec, outputs, batch, tables):
     parts = {}
     for name, one in spec.items():
         where = f"config.losses.{name}"
-        pred = resolve(tree, one["pred"], f"{where}.pred")
-        target = resolve(tree, one["target"], f"{where}.target")
         loss = lookup(LOSSES, one["kind"], f"{where}.kind")
-        by_class = one["kind"] in BY_CLASS
-        if pred.ndim < target.ndim:  # one prediction for all cells, from a table
-            pred = jnp.broadcast_to(pred, target.shape)
-        elif not by_class and pred.shape != target.shape:
-            raise ValueError(f"{where}: pred has the shape {pred.shape}, target {target.shape}")
-        mask = _mask(tree, one["where"], target.shape, f"{where}.where")
-        further = _further(loss, one, tree, where)
-        real = batch["real"].reshape((-1,) + (1,) * (mask.ndim - 1))
-        counted = mask & real
-        if by_class:  # −1 gives 0, in value and gradient
-            target = jnp.where(counted, target, -1)
-            shape, target, pred = target.shape, target.ravel(), pred.reshape(-1, pred.shape[-1])
-            values = loss(pred, target, **further).reshape(shape)
-        else:
-            pred, target = _blank(pred, counted), _blank(target, counted)
-            values = loss(pred, target, **{k: _blank(v, counted) for k, v in further.items()})
-        reduce = lookup(REDUCE, one["reduce"], f"{where}.reduce")
-        numerator, denominator = reduce(values, mask, batch["real"])
+        of = _of_pairs if one["kind"] in OF_PAIRS else _of_entries
+        numerator, denominator = of(loss, one, tree, where)
         parts[name] = (numerator, denominator.astype(numerator.dtype))
     return parts
 
 
+def _of_entries(loss, one, tree, where):
+    """Numerator and denominator of a loss of one entry or cell at a time."""
+    pred = resolve(tree, one["pred"], f"{where}.pred")
+    target = resolve(tree, one["target"], f"{where}.target")
+    by_class, real = one["kind"] in BY_CLASS, tree["batch"]["real"]
+    if pred.ndim < target.ndim:  # one prediction for all cells, from a table
+        pred = jnp.broadcast_to(pred, target.shape)
+    elif (pred.shape[:-1] if by_class else pred.shape) != target.shape:
+        raise ValueError(f"{where}: pred has the shape {pred.shape}, target {target.shape}")
+    mask = _mask(tree, one["where"], target.shape, f"{where}.where")
+    further = _further(loss, 2, one, tree, where)
+    counted = mask & real.reshape((-1,) + (1,) * (mask.ndim - 1))
+    if by_class:  # −1 gives 0, in value and gradient
+        target = jnp.where(counted, _codes(target, one["kind"], where), -1)
+        shape, target, pred = target.shape, target.ravel(), pred.reshape(-1, pred.shape[-1])
+        values = loss(pred, target, **further).reshape(shape)
+    else:
+        pred, target = _blank(pred, counted), _blank(target, counted)
+        values = loss(pred, target, **{k: _blank(v, counted) for k, v in further.items()})
+    reduce = lookup(REDUCE, one["reduce"], f"{where}.reduce")
+    return reduce(values, mask, real)
+
+
+def _of_pairs(loss, one, tree, where):
+    """Numerator and denominator of a loss over pairs of the batch's cells."""
+    x, name = resolve(tree, one["pred"], f"{where}.pred"), OF_PAIRS[one["kind"]]
+    if x.ndim != 2:
+        raise ValueError(f"{where}: pred has the shape {x.shape}, expected a vector of each cell")
+    if ("target" in one) != (name is not None):
+        wanted = f"a target, its {name}" if name else "no target"
+        raise ValueError(f"{where}: {one['kind']!r} takes {wanted}")
+    if (reduce := one.get("reduce", "masked_mean")) != "masked_mean":
+        raise ValueError(f"{where}.reduce: found {reduce!r}, expected masked_mean or none")
+    compared = [resolve(tree, one["target"], f"{where}.target")] if name else []
+    for target in compared:
+        if target.shape != (x.shape if name == "again" else x.shape[:1]):
+            raise ValueError(f"{where}: pred has the shape {x.shape}, target {target.shape}")
+    counted = _mask(tree, one.get("where", ()), x.shape[:1], f"{where}.where")
+    further = _further(loss, 2 + len(compared), one, tree, where)
+    values, counts = loss(x, *compared, counted & tree["batch"]["real"], **further)
+    return jnp.where(counts, values, 0).sum(), counts.sum()
+
+
+def _codes(target, kind, where):
+    """Class codes i32; whole numbers in floating point are bins.
+
+    What is no whole number becomes a code beyond all classes, of which the loss is NaN: log counts
+    that no transform has binned stop the run.
+    """
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return target
+    if kind not in EXCLUSIVE:
+        raise ValueError(f"{where}.target: found {target.dtype}, expected class codes for {kind!r}")
+    beyond = jnp.iinfo(jnp.int32).max
+    return jnp.where(target == jnp.floor(target), target, beyond).astype(jnp.int32)
+
+
 def paths_of(spec):
-    """Every path that a config's losses name."""
+    """Every path that a config's losses compare or mask by."""
     for one in spec.values():
-        where = one["where"]
-        yield from (one["pred"], one["target"])
+        yield from (one[field] for field in ("pred", "target") if field in one)
+        where = one.get("where", ())
         yield from (w.removeprefix("not ") for w in ((where,) if isinstance(where, str) else where))
 
 
@@ -134,9 +196,9 @@ def _blank(x, counted):
     return jnp.where(counted, x, 0) if jnp.shape(x) == counted.shape else x
 
 
-def _further(loss, one, tree, where):
-    """What a loss takes beside prediction and target: {argument: array or number}."""
-    kind, takes = one["kind"], list(inspect.signature(loss).parameters.values())[2:]
+def _further(loss, compared, one, tree, where):
+    """What a loss takes behind so many arrays that it compares: {argument: array or number}."""
+    kind, takes = one["kind"], list(inspect.signature(loss).parameters.values())[compared:]
     names = [p.name for p in takes]
     given = [name for name in one if name not in FIELDS]
     unknown = [name for name in given if name not in names]

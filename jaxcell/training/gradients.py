@@ -46,6 +46,11 @@ def _accumulated(parts, c):
     stochastic depth from fold_in(key, i): with drop path a step is another draw than the whole
     batch's.
     """
+    if any(one.get("kind") in losses.OF_PAIRS for one in c.losses.values()):
+        raise ValueError(
+            "config.train.accumulate: a loss over pairs of cells would see a micro-batch's alone; "
+            "take 1"
+        )
 
     def gradients(params, frozen, stats, batch, tables, key, progress=1.0):
         if jax.tree.leaves(stats):

@@ -48,7 +48,8 @@ class Run:
         source = "" if begun(workdir) else c.train.init_from
         known = self.store.vocabulary, self.store.labels, self.ontologies
         self.warm = warm_start.read(source, c, *known) if source else None
-        optimizer = optim.adamw(c, self.steps)
+        epoch = steps_per_epoch(c, self.store)
+        optimizer = optim.build(c, self.steps, epoch)
         self.state, self.train_step, self.eval_step, self.tables = compile_steps(
             self.model, c, optimizer, self.mesh, self.host_tables, self.steps
         )
@@ -56,13 +57,13 @@ class Run:
             print(optim.describe(self.state.params, c.optimizer.frozen))
         # What training masks by may change (`_mask_by`); validation always masks alike.
         self.train_tables = self.tables
-        self.rate = optim.schedule(c, self.steps)
+        self.rate = optim.schedule(c, self.steps, epoch)
         self.best, self.shown = None, {}
         self.first = jax.process_index() == 0  # the one that writes what is the same for all
         self.adaptive = adapts(c)
         if not self.store.sizes["valid"]:
             print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
-        self.every = c.train.validate_every or steps_per_epoch(c, self.store)
+        self.every = c.train.validate_every or epoch
 
     def go(self):
         """Train to the last step, or until asked to stop; True when the last step was reached."""

@@ -17,18 +17,36 @@ def one_cycle(c, steps):
     return optax.cosine_onecycle_schedule(steps, o.learning_rate, pct_start=o.warmup)
 
 
-def schedule(c, steps):
-    """Step → learning rate, as ``optimizer.schedule`` says."""
+def schedule(c, steps, epoch=0):
+    """Step → learning rate, as ``optimizer.schedule`` says.
+
+    Parameters
+    ----------
+    c : config
+    steps : of the run
+    epoch : steps of an epoch, at whose ends the schedule 'step' lowers the rate; 0: steps / epochs
+    """
     o = c.optimizer
     if o.schedule == "one_cycle":
         return one_cycle(c, steps)
     rise = min(o.warmup_steps or round(o.warmup * steps), steps)
-    parts = [optax.linear_schedule(0.0, o.learning_rate, max(rise, 1))]
-    if o.schedule == "constant":
-        parts.append(optax.constant_schedule(o.learning_rate))
-    else:
-        parts.append(optax.linear_schedule(o.learning_rate, 0.0, max(steps - rise, 1)))
-    return optax.join_schedules(parts, [rise])
+    rest, top = max(steps - rise, 1), o.learning_rate
+    behind = {
+        "constant": lambda: optax.constant_schedule(top),
+        "linear": lambda: optax.linear_schedule(top, 0.0, rest),
+        "cosine": lambda: optax.cosine_decay_schedule(top, rest),
+        "step": lambda: _stairs(c, steps, epoch, rise),
+    }[o.schedule]()
+    if not rise:
+        return behind
+    return optax.join_schedules([optax.linear_schedule(0.0, top, rise), behind], [rise])
+
+
+def _stairs(c, steps, epoch, rise):
+    """Behind the warm-up: the top times ``decay`` for every ``decay_steps`` since the run began."""
+    o = c.optimizer
+    every = o.decay_steps or epoch or max(round(steps / max(c.epochs, 1)), 1)
+    return lambda step: o.learning_rate * o.decay ** ((step + rise) // every)
 
 
 def weight_decay(c, steps):
@@ -37,10 +55,13 @@ def weight_decay(c, steps):
     return 1 / (o.learning_rate * steps) if o.weight_decay is None else o.weight_decay
 
 
-def adamw(c, steps):
-    """AdamW on its schedule; only parameters whose path matches ``optimizer.decayed`` decay.
+def build(c, steps, epoch=0):
+    """AdamW or Adam on its schedule; see ``schedule`` for the arguments.
 
-    With ``optimizer.clip`` gradients are scaled down to that norm, over all parameters, first.
+    Only parameters whose path matches ``optimizer.decayed`` decay: AdamW's by themselves, Adam's
+    because weight_decay · θ joins the gradient before the moments, as in torch.optim.Adam. With
+    ``optimizer.clip`` gradients are scaled down to that norm, over all parameters, first (torch
+    adds 1e-6 to their norm).
     """
     o = c.optimizer
 
@@ -49,14 +70,13 @@ def adamw(c, steps):
             lambda keys, _: re.search(o.decayed, path_of(keys)) is not None, params
         )
 
-    steps_of = optax.adamw(
-        schedule(c, steps),
-        b1=o.b1,
-        b2=o.b2,
-        eps=o.eps,
-        weight_decay=weight_decay(c, steps),
-        mask=decayed,
-    )
+    rate, decay = schedule(c, steps, epoch), weight_decay(c, steps)
+    moments = {"b1": o.b1, "b2": o.b2, "eps": o.eps}
+    if o.kind == "adam":
+        penalty = optax.add_decayed_weights(decay, mask=decayed)
+        steps_of = optax.chain(penalty, optax.adam(rate, **moments))
+    else:
+        steps_of = optax.adamw(rate, **moments, weight_decay=decay, mask=decayed)
     return optax.chain(optax.clip_by_global_norm(o.clip), steps_of) if o.clip else steps_of
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from jaxcell.data.ontology_reading import read_ontology
-from jaxcell.losses.expression import is_zero, mae
+from jaxcell.losses.expression import is_nonzero, is_zero, mae, relative_error
 from jaxcell.losses.labels import (
     binary_cross_entropy,
     cross_entropy,
@@ -19,6 +19,7 @@ from jaxcell.losses.labels import (
     hierarchical_cross_entropy,
     independent_sigmoids,
 )
+from jaxcell.losses.total import divide, total
 from tests.data.test_ontology import REAL, real_ontology
 
 # Six leaves; the labels: a leaf, another leaf, coarse, coarse and overlapping, all, none.
@@ -294,3 +295,65 @@ def exact_over(ontology, labels, scale):
         value, gradient, _ = with_gradient(loss, logits, nothing)
     np.testing.assert_array_equal(value, 0)
     np.testing.assert_array_equal(gradient, 0)
+
+
+# Bins: classes as whole numbers of the batch's values
+
+
+def bins(target, kind="cross_entropy", dtype=jnp.float32, where="batch.mask"):
+    """Mean and gradient over [2 cells, 3 tokens, 4 bins], of which a mask lets four through."""
+    logits = jnp.asarray(draw(6, 4).reshape(2, 3, 4), jnp.float32)
+    mask = jnp.array([[True, True, False], [True, True, True]])
+    batch = {"target": jnp.asarray(target, dtype), "mask": mask, "real": jnp.array([True, True])}
+    spec = dict(kind=kind, pred="bins", target="batch.target", where=where, reduce="masked_mean")
+    if kind == "hierarchical":
+        spec["leaves"] = "tables.leaves"
+    of = lambda z: divide(total({"bins": spec}, {"bins": z}, batch, {"leaves": LEAVES[:, :4]}))
+    return jax.value_and_grad(lambda z: of(z)["bins"])(logits)
+
+
+TOKENS = [[0, 3, -7], [2, 1, 1]]  # a value code where nothing is masked
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_bins_are_classes(kind):
+    value, slope = bins(TOKENS, kind)
+    log_p = np.asarray(jax.nn.log_softmax(draw(6, 4)))[[0, 1, 3, 4, 5], [0, 3, 2, 1, 1]]
+    share = (1 - np.exp(log_p)) ** 2 if kind == "focal" else 1
+    np.testing.assert_allclose(value, (-share * log_p).mean(), rtol=1e-5)
+    same = bins(TOKENS, kind, jnp.int32)
+    np.testing.assert_array_equal(value, same[0])
+    np.testing.assert_array_equal(slope, same[1])
+    assert not slope[0, 2].any()
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("wrong", [4, 1e9, 1.5, np.nan, np.inf])
+def test_a_bin_that_there_is_not_is_never_silent(kind, wrong):
+    """An index beyond the classes reads the last of them, and a log count is cut to its floor."""
+    assert np.isnan(bins([[0, 3, -7], [2, 1, wrong]], kind)[0])
+    assert np.isfinite(bins([[0, 3, wrong], [2, 1, 1]], kind)[0])  # where nothing is masked
+
+
+def test_what_cannot_be_a_bin_is_refused():
+    with pytest.raises(ValueError, match=r"target: found float32, expected class codes for 'hier"):
+        bins(TOKENS, "hierarchical")
+    with pytest.raises(ValueError, match=r"pred has the shape \(2, 3, 4\), target \(2, 2\)"):
+        bins([[0, 1], [1, 1]], where=())
+
+
+def test_is_nonzero_is_a_bernoulli_likelihood():
+    random = np.random.default_rng(6)
+    logits, values = random.normal(0, 3, (5, 7)), random.poisson(0.7, (5, 7)).astype(float)
+    with jax.enable_x64(True):
+        found = np.asarray(is_nonzero(jnp.asarray(logits), jnp.asarray(values)))
+    given = torch.distributions.Bernoulli(logits=torch.from_numpy(logits))
+    np.testing.assert_allclose(found, -given.log_prob(torch.from_numpy(values > 0).double()))
+    assert is_nonzero(jnp.array(-1e4), jnp.array(0.0)) == 0
+    assert is_nonzero(jnp.array(-1e4), jnp.array(2.0)) == 1e4
+
+
+def test_relative_error():
+    z, t = jnp.array([3.0, 1.0, 0.0]), jnp.array([2.0, 0.0, 0.0])
+    np.testing.assert_allclose(relative_error(z, t), [0.5, 1e6, 0], rtol=1e-6)
+    assert relative_error(*jnp.ones((2, 1), jnp.bfloat16)).dtype == jnp.float32

@@ -173,7 +173,7 @@ def compare_loss_and_gradients(case):
 
 def test_three_steps_of_adamw_in_float64(case):
     c, steps = case.c, 40
-    parts, optimizer = make_parts(case.model, c), optim.adamw(c, steps)
+    parts, optimizer = make_parts(case.model, c), optim.build(c, steps)
     _, panel, measured = case.panel()
 
     def loss(params):

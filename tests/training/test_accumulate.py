@@ -80,7 +80,7 @@ def count_products(store, number):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    state, step, _, tables = compile_steps(model, c, optim.adamw(c, 6), mesh, tables)
+    state, step, _, tables = compile_steps(model, c, optim.build(c, 6), mesh, tables)
     batch = loop.Batches(store, c, "train", 16, stop=1)[0]
     with jax.set_mesh(mesh):
         text = step.lower(state, sharding.to_global(batch, mesh), tables).compile().as_text()
@@ -92,6 +92,17 @@ def test_a_model_with_batch_statistics_refuses_to_accumulate(store):
     gradients = make_gradients(make_parts(CellModel(c.model), c), c)
     with pytest.raises(ValueError, match=r"config\.train\.accumulate: .* take 1"):
         gradients({}, {}, {"norm": {"mean": np.zeros(3)}}, {}, {}, jax.random.key(0))
+
+
+def test_losses_over_pairs_of_cells_refuse_to_accumulate(store):
+    c = tiny(store)
+    c.losses.ecs = {"kind": "elastic", "pred": "cell", "beta": 0.6, "weight": 10.0}
+    config.check(c)
+    c.train.accumulate = 2
+    with pytest.raises(ValueError, match=r"train\.accumulate: found 2, expected 1: ecs would see"):
+        config.check(c)
+    with pytest.raises(ValueError, match=r"config\.train\.accumulate: .* pairs of cells .* take 1"):
+        make_gradients(None, c)
 
 
 def test_batches_that_do_not_divide_are_refused(store):
@@ -124,7 +135,7 @@ def test_frozen_parameters_stay_and_all_others_move(store, axes):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows)
     mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
-    state, step, _, tables = compile_steps(model, c, optim.adamw(c, 6), mesh, tables)
+    state, step, _, tables = compile_steps(model, c, optim.build(c, 6), mesh, tables)
     before = flatten(state.params)
     batches = loop.Batches(store, c, "train", 16, stop=3)
     for i in range(3):

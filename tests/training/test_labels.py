@@ -442,9 +442,9 @@ def test_gradients_are_clipped_by_the_norm_of_all(labelled):
     random = np.random.default_rng(0)
     draws = [jax.tree.map(lambda a, s=s: s * random.normal(size=a.shape), params) for s in (9, 0.1)]
     c.optimizer.clip = 0.5
-    clipped = optim.adamw(c, 100)
+    clipped = optim.build(c, 100)
     c.optimizer.clip = 0.0
-    plain = optim.adamw(c, 100)
+    plain = optim.build(c, 100)
     with jax.enable_x64(True):
         a, b = clipped.init(params), plain.init(params)
         for one in draws:
@@ -463,7 +463,7 @@ def test_linear_layers_decay_and_nothing_else():
         shapes = jax.eval_shape(CellModel(c.model).init, jax.random.key(0))["params"]
         zeros = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
         ones = jax.tree.map(np.ones_like, zeros)
-        optimizer = optim.adamw(c, 10)
+        optimizer = optim.build(c, 10)
         update = jax.jit(optimizer.update)
         _, state = update(zeros, optimizer.init(ones), ones)  # at the rate 0
         updates, _ = update(zeros, state, ones)

@@ -43,7 +43,7 @@ def test_a_system_trains_and_its_loss_falls(labelled, name):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows, ontologies)
     mesh = sharding.make_mesh(c.mesh, jax.devices()[:1])
-    optimizer = optim.adamw(c, 24)
+    optimizer = optim.build(c, 24)
     state, train, _, tables = compile_steps(model, c, optimizer, mesh, tables, 24)
     batches = Batches(store, c, "train", c.train.batch_size, stop=2)
     two = [sharding.to_global(batches[i], mesh) for i in range(2)]

@@ -250,7 +250,7 @@ def test_the_decoder_starts_as_the_mean_predictor(store):
         np.add.at(share, rows.ids[mine], counts / counts.sum())
         cells += store.measured[store.gene_set[rows.dataset[b]]]
     np.testing.assert_allclose(tables["mean"][:300], np.log1p(1e5 * share / cells), rtol=1e-6)
-    state, *_ = compile_steps(model, c, optim.adamw(c, 6), sharding.make_mesh(c.mesh), tables)
+    state, *_ = compile_steps(model, c, optim.build(c, 6), sharding.make_mesh(c.mesh), tables)
     state.params["heads"]["expression"]["rows"] *= 0
     batch = Batches(store, c, "valid", 16)[0]
     variables = {"params": state.params, "batch_stats": {}}

@@ -34,7 +34,7 @@ def arm(store, names, steps=20):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows)
     mesh = sharding.make_mesh(c.mesh, jax.devices()[:1])
-    return c, mesh, compile_steps(model, c, optim.adamw(c, steps), mesh, tables)
+    return c, mesh, compile_steps(model, c, optim.build(c, steps), mesh, tables)
 
 
 @pytest.mark.parametrize("names", ARMS)
