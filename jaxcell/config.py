@@ -20,6 +20,7 @@ from jaxcell.binned import causal as causal
 from jaxcell.binned import scformer as scformer
 from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import adapts as adapts
+from jaxcell.config_checks import bin_tables as bin_tables
 from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
 from jaxcell.config_checks import tokeniser as tokeniser

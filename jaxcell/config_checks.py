@@ -209,17 +209,26 @@ def _check_labels(c):
             among(f"{where}.kind", [one.kind], LEAVES)
 
 
+def bin_tables(data):
+    """Names of the statistics of training cells by which ``config.data`` makes bins."""
+    if "bin" not in data.transforms:
+        return ()
+    if data.bin.method == "gene":
+        return ("bin_edges",)
+    return ("mean_total",) if data.bin.method == "value" and data.bin.normalised else ()
+
+
 def tokeniser(data):
     """The block of ``config.data`` whose ``number`` of genes a cell shows."""
     return data[next(name for name in data.transforms if name in TOKENISERS)]
 
 
 def _check_transforms(c):
-    names, order = tuple(c.data.transforms), ("thin", "normalise", "sample_genes", "sequence")
-    order = (*order, "flag_genes", "draw_masks")
+    names, order = tuple(c.data.transforms), ("thin", "normalise", "bin", "sample_genes")
+    order = (*order, "sequence", "flag_genes", "draw_masks")
     wanted = (
-        "normalise and one of sample_genes and sequence; thin before them; flag_genes and "
-        "draw_masks behind them"
+        "normalise and one of sample_genes and sequence; thin before them, bin between them; "
+        "flag_genes and draw_masks behind them"
     )
     places = [order.index(name) if name in order else -1 for name in names]
     ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
@@ -235,10 +244,36 @@ def _check_transforms(c):
     needs = "less: some genes are shown"
     require(line.dropout != 1, "data.sequence.dropout", line.dropout, needs)
     require(not 0 < line.number <= line.chunk, "data.sequence.chunk", line.chunk, needs)
-    specials = tuple(c.model.specials)
-    needs = "<mask> among them, which stands where draw_masks hides"
-    require("<mask>" in specials or "draw_masks" not in names, "model.specials", specials, needs)
+    _check_bins(c)
+    _check_mask_token(c)
     _check_flags(c)
+
+
+def _check_bins(c):
+    """What makes values of counts by itself would bring back what the bins have replaced."""
+    if "bin" not in c.data.transforms:
+        return
+    total = c.data.sequence.total
+    if "sequence" in c.data.transforms:
+        wanted = "'cell' with bin among data.transforms: a cell's bins are of all its genes"
+        require(total == "cell", "data.sequence.total", total, wanted)
+    names = tuple(c.data.transforms)
+    wanted = "no thin with bin and draw_masks: what is predicted of thinned counts is not binned"
+    require(not {"thin", "draw_masks"} <= set(names), "data.transforms", names, wanted)
+
+
+def _check_mask_token(c):
+    """Where a hidden token shows a row of a table there has to be a token of that row."""
+    m, specials = c.model, tuple(c.model.specials)
+    if "draw_masks" not in c.data.transforms or "<mask>" in specials:
+        return
+    needs = "<mask> among them, which stands where draw_masks hides"
+    require("genes" not in c.data.draw_masks.fields, "model.specials", specials, f"{needs} genes")
+    for name in m.tokens:
+        field = m.fields.get(name, {})
+        rows = field.get("kind") == "periodic" or field.get("special_rows", False)
+        wanted = f"{needs}: model.fields.{name} has rows for special tokens"
+        require(not rows, "model.specials", specials, wanted)
 
 
 def _check_flags(c):

@@ -26,6 +26,12 @@ def defaults():
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
     c.data.normalise.scale = True  # False: they are not; tokens and targets are ln(1 + count)
     c.data.normalise.pseudo_total = 0.0  # added to each cell's sum
+    c.data.bin = ConfigDict({"method": "cell_low"})  # or cell_high, …: see jaxcell/data/bins.py
+    c.data.bin.number = 51  # of the classes, that of zero counts among them
+    c.data.bin.b = 3.0  # of method value: bins for each doubling above c
+    c.data.bin.c = 8  # of value: the highest count with a bin of its own; of clip: highest value
+    c.data.bin.normalised = False  # of value: counts are scaled to the mean total first
+    c.data.bin.printed = False  # of value: above c bins count from 1 again, as printed
     c.data.sample_genes = ConfigDict({"number": 2048})  # K visible genes, zeros included
     c.data.sample_genes.temperature = 0.0  # T: drawn ∝ (training cells with the gene)^T; 0: evenly
     c.data.sequence = ConfigDict({"number": 2048})  # K genes, the expressed ones first
@@ -49,6 +55,9 @@ def defaults():
     c.data.draw_masks.together = False  # a token is masked in all of them or in none
     c.data.draw_masks.blocked = False  # nobody attends to a hidden token but itself
     c.data.draw_masks.adaptive = False  # mask more often what is predicted badly
+    c.data.draw_masks.exactly = False  # mask int(ratio · genes) of each cell, and not by chance
+    c.data.draw_masks.expressed = "any"  # or only: drawn tokens without a count stay as they are
+    c.data.draw_masks.nonzero = 0.0  # p: so many of exactly so many have a count; 0: as they come
     c.data.mixture = ()  # ('bulk*=0.2', '*=0.8'): shares of datasets by name; (): every cell alike
     # Of cap, weights, round_robin, stratify, in this order; each has a block here. by: columns,
     # 'dataset' and labels of the store, whose classes make the groups; unknown: cells without a

@@ -10,6 +10,8 @@ import pandas as pd
 from jaxcell import __version__, config
 from jaxcell.data.draft import Draft
 from jaxcell.data.records import Rows
+from jaxcell.data.statistics import of_tables
+from jaxcell.data.store import dataset_name
 from jaxcell.data.survey import divide
 from jaxcell.data.transforms import build_transforms
 from jaxcell.models.cost import forward_flops
@@ -19,7 +21,7 @@ FEW_CELLS = 100  # of a batch: its measured genes are a guess
 
 
 def _measured(source, found, measured_by):
-    """Dataset of each cell i32 [cells], and the genes that each dataset measured."""
+    """Dataset of each cell i32 [cells], the genes that each dataset measured, and its value."""
     matched = np.unique(found.columns[found.columns >= 0]).astype(np.int32)
     if measured_by and measured_by not in source.obs:
         raise ValueError(
@@ -28,7 +30,7 @@ def _measured(source, found, measured_by):
         )
     dataset, values = divide(source, measured_by)
     if values == [""]:
-        return dataset, [matched]
+        return dataset, [matched], values
     seen, start = np.zeros((len(values), found.n_genes), bool), 0
     for chunk in source.chunks():
         matrix = found.apply(chunk)
@@ -47,7 +49,7 @@ def _measured(source, found, measured_by):
             "whole batches",
             stacklevel=4,
         )
-    return dataset, [np.flatnonzero(genes).astype(np.int32) for genes in seen]
+    return dataset, [np.flatnonzero(genes).astype(np.int32) for genes in seen], values
 
 
 def content_keys(rows, seed):
@@ -69,10 +71,11 @@ class Shown:
     as in training; where these are 0, as many for each expressed gene as a cycle of training has.
 
     most : genes that a cell measured at most
+    statistics : of the model's training cells, see `jaxcell.data.statistics`
     labels, genes : classes of the labels in the cells' rows, and vocabulary, for `flag_genes`
     """
 
-    def __init__(self, c, most, frequency=None, labels=None, genes=None):
+    def __init__(self, c, most, statistics=None, labels=None, genes=None):
         own = c.copy_and_resolve_references()
         own.data.transforms = tuple(
             name for name in c.data.transforms if name not in ("thin", "draw_masks")
@@ -88,7 +91,7 @@ class Shown:
         self.number, self._most = block.number, most
         self._config, self._context = (
             own,
-            {"frequency": frequency, "labels": labels, "genes": genes},
+            {"statistics": statistics, "labels": labels, "genes": genes},
         )
 
     def draws(self, asked):
@@ -124,30 +127,26 @@ class Embedder:
                 stacklevel=3,
             )
         self._measured_by = measured_by
-        self._dataset, self._gene_sets = _measured(source, self._match, measured_by)
+        found = _measured(source, self._match, measured_by)
+        self._dataset, self._gene_sets, self._values = found
         most = max(map(len, self._gene_sets))
-        detected = model.tables.get("detected")
-        detected = None if detected is None else detected[:v]
         self._named, classes = self._flagging()
-        self._shown = Shown(c, most, detected, classes, model.vocabulary)
+        self._shown = Shown(c, most, of_tables(model.tables, v), classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
         self._codes = self._metadata()
         self.empty, self._done = np.zeros(source.n_cells, bool), 0
 
     def _metadata(self):
         """{label: codes i32 [cells]} of the metadata that the model shows; −1 where not known."""
-        codes, model, source = {}, self._model, self._source
+        codes, model = {}, self._model
         for name, one in model.config.model.metadata.items():
             known = {text: k for k, text in enumerate(model.labels[one.label])}
-            obs, where = source.obs, f"{source.name}: obs[{one.label!r}]"
-            there = one.label in obs
-            texts = obs[one.label].astype(str) if there else pd.Series([""] * len(obs))
+            where, texts = self._texts(one.label, known)
             found = codes[one.label] = texts.map(known).fillna(-1).to_numpy(np.int32)
             if (found >= 0).all():
                 continue
-            lost = (
-                ", ".join(map(repr, texts[found < 0].unique()[:5])) if there else "no such column"
-            )
+            names = ", ".join(map(repr, texts[found < 0].unique()[:5]))
+            lost = names if texts.any() else "no such column"
             said = f"{where}: {(found < 0).sum()} cells have no class that the model knows ({lost})"
             if not one.get("dropout", Metadata.dropout):
                 raise ValueError(
@@ -155,6 +154,19 @@ class Embedder:
                 )
             warnings.warn(f"{said}; they are shown as 'unknown'", stacklevel=4)
         return codes
+
+    def _texts(self, label, known):
+        """Where each cell's class of a label is read, and the classes' names; '' where nowhere.
+
+        'dataset' is what a file is called, and the value that divides it, as in a store; of a model
+        whose store had a label of that name, which the file has too, that one.
+        """
+        obs, name = self._source.obs, self._source.name
+        column = obs[label].astype(str) if label in obs else pd.Series([""] * len(obs))
+        if label == "dataset" and not column.isin(list(known)).any():
+            each = [dataset_name(name, self._measured_by, value) for value in self._values]
+            return f"{name}: its name", pd.Series(np.array(each, object)[self._dataset])
+        return f"{name}: obs[{label!r}]", column
 
     def _flagging(self):
         """Codes i32 [cells, 1], −1: unknown, and {label: classes} of what names flagged genes."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxcell.config import settled
+from jaxcell.data.statistics import statistics
 from jaxcell.data.store import Store
 from jaxcell.embedder import Shown, content_keys
 from jaxcell.forward import Forward
@@ -58,8 +59,7 @@ class AvgBio:
         own.model.vocabulary = len(store.vocabulary)
         adopt_labels(own, store, lambda _: None)
         rows = store.read("valid", cells)
-        labels = {name: rows.labels[:, k] for k, name in enumerate(store.labels)}
-        self._batch = {**_tokens(own, store, rows), "labels": labels}
+        self._batch = {**_tokens(own, store, rows), "labels": store.labels_of(rows)}
         self._forward = Forward(own, tables=external_tables(own.model, store.vocabulary))
 
     def __call__(self, variables):
@@ -76,6 +76,5 @@ def _tokens(c, store, rows):
     gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
     used = store.gene_set[rows.dataset]
     most = max(len(gene_sets[s]) for s in np.unique(used))
-    detected = store.stats["nonzero"].sum(axis=0)
-    shown = Shown(c, most, detected, store.labels, store.vocabulary)
+    shown = Shown(c, most, statistics(store, c), store.labels, store.vocabulary)
     return shown.tokens(rows, gene_sets, used, content_keys(rows, c.seed))

@@ -65,8 +65,9 @@ def test_every_config_holds_and_survives_json(name):
         ),
         (
             "data.transforms",
-            ("normalise", "sample_genes", "draw_masks"),
-            "config.model.specials: found ('<cls>',), expected <mask> among them",
+            ("normalise", "sample_genes", "bin"),
+            "found ('normalise', 'sample_genes', 'bin'), expected normalise "
+            "and one of sample_genes and sequence; thin before them, bin between them",
         ),
         (
             "model.fields.value.input",

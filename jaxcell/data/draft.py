@@ -20,7 +20,7 @@ class Draft:
     gene_set : i32 [B], which of them a cell has
     keys : u64 [B, 2], the seed of a cell's draws
     input : Rows that tokens are made of; ``rows`` but for transforms that thin counts
-    values : f32 [nnz of input], its normalised counts
+    values : f32 [nnz of input], its normalised counts, or their bins
     batch : what has been made so far
     """
 
@@ -45,6 +45,13 @@ class Draft:
         step = np.array([stream], np.uint64) * draws.GOLDEN
         own = draws.mix(self.keys[:, 1] + step)
         return np.stack([self.keys[:, 0], own], axis=1)
+
+
+def cell_keys(seed, epochs, cells):
+    """The keys of cells in a run's epochs, i64 [B] both; u64 [B, 2]."""
+    # Epoch and cell make the key: the same cell shows other genes in the next epoch.
+    words = (epochs.astype(np.uint64) << np.uint64(40)) | cells.astype(np.uint64)
+    return np.stack([np.full_like(words, seed), words], axis=1)
 
 
 def segment_sums(values, indptr):

@@ -10,9 +10,10 @@ import grain
 import numpy as np
 from absl import flags
 
-from jaxcell.data.draft import Draft
+from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.sampling import order
-from jaxcell.data.transforms import build_transforms, panel, temperatures
+from jaxcell.data.statistics import statistics as statistics_of
+from jaxcell.data.transforms import build_transforms, panel
 
 
 class Batches:
@@ -27,7 +28,7 @@ class Batches:
     passes : of 'valid', how often; a cell's draws differ from pass to pass
     batch_size : B
     start, stop : steps; stop is ignored for 'valid'
-    frequency : training cells with each gene, [V], which a temperature draws by; None: the store's
+    statistics : of training cells, see `jaxcell.data.statistics`; None: the store's
     process, processes : this process takes rows [process · B / processes, …) of every batch
     """
 
@@ -42,7 +43,7 @@ class Batches:
         stop=0,
         process=0,
         processes=1,
-        frequency=None,
+        statistics=None,
         passes=1,
     ):
         if batch_size % processes:
@@ -60,10 +61,10 @@ class Batches:
         self._length = max(steps - start, 0)
         self._order = order(store, c.data, c.seed, batch_size) if split == "train" else None
         self._genes = len(store.vocabulary)
-        if temperatures(c.data) and frequency is None:  # else the statistics stay on disk
-            frequency = store.stats["nonzero"].sum(axis=0)
+        if statistics is None:
+            statistics = statistics_of(store, c)
         self._transforms = build_transforms(
-            c.data, c.model, frequency, store.max_nonzero, store.labels, store.vocabulary
+            c.data, c.model, statistics, store.max_nonzero, store.labels, store.vocabulary
         )
         self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
 
@@ -81,24 +82,18 @@ class Batches:
             real = positions < self._cells
             cells = np.where(real, positions, 0)
         rows = self._store.read(self._split, cells)
-        # Epoch and cell make the key: the same cell shows other genes in the next epoch.
-        words = (epochs.astype(np.uint64) << np.uint64(40)) | cells.astype(np.uint64)
-        keys = np.stack([np.full_like(words, self._seed), words], axis=1)
-        return self._finish(rows, keys, real)
+        return self._finish(rows, cell_keys(self._seed, epochs, cells), real)
 
     def _finish(self, rows, keys, real):
         gene_set = self._store.gene_set[rows.dataset]
         draft = Draft(rows=rows, gene_sets=self._gene_sets, gene_set=gene_set, keys=keys)
         for transform in self._transforms:
             transform(draft)
-        labels = {
-            name: rows.labels[:, k].astype(np.int32) for k, name in enumerate(self._store.labels)
-        }
         return {
             **draft.batch,
             **panel(rows, self._store.panel_width, self._genes),
             "dataset": rows.dataset.astype(np.int32),
-            "labels": labels,
+            "labels": self._store.labels_of(rows),
             "real": real,
         }
 

@@ -69,7 +69,9 @@ class Store:
         self.vocabulary = Vocabulary.load(self.path / "vocabulary.json")
         self.labels = json.loads((self.path / "labels.json").read_text(encoding="utf-8"))
         self.datasets = json.loads((self.path / "datasets.json").read_text(encoding="utf-8"))
-        self.names = [_name(facts) for facts in self.datasets]
+        self.names = [
+            dataset_name(d["source"], d.get("measured_by"), d.get("value")) for d in self.datasets
+        ]
         self.gene_set = np.array([d["gene_set"] for d in self.datasets], np.int32)
         self._records = {}
 
@@ -158,6 +160,22 @@ class Store:
         records = self.records(split, positions) if len(positions) else []
         return decode_batch(records, len(self.labels))
 
+    @property
+    def classes(self):
+        """{column: names of its classes}: the labels and, unless one is called so, 'dataset'."""
+        return {**self.labels, "dataset": self.labels.get("dataset", self.names)}
+
+    def labels_of(self, rows):
+        """{column: class i32 [B]} of decoded cells, for the columns of `classes`; −1 = unknown."""
+        columns = zip(self.labels, rows.labels.T.astype(np.int32), strict=True)
+        return {"dataset": rows.dataset.astype(np.int32), **dict(columns)}
+
+    def codes(self, split, name):
+        """Class of each cell in a column of `classes`, in record order, i32 [cells]."""
+        if name in self.labels:
+            return self.index(split, "labels")[:, list(self.labels).index(name)]
+        return self.index(split, "dataset")
+
     def verify(self, records=True):
         """Compare the checksum of every file with the one written by `prepare`.
 
@@ -227,9 +245,10 @@ class Store:
         return "\n".join(lines)
 
 
-def _name(facts):
-    file = Path(facts["source"]).name
-    return f"{file} {facts['measured_by']}={facts['value']}" if facts.get("value") else file
+def dataset_name(source, measured_by=None, value=None):
+    """The name of a dataset: its file, and the value of the column that divides it."""
+    file = Path(source).name
+    return f"{file} {measured_by}={value}" if value else file
 
 
 def file_facts(path):

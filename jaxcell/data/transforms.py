@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxcell.data import draws
+from jaxcell.data.bins import Bin
 from jaxcell.data.draft import look_up, rectangle, segment_sums
 from jaxcell.data.flags import FlagGenes
 from jaxcell.data.masking import DrawMasks
@@ -117,6 +118,7 @@ DEPTHS = ("<s>", "<t>")  # special tokens that tell the input's depth and the ce
 TRANSFORMS = {
     "thin": Thin,
     "normalise": Normalise,
+    "bin": Bin,
     "sample_genes": SampleGenes,
     "sequence": Sequence,
     "flag_genes": FlagGenes,
@@ -129,11 +131,12 @@ def temperatures(data):
     return any(data.get(name, {}).get("temperature") for name in data.transforms)
 
 
-def build_transforms(data, model, frequency=None, most=None, labels=None, genes=None):
+def build_transforms(data, model, statistics=None, most=None, labels=None, genes=None):
     """The transforms that ``config.data.transforms`` names, in that order.
 
     data, model : ``config.data``, ``config.model``
-    frequency : training cells with each gene > 0, [V]; only a temperature needs it
+    statistics : of the training cells, as `jaxcell.data.statistics` makes them; only a temperature
+        and some bins need them
     most : genes > 0 of any cell, where that is known
     labels, genes : the store's {label: classes} and vocabulary; only `flag_genes` needs them, and
         without them it is built to be checked, not to be used
@@ -151,12 +154,12 @@ def build_transforms(data, model, frequency=None, most=None, labels=None, genes=
         codes=-(number + 1.0),
         depths=tuple(front.index(name) for name in DEPTHS if name in front),
         vocabulary=model.vocabulary,
-        frequency=frequency,
         most=most,
         scale_to=data.normalise.library_size if data.normalise.scale else 0.0,
         pseudo=data.normalise.get("pseudo_total", 0.0),
         labels=labels,
         genes=genes,
+        **(statistics or {}),
     )
 
     def one(name):

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import sharding
-from jaxcell.config import tokeniser
+from jaxcell.config import bin_tables, tokeniser
 from jaxcell.data.pipeline import Batches, iterate
+from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
 from jaxcell.models.cell import CellModel
@@ -71,7 +72,7 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
         raise ValueError(f"{store.path}: holds no validation cells")
     c = model.config
     for name, one in c.model.metadata.items():
-        if store.labels.get(one.label) != model.labels[one.label]:
+        if store.classes.get(one.label) != model.labels[one.label]:
             raise ValueError(
                 f"{store.path}: its classes of {one.label!r} are not those of {checkpoint}, which "
                 f"shows them to the model (model.metadata.{name}); measure on the run's own store"
@@ -80,7 +81,7 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
         tokeniser(c.data).number = (
             int(store.measured.sum(axis=1).max()) if genes == "all" else genes
         )
-    needs = ["mean", *(["detected"] if temperatures(c.data) else [])]
+    needs = ["mean", *(["detected"] if temperatures(c.data) else []), *bin_tables(c.data)]
     if lacks := [name for name in needs if name not in model.tables]:
         raise ValueError(
             f"{checkpoint}: its tables.npz has no {' and no '.join(lacks)}, which errors per gene "
@@ -94,12 +95,12 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
     c.train.gene_errors = c.train.get("gene_errors") or "heads.expression"
     net = CellModel(c.model, compute_dtype(c.dtype))
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    trained = {k: model.tables[k] for k in ("mean", "zero_logit") if k in model.tables}
+    names = ("mean", "zero_logit", *bin_tables(c.data))
+    trained = {k: model.tables[k] for k in names if k in model.tables}
     tables = {**tables_of(store, c, net.rows), **trained}
     variables, tables = jax.device_put((model.variables, tables), sharding.replicated(mesh))
-    detected = model.tables.get("detected")  # padded; the visible genes are drawn as in training
-    frequency = None if detected is None else detected[: len(store.vocabulary)]
-    batches = Batches(store, c, "valid", batch_size, frequency=frequency, passes=draws)
+    known = of_tables(model.tables, len(store.vocabulary))  # what is shown is drawn as in training
+    batches = Batches(store, c, "valid", batch_size, statistics=known, passes=draws)
     found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
         raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")

@@ -24,7 +24,7 @@ def adopt_labels(c, store, say):
         The store has no such label, or none of its classes is a term or a number, or a label has
         fewer than two classes (leaves, of an ontology).
     """
-    known = store.labels
+    known = store.classes
     heads = {n: h for n, h in c.model.heads.items() if "label" in h}
     users = [(f"model.{path}.label", one.label) for path, one in label_users(c.model)]
     for name, one in c.losses.items():
@@ -67,10 +67,8 @@ def _check_classes(c, heads, store):
 
 def cells_of(store, label, splits=("train", "valid")):
     """Cells of each class of a label, training and validation ones, i64 [n]."""
-    column, classes = list(store.labels).index(label), len(store.labels[label])
-    codes = [store.index(split, "labels")[:, column] for split in splits]
-    codes = np.concatenate(codes)
-    return np.bincount(codes[codes >= 0], minlength=classes)
+    codes = np.concatenate([store.codes(split, label) for split in splits])
+    return np.bincount(codes[codes >= 0], minlength=len(store.classes[label]))
 
 
 def _ontologies(c, store, labels, say):
@@ -84,7 +82,7 @@ def _ontologies(c, store, labels, say):
         )
     whole, found = read_ontology(c.ontology.file), {}
     for name in wanted:
-        classes, counts = store.labels[name], cells_of(store, name)
+        classes, counts = store.classes[name], cells_of(store, name)
         lost = whole.unresolved(classes, counts)
         if all(whole.resolve(label) is None for label in classes):
             raise ValueError(f"config.ontology: {store.path}, label {name!r}: {lost}")
@@ -164,8 +162,8 @@ def label_tables(c, store, ontologies):
     """{'leaves': {label: bool [n, L]}, 'targets': {label: f32 [n, K]}} for the losses."""
     labels = {h.label for h in c.model.heads.values() if "label" in h}
     return {
-        "leaves": {n: o.mask(store.labels[n]) for n, o in ontologies.items()},
-        "targets": {n: targets(c, store.labels[n], n) for n in c.targets if n in labels},
+        "leaves": {n: o.mask(store.classes[n]) for n, o in ontologies.items()},
+        "targets": {n: targets(c, store.classes[n], n) for n in c.targets if n in labels},
     }
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from jaxcell import sharding
 from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
+from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.losses.total import divide, weighted
-from jaxcell.models.cell import CellModel
+from jaxcell.models.cell import CellModel, labels_of
 from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.means import tables_of
@@ -46,7 +47,7 @@ class Run:
         self.inputs = metrics.inputs_of(self.ontologies, self.host_tables)
         # Before the steps are compiled; a run that goes on needs its source no more.
         source = "" if begun(workdir) else c.train.init_from
-        known = self.store.vocabulary, self.store.labels, self.ontologies
+        known = self.store.vocabulary, self.store.classes, self.ontologies
         self.warm = warm_start.read(source, c, *known) if source else None
         epoch = steps_per_epoch(c, self.store)
         optimizer = optim.build(c, self.steps, epoch)
@@ -135,7 +136,9 @@ class Run:
         t = self.c.train
         # Validation takes no more memory than training: a micro-batch at a time.
         size = t.batch_size // (t.accumulate if split == "valid" else 1)
-        return Batches(self.store, self.c, split, size, **where, **processes)
+        # What travels with the model: embedding shows its cells by the same numbers.
+        known = of_tables(self.host_tables, len(self.store.vocabulary))
+        return Batches(self.store, self.c, split, size, statistics=known, **where, **processes)
 
     def _steps(self, start, stop):
         c, pending = self.c, []
@@ -250,10 +253,11 @@ class Run:
             if value is None or not _better(value, self.best, mode):
                 return False
             self.best = value
+        used = {*self.store.labels, *labels_of(self.c.model)}
         model = Model(
             config=self.c,
             vocabulary=self.store.vocabulary.with_specials(self.c.model.specials),
-            labels=self.store.labels,
+            labels={k: names for k, names in self.store.classes.items() if k in used},
             ontologies=self.ontologies,
             variables=jax.device_get(self._variables()),
             tables=self.host_tables,

@@ -11,6 +11,12 @@ import jax.numpy as jnp
 from jaxcell.models.values import code_of
 
 
+def hidden_code(specials):
+    """The value that stands where one is hidden: the mask token's or, without one, −(S + 1)."""
+    specials = tuple(specials)
+    return code_of(specials.index("<mask>") if "<mask>" in specials else len(specials))
+
+
 def mask_tokens(batch, tables, c):
     """Compare each token's draws (`data.masking`) with its rate, and hide what falls below.
 
@@ -21,17 +27,17 @@ def mask_tokens(batch, tables, c):
 
     Returns
     -------
-    the batch with mask bool [B, T] and target f32 [B, T] (its values as they were; of thinned
-    counts the cell's own); for masked genes gene_places i32 [B, P] and gene_target i32 [B, P]
-    (−1: none); and blocked bool [B, T]
+    the batch with expressed bool [B, T] (genes whose value was above 0); mask bool [B, T] and
+    target f32 [B, T] (its values as they were; of thinned counts the cell's own); for masked genes
+    gene_places i32 [B, P] and gene_target i32 [B, P] (−1: none); and blocked bool [B, T]
     """
-    how, specials = c.data.draw_masks, list(c.model.specials)
-    special = specials.index("<mask>")
+    how, specials = c.data.draw_masks, tuple(c.model.specials)
     rate = how.ratio
     if how.adaptive:
         rate = jnp.take(tables["mask_rate"], batch["ids"], mode="clip")
     batch, hidden = dict(batch), jnp.zeros(batch["ids"].shape, bool)
     chosen = hidden
+    batch["expressed"] = (batch["values"] > 0) & _genes(batch, c)
     if "values" in how.fields:
         draw, values = batch["draws"]["values"], batch["values"]
         chosen, concealed = draw < rate, draw < rate * how.hidden
@@ -41,7 +47,7 @@ def mask_tokens(batch, tables, c):
             batch["values"] = jnp.where(swapped, other, values)
         thinned = "thin" in c.data.transforms
         batch |= {"mask": chosen, "target": own_values(batch, c) if thinned else values}
-        batch["values"] = jnp.where(concealed, code_of(special), batch["values"])
+        batch["values"] = jnp.where(concealed, hidden_code(specials), batch["values"])
         hidden = hidden | concealed
     if "genes" in how.fields:
         draw, ids = batch["draws"]["genes"], batch["ids"]
@@ -55,7 +61,7 @@ def mask_tokens(batch, tables, c):
         if how.replaced:
             swapped = (draw < rate * (how.hidden + how.replaced)) & free
             ids = jnp.where(swapped, batch["other"]["genes"], ids)
-        batch["ids"] = jnp.where(concealed, c.model.vocabulary + special, ids)
+        batch["ids"] = jnp.where(concealed, c.model.vocabulary + specials.index("<mask>"), ids)
         hidden = hidden | concealed
     if how.blocked:
         batch["blocked"] = hidden
@@ -68,7 +74,7 @@ def own_values(batch, c):
     Normalised as ``values`` are. Source: RDA of scFoundation, whose target is the cell itself.
     """
     how, ids = c.data.normalise, batch["ids"]
-    there = (jnp.arange(ids.shape[1])[None] < batch["length"][:, None]) & (ids < c.model.vocabulary)
+    there = _genes(batch, c)
     take = jax.vmap(lambda counts, genes: jnp.take(counts, genes, mode="clip"))
     counts, total = jnp.where(there, take(batch["panel_raw"], ids), 0), batch["total"]
     if "sequence" in c.data.transforms and c.data.sequence.total == "shown":
@@ -77,6 +83,13 @@ def own_values(batch, c):
         total = total[:, None]
         counts = counts * jnp.where(total > 0, how.library_size / jnp.maximum(total, 1e-12), 0)
     return jnp.log1p(counts)
+
+
+def _genes(batch, c):
+    """Which tokens are genes, and neither special nor padding: bool [B, T]."""
+    ids = batch["ids"]
+    inside = jnp.arange(ids.shape[1])[None] < batch["length"][:, None]
+    return inside & (ids < c.model.vocabulary)
 
 
 def places_of(c, tokens):

@@ -51,12 +51,14 @@ def batch_shapes(c, cells, panel, tokens=None):
 def table_shapes(c):
     """{name: ShapeDtypeStruct} of the tables that `training.means.tables_of` makes."""
     model = CellModel(c.model)
+    bins = {"bin_edges": (model.rows, c.data.bin.number - 1), "mean_total": ()}
     classes = {h.label: h.classes for h in c.model.heads.values() if "label" in h}
     found = {
         "measured": _of((1, model.rows), bool),
         "gene_set": _of((1,), jnp.int32),
         **{name: _of((model.rows,)) for name in ("mean", "detected", "zero_logit", "mask_rate")},
         **external_shapes(c.model, model.token_rows, _of),
+        **{name: _of(bins[name]) for name in config.bin_tables(c.data)},
     }
     found["leaves"] = {
         name: _of((classes[name], classes[name]), bool)

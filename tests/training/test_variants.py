@@ -164,8 +164,8 @@ def test_the_means_table_is_of_the_cells_that_sampling_shows(store, arm):
 
 
 def test_the_centre_of_a_large_store_is_of_evenly_spaced_cells(store, monkeypatch):
-    monkeypatch.setattr("jaxcell.training.means.CELLS", 10)
-    monkeypatch.setattr("jaxcell.training.means.AT_ONCE", 4)
+    monkeypatch.setattr("jaxcell.data.statistics.CELLS", 10)
+    monkeypatch.setattr("jaxcell.data.statistics.AT_ONCE", 4)
     c = config_of("txfm_b:tiny,mse")
     size = store.sizes["train"]
     x = dense(store, c)[np.linspace(0, size - 1, 10).astype(int)]
