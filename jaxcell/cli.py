@@ -121,7 +121,7 @@ def _embed(p):
         "--zeros", metavar="WHICH", help="exclude, all, interleave or random: of a sequence"
     )
     p.add_argument("--layer", type=int, help="block of the encoder, counting on: of the decoder")
-    p.add_argument("--pooling", nargs="+", metavar="POOL", help="cls, mean, pooler, a token")
+    p.add_argument("--pooling", nargs="+", metavar="POOL", help="cls, mean, last, pooler, a token")
     p.add_argument("--decode", default="leaf", metavar="HOW", help="leaf, greedy or a probability")
     p.add_argument("--probabilities", action="store_true", help="of an ontology's leaves, in obsm")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))

@@ -109,6 +109,7 @@ def check(c):
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
     _check_masks(c)
     _check_statistics(c)
+    _check_causal(c)
 
 
 def _check_statistics(c):
@@ -170,6 +171,25 @@ def _check_masks(c):
     wanted = "hidden or measured where no values are masked; or '' as train.gene_errors"
     known = of != "masked" or "values" in fields
     require(known or not errors, "train.gene_among", of, wanted)
+
+
+def _check_causal(c):
+    """What comes next is predicted by who does not see it, in an order that does not tell it."""
+    e, order = c.model.encoder, c.data.sequence.order
+    exact = not e.causal or e.attention == "exact"
+    require(exact, "model.encoder.attention", e.attention, "'exact' for a causal encoder")
+    for name, one in c.losses.items():
+        ahead = one.weight and str(one.target).startswith("batch.next_")
+        wanted = f"True for losses.{name}, whose target the tokens would see otherwise"
+        require(e.causal or not ahead, "model.encoder.causal", e.causal, wanted)
+        tells = "sequence" in c.data.transforms and order == "value"
+        wanted = f"'random' for losses.{name}: an order by value tells the next one"
+        leaks = ahead and tells and one.target == "batch.next_values"
+        require(not leaks, "data.sequence.order", order, wanted)
+    for name in c.model.tokens:
+        added = c.model.combine == "sum" or c.model.fields[name].get("kind") != "next"
+        wanted = f"'sum', so that special tokens too show what comes next (fields.{name})"
+        require(added, "model.combine", c.model.combine, wanted)
 
 
 def _check_after(c):

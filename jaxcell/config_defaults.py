@@ -113,7 +113,9 @@ def defaults():
             "layer_scale": 1e-4,  # initial; the paper names LayerScale without a value; 0: none
             "drop_path": 0.1,  # at the last layer, rising linearly from 0
             "dropout": 0.0,  # of attention weights and of both branches
+            "dropout_inside": False,  # and behind the MLP's activation, as in torch's layer
             "attention": "exact",  # or performer, nystrom: a cost linear in the tokens
+            "causal": False,  # True: a token sees those up to itself alone
             "features": 256,  # of performer
             "landmarks": 64,  # of nystrom
             "iterations": 6,  # of nystrom's inverse
@@ -122,7 +124,7 @@ def defaults():
             "remat": False,  # recompute layers in the backward pass: less memory, slower
         }
     )
-    c.model.pool = "cls"  # or mean, pooler, a front token's name; or joined: 'cls+mean'
+    c.model.pool = "cls"  # or mean, last, pooler, a front token's name; or joined: 'cls+mean'
     c.model.pooler = False  # a linear layer and tanh on CLS, for heads that read 'pooled'
     c.model.heads = ConfigDict({"expression": {"kind": "vocabulary_mlp", "blocks": 4}})
     c.model.heads.expression.activation = "rectified_tanh"

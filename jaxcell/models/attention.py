@@ -10,20 +10,21 @@ CHUNK = 4096  # queries at a time, at most
 SCORES = 2**29  # of a chunk, at most: 2 GB in float32
 
 
-def attention(q, k, v, length, blocked=None, drop=None):
+def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0):
     """Softmax attention of query tokens to the valid tokens of their cell.
 
     q [B, Q, H, C] (the first Q tokens), k, v [B, T, H, C], length [B] (valid prefix) ->
     [B, Q, H, C] in the dtype of ``v``. Above 4 096 queries they go through in chunks, forward and
     backward, so that memory no longer grows with T². ``blocked`` bool [B, T]: tokens that none but
-    themselves may see. ``drop`` (key, rate): dropout of the weights.
+    themselves may see. ``drop`` (key, rate): dropout of the weights. ``causal``: a query sees the
+    tokens up to its own place alone. ``start``: the place of the first query, a number or i32 [B].
 
     Scores and softmax are kept in at least float32, also for bfloat16 inputs; in float64 they stay
     float64, which jax.nn.dot_product_attention does not offer. Rows beyond ``length`` hold numbers
     without meaning: no valid token attends to them and no pool reads them.
     """
     if q.shape[1] <= CHUNK:
-        return _whole(q, k, v, length, blocked, drop)
+        return _whole(q, k, v, length, blocked, drop, causal, start)
     cells, queries, heads, channels = q.shape
     size = max(min(CHUNK, SCORES // (cells * heads * k.shape[1])), 1)
     chunks = -(-queries // size)
@@ -33,9 +34,9 @@ def attention(q, k, v, length, blocked=None, drop=None):
     keys = starts if drop is None else jax.random.split(drop[0], chunks)
 
     def one(part):
-        q, start, key = part
+        q, first, key = part
         own = None if drop is None else (key, drop[1])
-        return _whole(q, k, v, length, blocked, own, start)
+        return _whole(q, k, v, length, blocked, own, causal, start + first)
 
     # Scores are recomputed in the backward pass; kept, they would be as large as without chunks.
     some = jax.checkpoint(one, prevent_cse=False)
@@ -43,13 +44,8 @@ def attention(q, k, v, length, blocked=None, drop=None):
     return out.reshape(cells, chunks * size, heads, channels)[:, :queries]
 
 
-def _whole(q, k, v, length, blocked, drop, start=0):
-    scores = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=_wide(q))
-    if blocked is not None:
-        itself = start + jnp.arange(q.shape[1])[:, None] == jnp.arange(k.shape[1])[None]
-        hidden = blocked[:, None, None, :] & ~itself[None, None]
-        scores = jnp.where(hidden, jnp.finfo(scores.dtype).min, scores)
-    weights = _weights(scores, q, length)
+def _whole(q, k, v, length, blocked, drop, causal, start):
+    weights = attention_weights(q, k, length, blocked, causal=causal, start=start)
     if drop is not None:
         key, rate = drop
         kept = jax.random.bernoulli(key, 1 - rate, weights.shape)
@@ -57,8 +53,21 @@ def _whole(q, k, v, length, blocked, drop, start=0):
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(v.dtype), v)
 
 
+def attention_weights(q, k, length, blocked=None, *, causal=False, start=0):
+    """The softmax weights of `attention`, before dropout: [B, H, Q, T] in float32 or wider."""
+    scores = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=_wide(q))
+    if causal or blocked is not None:
+        places = jnp.reshape(start, (-1, 1)) + jnp.arange(q.shape[1])[None]  # [B or 1, Q]
+        own, keys = places[..., None], jnp.arange(k.shape[1])[None, None]
+        hidden = keys > own if causal else jnp.zeros((), bool)
+        if blocked is not None:
+            hidden = hidden | (blocked[:, None, :] & (keys != own))
+        scores = jnp.where(hidden[:, None], jnp.finfo(scores.dtype).min, scores)
+    return _weights(scores, q, length)
+
+
 def attention_of_few(q, x, keys, values, length):
-    """The same for few queries, where the keys and values of all tokens would cost the most.
+    """`attention` that is not causal of few queries, where the keys and values of all tokens would cost the most.
 
     q [B, Q, H, C], tokens x [B, T, D], kernels keys, values [D, H, C], length [B]
     -> [B, Q, H, C], as ``attention(q, x·keys, x·values, length)``.

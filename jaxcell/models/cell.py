@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
+from jaxcell.models import cache as caches
 from jaxcell.models import pools
+from jaxcell.models.cache import Cache
 from jaxcell.models.encoder import Encoder
 from jaxcell.models.expression_heads import VocabularyMlp
 from jaxcell.models.fields import Fields
@@ -89,14 +91,28 @@ def queries_of(spec, pool=None, heads=True):
 
 
 class _Cell(nn.Module):
-    """batch -> {'cell' [B, D], 'heads' {name: array}, 'tokens' [B, T, D]}, what is asked for."""
+    """batch -> {'cell' [B, D], 'heads' {name: array}, 'tokens' [B, T, D]}, what is asked for.
+
+    With a ``cache`` also 'cache', with the batch's tokens in it; with ``attention`` the last
+    block's softmax weights 'attention' [B, H, T, T].
+    """
 
     spec: FrozenConfigDict
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(
-        self, batch, *, train, heads=True, tokens=False, depth=None, pool=None, between=None
+        self,
+        batch,
+        *,
+        train,
+        heads=True,
+        tokens=False,
+        depth=None,
+        pool=None,
+        between=None,
+        attention=False,
+        cache=None,
     ):
         spec = self.spec
         # Vectors of single fields live on only where a head reads them.
@@ -112,11 +128,14 @@ class _Cell(nn.Module):
         layers, _, decoder = layers_of(spec)
         # A vector behind the decoder's blocks comes from what the decoder reads.
         read = (decoder,) if depth is not None and depth > layers else heads
-        queries = None if tokens else queries_of(spec, pool, read)
+        whole = tokens or attention or cache is not None
+        queries = None if whole else queries_of(spec, pool, read)
         queries = None if queries is None else queries + extra
         within = None if depth is None else min(depth, layers)
         how = dict(train=train, queries=queries, depth=within, blocked=blocked)
-        x = encoder(x, length, **how)[:, extra:]
+        x = encoder(x, length, **how, cache=cache, weights=attention)
+        x, besides = x if attention or cache is not None else (x, None)
+        x = x[:, extra:]
         pooler = Pooler(dtype=self.dtype, name="pool") if spec.pooler else None
         pooled = pooler(x[:, 0]) if spec.pooler else None  # made, and dropped where nobody reads
 
@@ -127,6 +146,8 @@ class _Cell(nn.Module):
                 return pooled
             if name == "mean":
                 return pools.mean_of_genes(x, batch["length"], len(spec.front))
+            if name == "last":
+                return pools.last(x, batch["length"])
             if name == "cell":
                 return _joined(source, spec.pool)
             return x[:, pools.tokens_read(name, spec) - 1]
@@ -137,6 +158,10 @@ class _Cell(nn.Module):
             found = behind(source, batch, train=train, names=[decoder], depth=more)
             cell = found[decoder]
         outputs = {"cell": cell, "tokens": x} if tokens else {"cell": cell}
+        if attention:
+            outputs["attention"] = besides[:, :, extra:, extra:]
+        if cache is not None:
+            outputs["cache"] = besides
         if heads:
             made = _Heads(spec, dtype=self.dtype, name="heads")
             names = None if heads is True else heads
@@ -218,6 +243,7 @@ class CellModel:
         depth=None,
         pool=None,
         between=None,
+        attention=False,
     ):
         """Run the model.
 
@@ -234,10 +260,15 @@ class CellModel:
             the last), or, counting on, of the decoder (see ``layers_of``); goes with heads=False
         pool : of the 'cell' that is returned, instead of the config's; heads read the config's
         between : a `fields.Between`: tokens' vectors between a baseline and their own
+        attention : whether the softmax weights of the encoder's last block, or of block ``depth``,
+            are wanted; only exact attention has them
 
         Returns
         -------
-        outputs : {'cell' [B, D], 'heads' {name: array}, 'tokens' [B, T, D] where asked for}
+        outputs : {'cell' [B, D], 'heads' {name: array}, and where asked for 'tokens' [B, T, D],
+            'attention' [B, H, T, T] in float32 or wider: which tokens each token reads; rows beyond
+            a cell's length mean nothing, and where metadata have tokens of their own, the rest to 1
+            is theirs}
         batch_stats : the running statistics, new ones when ``train``
         """
         stats = variables["batch_stats"]
@@ -250,6 +281,7 @@ class CellModel:
             depth=depth,
             pool=pool,
             between=between,
+            attention=attention,
             rngs=rngs,
             mutable=["batch_stats"] if stats and train else False,
         )
@@ -257,6 +289,53 @@ class CellModel:
             outputs, new = outputs
             return outputs, new["batch_stats"]
         return outputs, stats
+
+    def cache(self, variables, cells, tokens):
+        """A cache without tokens, with places for so many of each cell, see `extend`.
+
+        {'keys', 'values' [N, B, T, H, C], 'length' i32 [B]} for N layers, H heads, C channels
+        """
+        spec, params = self.spec, jax.tree.leaves(variables["params"]["encoder"])
+        dtype = self._module.dtype or params[0].dtype
+        return caches.empty(spec.encoder, spec.width, cells, tokens, dtype)
+
+    def extend(self, variables, cache, batch, tables, *, heads=True):
+        """Run the model on the next tokens of each cell alone; those before are in a cache.
+
+        Parameters
+        ----------
+        variables, tables, heads : as of `apply`, without training
+        cache : of `cache` or of the call before. A cell's tokens beyond its places are lost
+        batch : with the next n tokens of each cell, ids, values [B, n] …, of which it has as many
+            as length [B] says (0 too). ``next_ids`` [B, n], for a field of kind 'next', where the
+            token behind the last of these is known
+
+        Returns
+        -------
+        outputs : {'tokens' [B, n, D], 'cell' [B, D] (the last token's vector), 'heads' {…}}, as
+            `apply` has them of all tokens at once
+        cache : with these tokens
+
+        Raises
+        ------
+        ValueError
+            Unless the encoder is causal, its fields are added, and each head reads 'tokens' or
+            'last'.
+        """
+        spec = self.spec
+        names = sorted(spec.heads) if heads is True else heads or ()
+        caches.check(spec, {name: reads_of(spec.heads[name]) for name in names})
+        stats = variables["batch_stats"]
+        outputs = self._module.apply(
+            {"params": variables["params"], **({"batch_stats": stats} if stats else {})},
+            {**batch, "tables": tables},
+            train=False,
+            heads=heads,
+            tokens=True,
+            pool="last",
+            cache=Cache(**cache),
+        )
+        return outputs, outputs.pop("cache")._asdict()
 
 
 def _up_to(n, multiple):

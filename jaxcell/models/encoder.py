@@ -17,6 +17,8 @@ class Encoder(nn.Module):
 
     The last block computes only the tokens that are asked for: where a pool reads CLS alone, that
     is all of its MLP and most of its attention saved (8 % of TxFM-B's operations), at no change.
+    ``causal``: a token sees those up to itself alone, and so all blocks compute only those that are
+    asked for. ``dropout_inside`` drops the MLP's hidden layer too, as torch's layer does.
     The rate of stochastic depth rises linearly from 0 at the first block to ``drop_path`` at the
     last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass;
     ``unroll`` blocks are compiled side by side instead of in a loop, with the same parameters and
@@ -38,7 +40,9 @@ class Encoder(nn.Module):
     layer_scale: float = 0.0
     drop_path: float = 0.0
     dropout: float = 0.0
+    dropout_inside: bool = False
     attention: str = "exact"
+    causal: bool = False
     features: int = 256
     landmarks: int = 64
     iterations: int = 6
@@ -48,8 +52,32 @@ class Encoder(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, length, *, train, queries=None, depth=None, blocked=None):
-        """``depth``: stop behind that many blocks, before the final norm unless it is all."""
+    def __call__(
+        self,
+        x,
+        length,
+        *,
+        train,
+        queries=None,
+        depth=None,
+        blocked=None,
+        cache=None,
+        weights=False,
+    ):
+        """``depth``: stop behind that many blocks, before the final norm unless it is all.
+
+        ``cache``, a `Cache`: x are the next tokens, ``length`` [B] of each cell -> x, the cache
+        with them. ``weights`` -> x, softmax weights [B, H, T, T] of the last block that is run.
+        """
+        if self.attention != "exact" and (weights or self.causal or cache is not None):
+            what = "attention weights" if weights else "a causal encoder"
+            raise ValueError(
+                f"config.model.encoder.attention: found {self.attention!r}, expected 'exact' for "
+                f"{what}"
+            )
+        if self.causal and queries is not None:  # they see no others
+            x, queries = x[:, :queries], None
+            blocked = None if blocked is None else blocked[:, : x.shape[1]]
         depth = self.layers if depth is None else depth
         drop_path, drop = train and self.drop_path > 0, train and self.dropout > 0
         layer = self._layer(x.shape[-1])
@@ -63,32 +91,37 @@ class Encoder(nn.Module):
         if self.layers > own:
             groups.append((make(), "blocks", slice(own, self.layers)))
 
-        def run(block, queries, x, one):
-            params, rate, key = one
+        def run(block, queries, weights, x, cache, one):
+            params, rate, key, number = one
             rngs = {"dropout": key} if random else None
-            return block.apply({"params": params}, x, length, rate, queries, blocked, rngs=rngs)
+            cache = None if cache is None else (cache, number)
+            how = length, rate, queries, blocked, cache, weights
+            return block.apply({"params": params}, x, *how, rngs=rngs)
 
-        def of(block, queries, looped):
-            one = functools.partial(run, block, queries)
+        def of(block, queries, weights, looped):
+            one = functools.partial(run, block, queries, weights)
             return jax.checkpoint(one, prevent_cse=not looped) if self.remat else one
 
         for block, name, which in groups:
             number = which.stop - which.start
             stacked = self.param(name, _init, block, number, x[:1, :1], length[:1])
-            each = stacked, rates[which], keys[which]
+            each = stacked, rates[which], keys[which], jnp.arange(which.start, which.stop)
             if depth <= which.start:  # its parameters are made all the same
                 continue
             last = which.stop >= depth
             through = min(number, depth - which.start) - last
-            one = of(block, None, looped=True)
+            one = of(block, None, False, looped=True)
             most = jax.tree.map(lambda a, n=through: a[:n], each)
-            step = functools.partial(lambda one, x, each: (one(x, each), None), one)
-            x, _ = jax.lax.scan(step, x, most, unroll=self.unroll)
+            step = functools.partial(lambda one, x, each: (one(*x, each), None), one)
+            (x, cache), _ = jax.lax.scan(step, (x, cache), most, unroll=self.unroll)
             if last:  # it stands alone: what nobody reads of it is not computed
                 final = jax.tree.map(lambda a, n=through: a[n], each)
-                x = of(block, queries, looped=False)(x, final)
-        ends = self.final_norm and depth == self.layers
-        return layer.make_norm("norm", self.dtype)(x) if ends else x
+                x, besides = of(block, queries, weights, looped=False)(x, cache, final)
+        if self.final_norm and depth == self.layers:
+            x = layer.make_norm("norm", self.dtype)(x)
+        if cache is not None:
+            return x, besides._replace(length=cache.length + length)
+        return (x, besides) if weights else x
 
     def _layer(self, width):
         hidden = self.hidden or int(self.mlp_ratio * width)

@@ -43,7 +43,7 @@ class Between(NamedTuple):
         if self.pad is not None:
             ids = jnp.full_like(batch["ids"], vocabulary + self.pad)
             values = jnp.full_like(batch["values"], code_of(self.pad))
-            base = _vectors(field({**batch, "ids": ids, "values": values}))
+            base = _vectors(field({**batch, "ids": ids, "values": values, "next_ids": ids}))
         share = self.shares[name].astype(own.dtype)
         front = own.shape[1] - share.shape[1]  # special tokens, where fields are added
         short = jnp.pad(1 - share, ((0, 0), (front, 0)))
@@ -86,6 +86,34 @@ class Lookup(nn.Module):
             table = nn.LayerNorm(epsilon=1e-5, name="norm")(table)
         field, _, flag = self.input.partition(".")  # 'ids', or 'flags.perturbed'
         return Taken(table, batch[field][flag] if flag else batch[field])
+
+
+def next_ids(ids, length):
+    """The next token of each: ids i32 [B, T], length [B] -> i32 [B, T], −1 where there is none."""
+    shifted = jnp.pad(ids[:, 1:], ((0, 0), (0, 1)))
+    return jnp.where(jnp.arange(1, ids.shape[1] + 1)[None] < length[:, None], shifted, -1)
+
+
+class NextGene(nn.Module):
+    """A learned vector for the gene of the next token, which a causal model is asked about.
+
+    ids [B, T], length [B] -> [B, T, D]; ``next_ids`` i32 [B, T] in the batch stand for them, where
+    the next token is not there yet. Zeros where none comes next (−1) or a special token. Parameter
+    embedding [R, D], drawn from N(0, std²).
+    """
+
+    rows: int
+    vocabulary: int
+    width: int
+    std: float = 1.0
+
+    @nn.compact
+    def __call__(self, batch):
+        table = self.param("embedding", nn.initializers.normal(self.std), (self.rows, self.width))
+        ids = batch.get("next_ids")
+        ids = next_ids(batch["ids"], batch["length"]) if ids is None else ids
+        there = (ids >= 0) & (ids < self.vocabulary)
+        return jnp.where(there[..., None], jnp.take(table, jnp.where(there, ids, 0), axis=0), 0)
 
 
 class External(nn.Module):
@@ -183,7 +211,7 @@ class Metadata(nn.Module):
         return jnp.take(table, jnp.where(codes < 0, self.classes, codes), axis=0)
 
 
-FIELDS = {"lookup": Lookup, "external": External, **VALUES}
+FIELDS = {"lookup": Lookup, "external": External, "next": NextGene, **VALUES}
 COMBINE = {"concat": Concat, "sum": Sum}
 NORMS = ("", "layer", "batch", "domain")
 
@@ -255,6 +283,7 @@ class Fields(nn.Module):
             field, where = spec.fields[name].to_dict(), f"config.model.fields.{name}"
             dropout = field.pop("dropout", 0.0)
             made = dict(name=name, width=spec.width, dtype=self.dtype, **sizes)
+            made["vocabulary"] = spec.vocabulary
             encoder = build(FIELDS, field, where, **made)
             part = encoder(batch)
             if between is not None:

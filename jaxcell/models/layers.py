@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcell.models.attention import attention, attention_of_few
+from jaxcell.models.attention import attention, attention_of_few, attention_weights
 from jaxcell.models.linear_attention import draw_features, nystrom, performer
 from jaxcell.registry import lookup
 from jaxcell.sharding import shard
@@ -37,7 +37,9 @@ class Layer(NamedTuple):
     bias: bool = True
     layer_scale: float = 0.0
     dropout: float = 0.0
+    dropout_inside: bool = False
     attention: str = "exact"
+    causal: bool = False
     features: int = 256
     landmarks: int = 64
     iterations: int = 6
@@ -59,9 +61,13 @@ class Attention(nn.Module):
     """Multi-head self-attention, exact or of linear cost.
 
     x [B, T, D], length [B], blocked bool [B, T] or None -> x [B, Q, D], of the first ``queries`` =
-    Q tokens (None: all T). No token but itself sees a blocked one. Parameters: qkv/kernel
-    [D, 3, H, D/H], out/kernel [H, D/H, D] (and biases); heads have a dimension of their own so that
-    they can be sharded. Performer: features [m, D/H], drawn once and never trained.
+    Q tokens (None: all T), and what was asked for besides or None. No token but itself sees a
+    blocked one. Parameters: qkv/kernel [D, 3, H, D/H], out/kernel [H, D/H, D] (and biases); heads
+    have a dimension of their own so that they can be sharded. Performer: features [m, D/H], drawn
+    once and never trained.
+
+    ``weights``: besides, the softmax weights [B, H, Q, T]. ``cache`` (`Cache`, number of the
+    block): x are the tokens that follow those of the cache; besides, the cache with them.
     """
 
     layer: Layer
@@ -69,8 +75,8 @@ class Attention(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, length, queries=None, blocked=None):
-        layer, width = self.layer, x.shape[-1]
+    def __call__(self, x, length, queries=None, blocked=None, cache=None, weights=False):
+        layer, width, besides = self.layer, x.shape[-1], None
         x, kernel, bias = _Qkv(layer, dtype=self.dtype, name="qkv")(x)
 
         def project(x, which):
@@ -81,8 +87,15 @@ class Attention(nn.Module):
 
         if layer.attention != "exact":
             x = self._linear(*project(x, slice(0, 3)), length, queries)
-        elif queries is None:
-            x = attention(*project(x, slice(0, 3)), length, blocked, self._drop())
+        elif cache is not None:
+            q, k, v = project(x, slice(0, 3))
+            besides, k, v, start = cache[0].add(cache[1], k, v, length)
+            x = attention(q, k, v, start + length, causal=True, start=start)
+        elif queries is None or layer.causal or weights:
+            q, k, v = project(x, slice(0, 3))
+            q, how = q[:, :queries], dict(causal=layer.causal)
+            x = attention(q, k, v, length, blocked, self._drop(), **how)
+            besides = attention_weights(q, k, length, blocked, **how) if weights else None
         elif queries < width // layer.heads and blocked is None and not self.drop:
             (q,) = project(x[:, :queries], slice(0, 1))
             x = attention_of_few(q, x, kernel[:, 1], kernel[:, 2], length)
@@ -90,14 +103,15 @@ class Attention(nn.Module):
         else:
             (q,) = project(x[:, :queries], slice(0, 1))
             x = attention(q, *project(x, slice(1, 3)), length, blocked, self._drop())
-        return nn.DenseGeneral(
+        out = nn.DenseGeneral(
             width,
             axis=(-2, -1),
             use_bias=layer.bias,
             dtype=self.dtype,
             kernel_init=layer.kernel_init(),
             name="out",
-        )(x)
+        )
+        return out(x), besides
 
     def _drop(self):
         return (self.make_rng("dropout"), self.layer.dropout) if self.drop else None
@@ -136,12 +150,14 @@ class Mlp(nn.Module):
     """Two linear layers with an activation between them, or a gated one (two side by side first).
 
     x [..., D] -> x [..., D], hidden width ``hidden``. Gated: out(act(in(x)) · gate(x)).
+    ``dropout``: of the hidden layer; above 0 only in training.
     """
 
     hidden: int
     activation: str = "gelu"
     bias: bool = True
     kernels: str = "xavier"
+    dropout: float = 0.0
     dtype: jnp.dtype | None = None
 
     @nn.compact
@@ -154,6 +170,8 @@ class Mlp(nn.Module):
         h = activate(dense(self.hidden, name="in")(x))
         if self.activation in GATED:
             h = h * dense(self.hidden, name="gate")(x)
+        if self.dropout:
+            h = nn.Dropout(self.dropout, deterministic=False)(h)
         return dense(width, name="out")(h)
 
 
@@ -175,8 +193,9 @@ class Block(nn.Module):
     """One transformer layer: norm first or behind the residual, with what `Layer` asks for.
 
     x [B, T, D], length [B], rate [] (probability that a cell skips a branch), blocked bool [B, T]
-    or None -> x [B, Q, D], the first ``queries`` = Q tokens (None: all T), which see all T.
-    ``normed`` False leaves out the norm before attention.
+    or None -> x [B, Q, D], the first ``queries`` = Q tokens (None: all T), which see all T, and
+    what of its attention was asked for besides (see `Attention`) or None. ``normed`` False leaves
+    out the norm before attention.
     """
 
     layer: Layer
@@ -186,18 +205,21 @@ class Block(nn.Module):
     dtype: jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, length, rate, queries=None, blocked=None):
+    def __call__(self, x, length, rate, queries=None, blocked=None, cache=None, weights=False):
         # Without a constraint here FSDP rematerialises the activations of every layer.
         x = shard(x, "batch", None, None)
         layer, first = self.layer, self.layer.norm_first
         norm = functools.partial(layer.make_norm, dtype=self.dtype)
         attend = Attention(layer, drop=self.drop, dtype=self.dtype, name="attention")
-        h = attend(norm("norm1")(x) if first and self.normed else x, length, queries, blocked)
+        h = norm("norm1")(x) if first and self.normed else x
+        h, besides = attend(h, length, queries, blocked, cache, weights)
         x = x[:, :queries] + self._branch(h, rate, "scale1")
         x = x if first else norm("norm1")(x)
-        mlp = Mlp(layer.hidden, layer.activation, layer.bias, layer.kernels, self.dtype, name="mlp")
+        inside = layer.dropout if self.drop and layer.dropout_inside else 0.0
+        kinds = layer.hidden, layer.activation, layer.bias, layer.kernels
+        mlp = Mlp(*kinds, dropout=inside, dtype=self.dtype, name="mlp")
         x = x + self._branch(mlp(norm("norm2")(x) if first else x), rate, "scale2")
-        return x if first else norm("norm2")(x)
+        return x if first else norm("norm2")(x), besides
 
     def _branch(self, h, rate, name):
         if self.drop:

@@ -1,11 +1,13 @@
 """From a cell's tokens to its vector. B cells, T tokens, D width; specials stand in front."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.layers import INITS
 
-POOLS = ("cls", "mean", "pooler")
+POOLS = ("cls", "mean", "last", "pooler")
+OF_ALL = ("mean", "last")  # they read all tokens
 
 
 class Pooler(nn.Module):
@@ -28,7 +30,7 @@ def names_of(pool):
 
 def check(pool, spec):
     """Raise ValueError unless each name is a pool of this model or one of its front tokens."""
-    known = ("cls", "mean", *(("pooler",) if spec.pooler else ()), *spec.front)
+    known = ("cls", *OF_ALL, *(("pooler",) if spec.pooler else ()), *spec.front)
     if not names_of(pool):
         raise ValueError(f"config.model.pool: found none, expected some of {', '.join(known)}")
     for name in names_of(pool):
@@ -36,22 +38,33 @@ def check(pool, spec):
             raise ValueError("config.model.pool: 'pooler' asks for config.model.pooler = True")
         if name not in known:
             raise ValueError(f"config.model.pool: found {name!r}, expected {', '.join(known)}")
-        if name != "mean" and not spec.front:
+        if name not in OF_ALL and not spec.front:
             raise ValueError(f"config.model.front: no token for the pool {name!r}")
+        _check_sight("config.model.pool", name, spec)
 
 
 def check_reads(name, spec, where):
     """Raise ValueError unless a head's ``reads`` is something that this model has."""
-    known = ("cell", "tokens", "mean", *spec.front)
+    known = ("cell", "tokens", *OF_ALL, *spec.front)
     known = (*known, "cls") if spec.front else known
     if name not in (*known, *(("pooled",) if spec.pooler else ())):
         hint = ", which asks for config.model.pooler = True" if name == "pooled" else ""
         raise ValueError(f"{where}: found {name!r}{hint}, expected {', '.join(known)}, pooled")
+    if name not in ("cell", "tokens"):
+        _check_sight(where, name, spec)
+
+
+def _check_sight(where, name, spec):
+    if spec.encoder.get("causal", False) and name not in OF_ALL:
+        raise ValueError(
+            f"{where}: found {name!r}, expected {' or '.join(OF_ALL)}: in a causal encoder the "
+            "tokens in front of a cell's genes see none of them"
+        )
 
 
 def tokens_read(name, spec):
     """How many of the first tokens a pool, or a head's ``reads``, takes; None: all of them."""
-    if name in ("mean", "tokens"):
+    if name in (*OF_ALL, "tokens"):
         return None  # 'pooled' and 'pooler' take the first
     return spec.front.index(name) + 1 if name in spec.front else 1
 
@@ -67,3 +80,12 @@ def mean_of_genes(tokens, length, specials):
     number = jnp.maximum(valid.sum(axis=1), 1)[:, None]
     mean = jnp.where(valid[..., None], wide, 0).sum(axis=1) / number
     return mean.astype(tokens.dtype)
+
+
+def last(tokens, length):
+    """The vector at a cell's last valid token: tokens [B, T, D], length [B] -> [B, D].
+
+    A cell without any has zeros.
+    """
+    found = jax.vmap(lambda x, n: x[jnp.maximum(n - 1, 0)])(tokens, length)
+    return jnp.where(length[:, None] > 0, found, 0)
