@@ -59,7 +59,7 @@ def settled(c):
     for label in c.ontology.labels:
         there = [head.label for head in heads.values()]
         require(label in there, "ontology.labels", label, f"labels of heads: {', '.join(there)}")
-    terms = [n for n, label in columns.items() if heads[n].label in c.ontology.labels]
+    terms = [n for n in columns if n in heads and heads[n].label in c.ontology.labels]
     with c.unlocked():
         for name in alone:
             if name not in columns:

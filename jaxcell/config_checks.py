@@ -179,7 +179,7 @@ def _check_causal(c):
     exact = not e.causal or e.attention == "exact"
     require(exact, "model.encoder.attention", e.attention, "'exact' for a causal encoder")
     for name, one in c.losses.items():
-        ahead = one.weight and str(one.target).startswith("batch.next_")
+        ahead = one.weight and one.get("target", "").startswith("batch.next_")
         wanted = f"True for losses.{name}, whose target the tokens would see otherwise"
         require(e.causal or not ahead, "model.encoder.causal", e.causal, wanted)
         tells = "sequence" in c.data.transforms and order == "value"

@@ -179,6 +179,16 @@ def paths_of(spec):
         yield from (w.removeprefix("not ") for w in ((where,) if isinstance(where, str) else where))
 
 
+def labels_read(spec):
+    """{label: name of a loss}: labels that a config's losses compare with or mask by."""
+    found = {}
+    for name, one in spec.items():
+        for path in paths_of({name: one}):
+            if path.startswith("batch.labels."):
+                found[path.removeprefix("batch.labels.")] = name
+    return found
+
+
 def _mask(tree, paths, shape, where):
     """Where every one of ``paths`` lets through: bool of ``shape``."""
     mask = jnp.ones((1,) * len(shape), bool)

@@ -47,9 +47,9 @@ class TokenMlp(nn.Module):
 
 
 class TokenGenes(nn.Module):
-    """Logits of which gene it is, for each token: tokens [B, T, D] -> [B, T, R].
+    """Logits of which gene it is, for each token: tokens [B, T, D] -> [B, T, V] of the V genes.
 
-    Parameters rows [R, D], bias [R]; padded rows get the logit −inf. Memory grows with T · R.
+    Parameters rows [R, D], bias [R], padded. Memory grows with T · V.
     """
 
     rows: int
@@ -65,8 +65,7 @@ class TokenGenes(nn.Module):
         logits = jnp.einsum(
             "btd,vd->btv", tokens.astype(dtype), table.astype(dtype), preferred_element_type=wide
         )
-        real = (jnp.arange(self.rows) < self.vocabulary)[None, None]
-        return jnp.where(real, logits + bias[None, None], -jnp.inf)
+        return (logits + bias[None, None])[..., : self.vocabulary]
 
 
 class GeneQuery(nn.Module):

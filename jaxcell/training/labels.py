@@ -6,6 +6,7 @@ n classes of a label, L leaves, K of several.
 import numpy as np
 
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.losses.total import labels_read
 from jaxcell.models.cell import label_users
 
 SEPARATOR = "|"  # between the names of a label of several
@@ -27,10 +28,8 @@ def adopt_labels(c, store, say):
     known = store.classes
     heads = {n: h for n, h in c.model.heads.items() if "label" in h}
     users = [(f"model.{path}.label", one.label) for path, one in label_users(c.model)]
-    for name, one in c.losses.items():
-        target = one.get("target", "")
-        if target.startswith("batch.labels."):
-            users.append((f"losses.{name}.target", target.removeprefix("batch.labels.")))
+    read = labels_read(c.losses).items()
+    users += [(f"losses.{name}.target", label) for label, name in read]
     for where, label in users:
         if label not in known:
             raise ValueError(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcell import config
+from jaxcell.losses.total import labels_read
 from jaxcell.models.cell import CellModel, external_shapes, flags_of, labels_of
 
 
@@ -26,6 +27,7 @@ def batch_shapes(c, cells, panel, tokens=None):
     cells : B; panel : N; tokens : T, the config's by default
     """
     t = tokens or tokens_of(c)
+    labels = {*labels_of(c.model), *labels_read(c.losses)}
     found = {
         "ids": _of((cells, t), jnp.int32),
         "values": _of((cells, t)),
@@ -34,7 +36,7 @@ def batch_shapes(c, cells, panel, tokens=None):
         "panel_counts": _of((cells, panel)),
         "total": _of((cells,)),
         "dataset": _of((cells,), jnp.int32),
-        "labels": {name: _of((cells,), jnp.int32) for name in labels_of(c.model)},
+        "labels": {name: _of((cells,), jnp.int32) for name in sorted(labels)},
         "real": _of((cells,), bool),
     }
     if flags := flags_of(c.model):

@@ -14,6 +14,7 @@ from tests.conftest import ROOT, config_of, labelled_config
 
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"demo"})
 WCED, MLM = "bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"
+NEW = ("scformer:tiny,paper", "bioformer:tiny,code", "bioformers_encoder:tiny,normalised")
 SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
     f"{MLM},nystrom",
@@ -21,6 +22,8 @@ SYSTEMS = [
 MORE = [
     *(f"{WCED},performer", f"{WCED},rda,non_input"),
     *(f"{WCED},nystrom", f"{WCED},modern_bert", f"{MLM},bert", f"{WCED},paper,llama"),
+    *NEW,
+    "bioformers_decoder:tiny,by_value",
     *(f"{MLM},paper", f"{WCED},flat", f"{MLM},sigmoids", f"{MLM},performer"),
 ]
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
@@ -31,6 +34,12 @@ def system(labelled, name):
     c = labelled_config(labelled, name) if "bmfm" in name else config_of(name)
     if "bmfm" in name:
         c.labels = ("cell_type", "tissue=organ", "donor")
+    if c.batch:
+        c.batch = "donor"
+    if "scformer" in name:
+        c.labels = ("cls",)
+    if "external" in name:
+        c.data.flag_genes.label = "gene"
     c.data.store, c.mesh.data = str(labelled / "store"), 1
     c = config.settled(c)
     store = Store.open(c.data.store)
@@ -54,7 +63,9 @@ def test_a_system_trains_and_its_loss_falls(labelled, name):
             seen.append(jax.device_get(shown))
     weighed = [k for k, one in c.losses.items() if one.weight]
     assert all(np.isfinite([one[k] for one in seen]).all() for k in (*weighed, "grad_norm"))
-    for loss in ("expression", *(["is_zero"] if "bmfm" in name else [])):
+    falling = [k for k in ("expression", "mgm", "mvc", "mlm") if k in weighed]
+    assert falling
+    for loss in (*falling, *(["is_zero"] if "bmfm" in name else [])):
         assert np.mean([one[loss] for one in seen[-4:]]) < np.mean([one[loss] for one in seen[:4]])
     assert all(seen[0][k] > 0 for k in weighed if k.startswith(("cell_type", "tissue", "is_zero")))
 
