@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcell import config
+from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel, external_shapes, flags_of, labels_of
 
 
@@ -18,6 +19,12 @@ def tokens_of(c):
 
 def _of(shape, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def _labels(c):
+    """The labels that the model is told or predicts, and those that losses alone compare."""
+    steps = (path.split(".") for path in losses.paths_of(c.losses))
+    return {*labels_of(c.model), *(s[2] for s in steps if s[:2] == ["batch", "labels"])}
 
 
 def batch_shapes(c, cells, panel, tokens=None):
@@ -34,7 +41,7 @@ def batch_shapes(c, cells, panel, tokens=None):
         "panel_counts": _of((cells, panel)),
         "total": _of((cells,)),
         "dataset": _of((cells,), jnp.int32),
-        "labels": {name: _of((cells,), jnp.int32) for name in labels_of(c.model)},
+        "labels": {name: _of((cells,), jnp.int32) for name in _labels(c)},
         "real": _of((cells,), bool),
     }
     if flags := flags_of(c.model):
