@@ -128,3 +128,141 @@ def test_what_is_wrong_is_named(fields, text):
     with pytest.raises(ValueError) as error:
         DrawMasks(FRONT, **fields)
     assert str(error.value) == f"config.data.draw_masks.{text}"
+
+
+RATIO = 0.3
+
+
+def ranked(lengths, values=None, tokens=40, seed=0, **fields):
+    """Draws f32 [B, T], and which tokens are genes, of cells with these values."""
+    made = draft(np.zeros((len(lengths), 3)), [range(3)], seed=seed)
+    made.batch["length"] = lengths = np.asarray(lengths, np.int32)
+    made.batch["ids"] = np.zeros((len(lengths), tokens), np.int32)
+    made.batch["values"] = np.zeros((len(lengths), tokens), np.float32)
+    if values is not None:
+        made.batch["values"][:] = values
+    DrawMasks(FRONT, **{"ratio": RATIO, **fields})(made)
+    places = np.arange(tokens)
+    return made.batch["draws"]["values"], (places >= 2) & (places < lengths[:, None])
+
+
+def some_values(lengths, seed=3):
+    """Values of cells of which few to nearly all genes have counts; others at special tokens."""
+    random = np.random.default_rng(seed)
+    share = random.random((len(lengths), 1))
+    return (random.random((len(lengths), 40)) < share) * random.integers(1, 9, (len(lengths), 40))
+
+
+SHARES = {"hidden": 0.8, "replaced": 0.1}  # of BERT
+BELOW = np.float32([RATIO, RATIO * 0.8, RATIO * 0.9])  # masked; hidden; hidden or replaced
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.15, 0.29, 1.0, 0.01])
+def test_exactly_so_many_are_masked_of_each_cell(ratio):
+    lengths = np.arange(2, 103)
+    found, genes = ranked(lengths, tokens=110, ratio=ratio, exactly=True)
+    number = [int(ratio * n) for n in (lengths - 2).tolist()]  # 28 of 100 at .29, as published
+    np.testing.assert_array_equal((found < np.float32(ratio)).sum(axis=1), number)
+    assert (found[~genes] == 2).all()
+    assert (found[genes] < 1).all()
+    assert found.dtype == np.float32
+
+
+def test_each_gene_is_as_likely_masked_hidden_and_replaced():
+    # 6 of 20 genes; 1 of 4, of which a share of .8 can be hidden by chance alone.
+    for genes, number in ((20, 6), (4, 1)):
+        found, _ = ranked([genes + 2] * 8000, exactly=True, **SHARES)
+        masked, hidden, changed = (found[:, 2 : genes + 2] < x for x in BELOW)
+        assert (masked.sum(axis=1) == number).all()
+        assert stats.chisquare(masked.sum(axis=0)).pvalue > 1e-4
+        assert stats.chisquare(hidden.sum(axis=0)).pvalue > 1e-4
+        each = 0.8 * number, 0.9 * number
+        for got, wanted in zip((hidden, changed), each, strict=True):
+            assert set(np.unique(got.sum(axis=1))) <= {int(wanted), int(wanted) + 1}
+            assert got.sum(axis=1).mean() == pytest.approx(wanted, abs=0.02)
+    pairs = masked[:, :1] & masked[:, 1:]
+    assert not pairs.any()
+
+
+@pytest.mark.parametrize("exactly", [True, False])
+def test_tokens_without_a_count_are_drawn_and_left_alone(exactly):
+    lengths = np.full(2000, 40)
+    values = some_values(lengths)
+    found, genes = ranked(lengths, values, exactly=exactly, expressed="only", **SHARES)
+    plain, _ = ranked(lengths, values, exactly=exactly, **SHARES)
+    there = genes & (values > 0)
+    np.testing.assert_array_equal(found, np.where(there, plain, 2))
+    if exactly:
+        assert ((plain < BELOW[0]).sum(axis=1) == int(0.3 * 38)).all()
+    masked, hidden, changed = (found < x for x in BELOW)
+    assert masked.sum() / there.sum() == pytest.approx(11 / 38 if exactly else 0.3, abs=0.01)
+    assert hidden.sum() / masked.sum() == pytest.approx(0.8, abs=0.02)
+    assert changed.sum() / masked.sum() == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.75, 1.0])
+def test_a_share_of_the_masked_has_counts(p):
+    lengths = np.random.default_rng(1).integers(3, 41, 3000)
+    values = some_values(lengths)
+    found, genes = ranked(lengths, values, nonzero=p, **SHARES)
+    there, absent = genes & (values > 0), genes & (values == 0)
+    number = np.array([int(RATIO * n) for n in (lengths - 2).tolist()])
+    some = np.rint(p * number).astype(int)
+    masked, hidden, _ = (found < x for x in BELOW)
+    # Of a kind of which there are too few all are taken, and no more of the other.
+    for mine, wanted in ((there, some), (absent, number - some)):
+        taken = (masked & mine).sum(axis=1)
+        np.testing.assert_array_equal(taken, np.minimum(wanted, mine.sum(axis=1)))
+        if wanted.any():
+            assert (wanted > mine.sum(axis=1)).any()
+            assert (hidden & mine).sum() / taken.sum() == pytest.approx(0.8, abs=0.03)
+    assert (found[~genes] == 2).all()
+    full, _ = ranked(lengths, values, nonzero=p, exactly=True, **SHARES)
+    np.testing.assert_array_equal(full, found)  # exact already
+
+
+def test_exact_draws_are_a_cells_own_and_each_fields():
+    lengths = np.full(20, 30)
+    values = some_values(lengths)
+    whole, _ = ranked(lengths, values, nonzero=0.5)
+    wider, _ = ranked(lengths, np.pad(values, ((0, 0), (0, 10))), tokens=50, nonzero=0.5)
+    np.testing.assert_array_equal(wider[:, :40], whole)
+    other, _ = ranked(lengths, values, nonzero=0.5, seed=1)
+    assert (other != whole).any()
+    made = drawn([40] * 100, ratio=RATIO, exactly=True, fields=("values", "genes"))["draws"]
+    for one in made.values():
+        assert ((one < np.float32(RATIO)).sum(axis=1) == 11).all()
+    assert (made["values"] != made["genes"]).any()
+
+
+def test_equal_words_are_told_apart(monkeypatch):
+    monkeypatch.setattr(
+        "jaxcell.data.draws.words", lambda keys, n: np.full((len(keys), n), 2**32 - 1, np.uint32)
+    )
+    found, _ = ranked([40], exactly=True)
+    assert (found < np.float32(RATIO)).sum() == 11
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"expressed": "all"}, "expressed: found 'all', expected one of any, only"),
+        ({"nonzero": 1.5}, "nonzero: found 1.5, expected 0 to 1"),
+        (
+            {"nonzero": 0.5, "expressed": "only"},
+            "nonzero: found 0.5, expected 0 with expressed = 'only'",
+        ),
+        (
+            {"exactly": True, "adaptive": True},
+            "exactly: found True, expected none with adaptive: rates differ",
+        ),
+        (
+            {"nonzero": 0.5, "adaptive": True},
+            "nonzero: found 0.5, expected none with adaptive: rates differ",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(fields, text):
+    with pytest.raises(ValueError) as error:
+        DrawMasks(FRONT, **fields)
+    assert str(error.value) == f"config.data.draw_masks.{text}"

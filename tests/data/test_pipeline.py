@@ -47,7 +47,9 @@ def test_batches_hold_what_the_interface_says(store):
         dataset="int32",
         real="bool",
     )
-    assert batch["labels"]["kind"].dtype == np.int32
+    assert sorted(batch["labels"]) == ["dataset", "kind"]
+    assert batch["labels"]["kind"].dtype == batch["labels"]["dataset"].dtype == np.int32
+    np.testing.assert_array_equal(batch["labels"]["dataset"], batch["dataset"])
     assert batch["real"].all()
 
 

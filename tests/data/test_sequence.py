@@ -358,10 +358,10 @@ def test_no_two_streams_of_any_cells_share_a_draw():
     cells = np.arange(3000, dtype=np.uint64)
     keys = np.stack([np.zeros(3000, np.uint64), cells], axis=1)
     made = Draft(draft(np.zeros((1, 3)), [range(3)]).rows, [], None, keys)
-    streams = np.concatenate([keys, *(made.keys_of(k) for k in range(1, 10))])
+    streams = np.concatenate([keys, *(made.keys_of(k) for k in range(1, 11))])
     first = draws.words(streams, 2)
-    assert len(np.unique(draws.states(streams))) == 10 * 3000
-    assert len(np.unique(first.astype(np.uint64) @ np.array([2**32, 1], np.uint64))) == 10 * 3000
+    assert len(np.unique(draws.states(streams))) == 11 * 3000
+    assert len(np.unique(first.astype(np.uint64) @ np.array([2**32, 1], np.uint64))) == 11 * 3000
 
 
 def test_batches_are_the_same_for_any_number_of_processes(store):

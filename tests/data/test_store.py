@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcell.data.prepare import prepare
-from jaxcell.data.store import Store
+from jaxcell.data.store import Store, dataset_name
 from tests.data.conftest import cells, counts, dense
 
 
@@ -100,3 +100,26 @@ def test_missing_truncated_and_changed_files_are_found(copy):
     records.unlink()
     with pytest.raises(FileNotFoundError, match=f"not complete: {records.name} is missing"):
         Store.open(copy)
+
+
+def test_the_cells_files_are_a_column_beside_the_labels(made, tmp_path):
+    names = made.names
+    assert made.classes == {**made.labels, "dataset": names}
+    rows = made.read("train", [3, 0, 7])
+    found = made.labels_of(rows)
+    assert list(found) == ["dataset", "batch", "type"]
+    for name, codes in found.items():
+        assert codes.dtype == np.int32
+        np.testing.assert_array_equal(codes, made.codes("train", name)[[3, 0, 7]])
+    np.testing.assert_array_equal(found["dataset"], rows.dataset)
+    np.testing.assert_array_equal(found["type"], rows.labels[:, 1])
+    # A label of that name comes first.
+    adata = cells()
+    adata.obs["dataset"] = adata.obs["batch"].astype(str)
+    own = prepare(tmp_path / "own", adata, labels=["dataset"], progress=False)
+    assert own.classes == own.labels == {"dataset": ["a", "b", "c"]}
+    rows = own.read("train", np.arange(6))
+    np.testing.assert_array_equal(own.labels_of(rows)["dataset"], rows.labels[:, 0])
+    np.testing.assert_array_equal(own.codes("train", "dataset")[:6], rows.labels[:, 0])
+    assert dataset_name("a/b.h5ad") == "b.h5ad"
+    assert dataset_name("a/b.h5ad", "batch", "2") == "b.h5ad batch=2"

@@ -7,7 +7,7 @@ import pytest
 from jaxcell.config import defaults
 from jaxcell.data.pipeline import Batches
 from jaxcell.objectives import SPECIALS
-from jaxcell.training.masking import mask_tokens, places_of
+from jaxcell.training.masking import hidden_code, mask_tokens, places_of
 from jaxcell.training.step import add_panel
 from tests.conftest import config_of
 from tests.reference import bmfm_cells as reference
@@ -224,3 +224,70 @@ def test_masks_are_the_references(ratio, hidden, weighted):
         np.testing.assert_array_equal(found["blocked"][0], hides)
         chosen = found["mask"][0]
         np.testing.assert_array_equal(found["target"][0][chosen], labels[chosen])
+
+
+def test_without_a_mask_token_a_hidden_value_has_a_code_behind_all_specials():
+    assert hidden_code(SPECIALS) == CODE
+    assert hidden_code(("<cls>",)) == -2
+    assert hidden_code(("<cls>", "<mask>", "<a>")) == -2
+    assert hidden_code(()) == -1
+    c = config(ratio=0.4, hidden=0.5)
+    c.model.specials, c.model.front = ("<cls>", "<sep>"), ()
+    batch = cells(values=[0.1, 0.9, 0.1, 0.9, 0.3, 0.9])
+    batch["ids"][:, :2], batch["values"][:, :2] = (V, V + 1), (-1, -2)
+    found = masked(batch, c)
+    np.testing.assert_array_equal(found["values"], [[-1, -2, -3, 2, -3, 4, 5, 6, 0, 0]])
+    np.testing.assert_array_equal(found["mask"], [[0, 0, 1, 0, 1, 0, 1, 0, 0, 0]])
+
+
+def test_expressed_tokens_are_those_with_a_value_before_masking():
+    c = config(ratio=0.4, hidden=0.5, replaced=0.25)
+    batch = cells(values=[0.1, 0.25, 0.1, 0.4, 0.19, 0.9])
+    batch["values"][0, 1] = 7  # of a special token that tells a depth
+    batch["values"][0, 8] = 3  # of padding
+    found = masked(batch, c)["expressed"]
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, [[0, 0, 1, 1, 0, 1, 1, 1, 0, 0]])
+    c.data.draw_masks.fields = ("genes",)
+    again = masked({**batch, "draws": {"genes": batch["draws"]["values"]}}, c)["expressed"]
+    np.testing.assert_array_equal(again, found)
+
+
+@pytest.mark.parametrize(
+    "how", [{"exactly": True}, {"exactly": True, "expressed": "only"}, {"nonzero": 0.5}]
+)
+def test_the_device_masks_what_the_host_counted(store, how):
+    """80/10/10 of exact numbers, on bins; the value of another gene where one is replaced."""
+    c = config_of("txfm_b:tiny")
+    c.model.vocabulary = len(store.vocabulary)
+    c.data.transforms = ("normalise", "bin", "sample_genes", "draw_masks")
+    c.data.draw_masks.update(ratio=0.25, hidden=0.8, replaced=0.1, **how)
+    batch = Batches(store, c, "train", 120, stop=1)[0]
+    found = compiled(c)(batch, {})
+    mask, target, shown = found["mask"], found["target"], found["values"]
+    there = found["expressed"]
+    np.testing.assert_array_equal(target, batch["values"])
+    np.testing.assert_array_equal(there[:, 1:], target[:, 1:] > 0)
+    assert not mask[:, 0].any()
+    if "nonzero" in how:  # 8 of 32: four of each, where there are so many
+        for mine in (there, ~there & (np.arange(33) > 0)):
+            np.testing.assert_array_equal(
+                (mask & mine).sum(axis=1), np.minimum(4, mine.sum(axis=1))
+            )
+    elif how.get("expressed"):
+        assert not (mask & ~there).any()
+        assert (mask.sum(axis=1) <= 8).all()
+    else:
+        assert (mask.sum(axis=1) == 8).all()
+    hidden = shown == hidden_code(("<cls>",))
+    assert not (hidden & ~mask).any()
+    np.testing.assert_array_equal(shown[~mask], target[~mask])
+    other = np.take_along_axis(target, batch["other"]["values"], axis=1)
+    changed = mask & ~hidden & (shown != target)
+    np.testing.assert_array_equal(shown[changed], other[changed])
+    n = mask.sum()  # as by chance, or more even
+    assert hidden.sum() / n == pytest.approx(0.8, abs=4 * (0.8 * 0.2 / n) ** 0.5)
+    draw = batch["draws"]["values"]
+    replaced = (draw < np.float32(0.25 * 0.9)) & ~hidden
+    assert replaced.sum() / n == pytest.approx(0.1, abs=4 * (0.1 * 0.9 / n) ** 0.5)
+    np.testing.assert_array_equal(shown[replaced], other[replaced])
