@@ -83,7 +83,7 @@ def mean_of_genes(tokens, length, specials):
 
 
 def weighted(tokens, values, length, specials):
-    """The sum of a cell's gene tokens by their values, of length 1; a cell without counts has zeros.
+    """The sum of a cell's gene tokens by their values, scaled to length 1 (zeros stay zeros).
 
     tokens [B, T, D], values [B, T] (of a hidden one: none), length [B] -> [B, D]. Source: scFormer.
     """
