@@ -94,6 +94,14 @@ def _prepare(p):
         help="for merged files: a gene without any count in a value of OBS is not measured there",
     )
     p.add_argument("--vocabulary", metavar="FILE", help="vocabulary.json, a store, or a gene list")
+    p.add_argument("--hvg", type=int, metavar="N", help="keep the N most variable genes")
+    p.add_argument(
+        "--hvg-flavor",
+        default="seurat",
+        choices=("seurat", "cell_ranger", "seurat_v3", "bioformer"),
+        help="how they are chosen; seurat by default",
+    )
+    p.add_argument("--hvg-batch", metavar="OBS", help="batches of --hvg; each dataset by default")
     p.add_argument("--seed", type=int, default=0, help="of the fraction held out")
     _genes(p)
 

@@ -8,6 +8,7 @@ OPTIMIZERS = ("adamw", "adam")
 DTYPES = ("auto", "float32", "bfloat16")
 TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
+HVG = ("seurat", "cell_ranger", "seurat_v3", "bioformer")  # of prepare.hvg_flavor
 AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/training/entries.py
 # What predicts a masked field: the targets of which one loss at least has to have one.
 PREDICTED = {
@@ -30,6 +31,7 @@ def check(c):
     among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
     fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
+    among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)
     among("train.gene_among", [c.train.gene_among], AMONG)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
@@ -70,6 +72,7 @@ def check(c):
         "train.save_every": c.train.save_every,
         "train.keep_every": c.train.keep_every,
         "embed.genes": c.embed.genes,
+        "prepare.hvg": c.prepare.hvg,
         **{f"losses.{k}.weight": one.weight for k, one in c.losses.items()},
         **{f"model.heads.{k}.reverse": h.get("reverse", 0.0) for k, h in m.heads.items()},
     }.items():

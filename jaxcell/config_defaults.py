@@ -214,6 +214,9 @@ def defaults():
     c.prepare.min_cells = 0  # a gene in fewer cells is dropped
     c.prepare.allow_non_integer = False
     c.prepare.measured_by = ""  # obs column: a gene no cell of a value has is not measured there
+    c.prepare.hvg = 0  # most variable genes to keep; 0: all genes
+    c.prepare.hvg_flavor = "seurat"  # or cell_ranger, seurat_v3, bioformer
+    c.prepare.hvg_batch = ""  # obs column of the flavour's batches; '': each dataset is one
     c.evaluate = ConfigDict({"label": "", "batch": ""})
     c.evaluate.baselines = ()  # names of jaxcell.evaluate's baselines=; (): all
     c.evaluate.seeds = 1  # whatever draws is repeated so often; above 1 the tables show ± sd

@@ -149,6 +149,9 @@ def _prepare(c, workdir):
         min_cells=p.min_cells,
         allow_non_integer=p.allow_non_integer,
         measured_by=p.get("measured_by") or None,
+        hvg=p.hvg or None,
+        hvg_flavor=p.hvg_flavor,
+        hvg_batch=p.hvg_batch or None,
         seed=c.seed,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxcell import cli, main, planning
+from jaxcell.config_checks import check
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import lock
 from tests.conftest import ROOT, config_of
@@ -185,6 +186,21 @@ def test_what_a_stage_reads_makes_it_run_again(demo, sources):
     other.prepare.measured_by = "batch"
     for stage in ("prepare", "embed"):
         assert main.fingerprint(one, stage, demo) != main.fingerprint(other, stage, demo)
+
+
+def test_the_stage_prepare_chooses_genes_as_the_config_says(sources, tmp_path):
+    c = staged(sources)
+    c.stages, c.data.store = ("prepare",), str(tmp_path / "store")
+    c.prepare.hvg, c.prepare.hvg_flavor, c.prepare.hvg_batch = 20, "cell_ranger", "batch"
+    assert main.run(c, tmp_path)
+    options = json.loads((tmp_path / "store" / "store.json").read_text())["options"]
+    found = [options[name] for name in ("hvg", "hvg_flavor", "hvg_batch")]
+    assert found == [20, "cell_ranger", "batch"]
+    c.prepare.hvg_flavor = "scran"
+    with pytest.raises(
+        ValueError, match=r"config\.prepare\.hvg_flavor: found 'scran', expected one"
+    ):
+        check(c)
 
 
 def test_every_stage_keeps_a_second_run_out(sources, tmp_path):

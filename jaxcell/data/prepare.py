@@ -26,6 +26,7 @@ from jaxcell.data.splits import (
 )
 from jaxcell.data.store import Store
 from jaxcell.data.survey import divide, survey
+from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
 from jaxcell.data.writer import Part, write_store
 
@@ -47,6 +48,9 @@ def prepare(
     duplicates="error",
     allow_non_integer=False,
     measured_by=None,
+    hvg=None,
+    hvg_flavor="seurat",
+    hvg_batch=None,
     seed=0,
     shards=None,
     progress=True,
@@ -78,7 +82,7 @@ def prepare(
         Tab-separated ensembl, symbol, aliases; by default what JAXCELL_GENES names.
     vocabulary : Vocabulary or path, optional
         Genes of the store: a vocabulary.json, a store or model folder, or a text file with a gene
-        per line. By default all genes of the files.
+        per line. By default all genes of the files. With `hvg`, genes are chosen among these.
     duplicates : {'error', 'sum', 'first'}
         What to do with genes that stand in several columns.
     allow_non_integer : bool
@@ -87,6 +91,14 @@ def prepare(
         obs column of merged files whose batches had different panels. Each of its values is a
         dataset of its own, and a gene without any count in a value's kept cells is not measured
         there. Files without the column stay one dataset.
+    hvg : int, optional
+        Keep so many highly variable genes, chosen over all files by their kept training cells, in
+        the vocabulary's order. All of them are read once more for it, or twice (seurat_v3).
+    hvg_flavor : {'seurat', 'cell_ranger', 'seurat_v3', 'bioformer'}
+        scanpy's flavours, or the variance of BioFormer; see ``jaxcell.data.variable_genes``.
+    hvg_batch : str, optional
+        obs column of scanpy's batches, among which its flavours count in how many a gene is
+        variable; a value is one batch in all files. By default each dataset is one.
     seed : int
         Of the random fraction.
     shards : int, optional
@@ -105,6 +117,7 @@ def prepare(
     """
     out = Path(out)
     _check_output(out)
+    check_options(hvg, hvg_flavor, hvg_batch)
     labels = [labels] if isinstance(labels, str) else list(labels)
     hold_out = parse_hold_out(hold_out)
     options = {
@@ -112,7 +125,8 @@ def prepare(
         "hold_out_fraction": hold_out_fraction,
         "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
         "duplicates": duplicates, "allow_non_integer": allow_non_integer,
-        "measured_by": measured_by, "seed": seed,
+        "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor if hvg else None,
+        "hvg_batch": hvg_batch, "seed": seed,
     }  # fmt: skip
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
@@ -148,6 +162,16 @@ def prepare(
     _check_splits(splits, asked=bool(hold_out or hold_out_fraction or any(whole)))
     # Genes that no source measures stay only where the vocabulary was asked for.
     wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(vocabulary)
+    if hvg:
+        wanted = choose(
+            surveys,
+            splits,
+            genes,
+            hvg,
+            flavor=hvg_flavor,
+            batch=hvg_batch,
+            bar=lambda read: _bar("choosing genes", read, progress),
+        )
     classes = {column: present_classes(column, surveys) for column in labels}
     parts = [
         _part(v, s, wanted, classes, measured_by) for v, s in zip(surveys, splits, strict=True)
@@ -254,7 +278,8 @@ def _part(v, split, wanted, classes, measured_by):
                 "train": int((mine & (split == TRAIN)).sum()),
                 "valid": int((mine & (split == VALID)).sum()),
                 "undetected": int((v.filtered & ~v.measured[i]).sum()),
-                "measured": int(v.measured[i].sum()),
+                "not_chosen": int((v.measured[i] & ~wanted).sum()),
+                "measured": int((v.measured[i] & wanted).sum()),
             }
         )
     codes = [label_codes(source, column, names) for column, names in classes.items()]

@@ -26,6 +26,7 @@ TABLE = {  # heading of each of the facts of a dataset
     "unmatched": "unmatched",
     "below_min_cells": "few cells",
     "undetected": "no count",
+    "not_chosen": "not chosen",
     "measured": "measured",
     "kind": "counts",
 }
@@ -62,6 +63,7 @@ class Store:
     def __init__(self, path, summary):
         self.path = Path(path)
         self._files = summary["files"]
+        self._hvg = {k: v for k, v in summary["options"].items() if k.startswith("hvg")}
         self.sizes = {split: summary["sizes"][split] for split in SPLITS}
         self.max_nonzero = summary["max_nonzero"]
         self.panel_width = -(-max(self.max_nonzero, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
@@ -198,7 +200,8 @@ class Store:
     def table(self):
         """What was kept and dropped per dataset, as aligned text; of many the first 40."""
         divided = any(facts.get("value") for facts in self.datasets)
-        columns = [c for c in TABLE if divided or c != "undetected"]
+        asked = {"undetected": divided, "not_chosen": bool(self._hvg.get("hvg"))}
+        columns = [c for c in TABLE if asked.get(c, True)]
         rows = [[TABLE[c] for c in columns]]
         for name, facts in zip(self.names[:TABLE_ROWS], self.datasets, strict=False):
             kind = "NOT integer" if facts["non_integer"] else "integer"
@@ -224,6 +227,8 @@ class Store:
         )
         if divided:
             lines.append("no count: not measured in that dataset (--measured-by)")
+        if asked["not_chosen"]:
+            lines.append(self._chosen())
         sources = {facts["source"]: facts for facts in self.datasets}
         for source, facts in sources.items():
             if divided and not facts["value"]:
@@ -243,6 +248,16 @@ class Store:
             f"genes, at most {self.max_nonzero:,} genes > 0 in a cell"
         )
         return "\n".join(lines)
+
+    def _chosen(self):
+        flavor, batch = self._hvg["hvg_flavor"], self._hvg["hvg_batch"]
+        how = f"batches by {batch or 'dataset'}"
+        if flavor == "bioformer":
+            how = "over all cells, of genes measured in 9 of 10 datasets"
+        return (
+            f"not chosen: genes beyond the {self._hvg['hvg']:,} most variable of the training "
+            f"cells (--hvg), flavour {flavor}, {how}"
+        )
 
 
 def dataset_name(source, measured_by=None, value=None):
