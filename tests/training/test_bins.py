@@ -194,7 +194,7 @@ def codes_of(name, obs, values=("",), dataset=(0, 0, 0), measured_by=None):
 
 def test_a_source_is_known_by_its_name_and_what_divides_it():
     assert codes_of("folder/b.h5ad", {}) == [1, 1, 1]
-    with pytest.warns(UserWarning, match="c.h5ad: its name: 2 cells .* 'c.h5ad batch=1'.*unknown'"):
+    with pytest.warns(UserWarning, match="c.h5ad: its name: 2 cells .*'c.h5ad batch=1'.*unknown"):
         assert codes_of("c.h5ad", {}, ["1", "2"], (0, 1, 0), "batch") == [-1, 2, -1]
     # A column of that name means something else, unless the model knows its classes.
     assert codes_of("a.h5ad", {"dataset": ["here", "there", "here"]}) == [0, 0, 0]
