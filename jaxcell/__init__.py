@@ -17,6 +17,7 @@ _VERBS = {
     "ablate": "jaxcell.ablation",
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
+    "complete": "jaxcell.completion",
     "learnability": "jaxcell.evaluation.learnability_report",
 }
 

@@ -44,6 +44,7 @@ def _parser():
         add_help=False,
     )
     _embed(verbs.add_parser("embed", help="raw counts → embeddings in obsm"))
+    _complete(verbs.add_parser("complete", help="bins of genes that cells did not measure"))
     _explain(verbs.add_parser("explain", help="the genes behind a model's output, cell by cell"))
     _evaluate(verbs.add_parser("evaluate", help="embeddings beside baselines: tables and figures"))
     _annotation(verbs.add_parser("annotation", help="predicted cell types against true ones"))
@@ -153,6 +154,27 @@ def _genes_shown(text):
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0, or all")
     return int(text)
+
+
+def _complete(p):
+    p.add_argument("data", metavar="IN", help="h5ad with raw counts")
+    p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
+    p.add_argument("--checkpoint", required=True, help="of a decoder-only model")
+    p.add_argument(
+        "--genes", metavar="FILE", help="genes to ask for; all that are not measured by default"
+    )
+    p.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest bin; or drawn")
+    p.add_argument("--probabilities", action="store_true", help="also of a count above 0")
+    p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
+    p.add_argument("--seed", type=int, default=0, help="of the order of genes, and of drawn bins")
+    _genes(p)
+
+    def run(asked):
+        from jaxcell import complete
+
+        print(complete(asked.pop("data"), asked.pop("checkpoint"), **asked))
+
+    p.set_defaults(verb=run)
 
 
 def _explain(p):

@@ -111,7 +111,10 @@ class Shown:
 
 
 class Embedder:
-    """Chunks of raw counts [B, genes of the file] → what `Forward` returns of them."""
+    """Chunks of raw counts [B, genes of the file] → what `Forward` returns of them.
+
+    gene_sets : genes that are shown of each dataset's cells, measured here and in training; i32
+    """
 
     def __init__(self, model, source, found, seed, measured_by):
         c = model.config
@@ -129,8 +132,8 @@ class Embedder:
             )
         self._measured_by = measured_by
         found = _measured(source, self._match, measured_by)
-        self._dataset, self._gene_sets, self._values = found
-        most = max(map(len, self._gene_sets))
+        self._dataset, self.gene_sets, self._values = found
+        most = max(map(len, self.gene_sets))
         self._named, classes = self._flagging()
         self._shown = Shown(c, most, of_tables(model.tables, v), classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
@@ -219,6 +222,13 @@ class Embedder:
 
     def batches(self, chunk):
         """Yield the batch of these cells' tokens, once for each draw of genes."""
+        rows, keys = self.cells(chunk)
+        for _ in range(self._draws):
+            yield self.tokens(rows, keys)
+            keys[:, 0] += np.uint64(2**32)  # seeds are below: no two of them share a draw
+
+    def cells(self, chunk):
+        """Rows of the next cells, in the model's genes, and the keys of their draws u64 [B, 2]."""
         matrix = self._match.apply(chunk)
         empty = np.diff(matrix.indptr) == 0
         if empty.any() and not self.empty.any():
@@ -229,13 +239,14 @@ class Embedder:
             )
         self.empty[self._done : self._done + len(empty)] = empty
         rows = self._rows(matrix, np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
-        keys = content_keys(rows, self._seed)
+        return rows, content_keys(rows, self._seed)
+
+    def tokens(self, rows, keys):
+        """The batch of the tokens of what `cells` returned last."""
+        batch = self._shown.tokens(rows, self.gene_sets, rows.dataset, keys)
         mine = slice(self._done - len(rows), self._done)
-        for _ in range(self._draws):
-            batch = self._shown.tokens(rows, self._gene_sets, rows.dataset, keys)
-            batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
-            yield batch
-            keys[:, 0] += np.uint64(2**32)  # seeds are below: no two of them share a draw
+        batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
+        return batch
 
     def _rows(self, matrix, totals):
         cells, start = matrix.shape[0], self._done
@@ -264,7 +275,7 @@ class Embedder:
             "genes_duplicated": len(found.duplicated),
             "genes_untrained": self._untrained,
             "measured_by": self._measured_by or "",
-            "gene_sets": len(self._gene_sets),
+            "gene_sets": len(self.gene_sets),
             "cells_without_counts": int(self.empty.sum()),
             "values_seen": str(seen),
             "library_size": c.data.normalise.library_size if c.data.normalise.scale else "none",

@@ -153,7 +153,11 @@ def _select(batch, cells, width):
 
 def cells_at_once(m, heads, tokens):
     """The largest divisor of m cells whose scores stay within what attention allows a chunk."""
-    each = heads * tokens * min(tokens, CHUNK)
+    return most_at_once(m, heads * tokens * min(tokens, CHUNK))
+
+
+def most_at_once(m, each):
+    """The largest divisor of m cells of so many numbers each that stay within the same."""
     return max(n for n in range(1, m + 1) if m % n == 0 and (n == 1 or n * each <= SCORES))
 
 

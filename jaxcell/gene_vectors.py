@@ -3,14 +3,13 @@
 V genes, R ≥ V rows of a padded gene table, D width.
 """
 
-from pathlib import Path
-
 import anndata
 import numpy as np
 import pandas as pd
 
 from jaxcell import __version__
 from jaxcell.models.expression_heads import VocabularyParts
+from jaxcell.results import check_out, save
 from jaxcell.training.checkpoint import flatten, load_model
 
 
@@ -41,25 +40,12 @@ def genes(checkpoint, out=None):
     ValueError
         When there is no model, it has no table with a row for each gene, or ``out`` exists.
     """
-    if out is not None:
-        out = Path(out)
-        if out.exists():
-            raise ValueError(f"{out}: exists already; remove it or name another output")
-        if not out.absolute().parent.is_dir():
-            raise ValueError(f"{out}: its folder does not exist; make it first")
+    check_out(out)
     model = load_model(checkpoint)
     found = _tables(model, checkpoint)
-    adata = anndata.AnnData(obs=_obs(model), obsm=found)
+    adata = anndata.AnnData(obs=table_of(model), obsm=found)
     adata.uns["jaxcell"] = {"genes": _provenance(model, checkpoint)}
-    if out is None:
-        return adata
-    partial = out.with_name(out.name + ".partial")
-    try:
-        adata.write_h5ad(partial)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return out
+    return save(adata, out)
 
 
 def _tables(model, checkpoint):
@@ -101,7 +87,8 @@ def _by_part(head, key, rows):
     return {key if i == 0 else f"{key}_{n}": each[i] for i, n in enumerate(names)}
 
 
-def _obs(model):
+def table_of(model):
+    """What is known of each gene of a model, DataFrame [V], by unique names."""
     v = model.vocabulary
     obs = pd.DataFrame({"symbol": v.symbols, "ensembl_id": v.ensembl}, index=v.names)
     twice = obs.index.duplicated(keep=False)  # each of these has an Ensembl id of its own

@@ -55,17 +55,36 @@ def check_call(adata, out, key, batch_size, seed):
         raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
     if key == PREDICTIONS:
         raise ValueError(f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are")
-    if out is not None:
-        if Path(out).exists():
-            raise ValueError(f"{out}: exists already; remove it or name another output")
-        if not Path(out).absolute().parent.is_dir():
-            raise ValueError(f"{out}: its folder does not exist; make it first")
+    check_out(out)
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
     if adata is not None and adata.isbacked and adata.is_view:
         raise ValueError("a view of a backed AnnData cannot be written to: pass view.to_memory()")
+
+
+def check_out(out):
+    """Refuse a file to write that exists or has no folder; None: nothing is written."""
+    if out is not None:
+        if Path(out).exists():
+            raise ValueError(f"{out}: exists already; remove it or name another output")
+        if not Path(out).absolute().parent.is_dir():
+            raise ValueError(f"{out}: its folder does not exist; make it first")
+
+
+def save(adata, out):
+    """Write a new AnnData beside ``out`` and rename, or with None return it itself."""
+    if out is None:
+        return adata
+    out = Path(out)
+    partial = out.with_name(out.name + ".partial")
+    try:
+        adata.write_h5ad(partial)
+        partial.rename(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return out
 
 
 def check_records(data, name):

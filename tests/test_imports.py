@@ -24,6 +24,7 @@ PUBLIC = (
     "annotation",
     "ablate",
     "attributions",
+    "complete",
 )
 
 MAY = {
@@ -49,7 +50,9 @@ MAY = {
     "outputs": ABOVE,
     "attribution": ABOVE | {"forward"},
     "explain": ABOVE | {"attribution", "embedder", "evaluation", "outputs", "results"},
-    "gene_vectors": ABOVE,
+    "gene_vectors": ABOVE | {"results"},
+    "generation": ABOVE | {"forward"},
+    "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "suites": {"config", "variants", "evaluation"},

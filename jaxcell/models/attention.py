@@ -67,7 +67,7 @@ def attention_weights(q, k, length, blocked=None, *, causal=False, start=0):
 
 
 def attention_of_few(q, x, keys, values, length):
-    """`attention`, not causal, of few queries, where all tokens' keys and values would cost most.
+    """The same for few queries, not causal, where keys and values of all tokens would cost most.
 
     q [B, Q, H, C], tokens x [B, T, D], kernels keys, values [D, H, C], length [B]
     -> [B, Q, H, C], as ``attention(q, x·keys, x·values, length)``.
