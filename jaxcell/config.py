@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict, config_dict
 
 from jaxcell.config_checks import BASELINES as BASELINES
+from jaxcell.config_checks import PROTOCOLS as PROTOCOLS
 from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require

@@ -17,7 +17,12 @@ PLACES = ("cls", "token")  # of metadata: added to the first token, or a token o
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
 LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
-BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
+# Of the stage evaluate: views of the genes, what is made of a view, what is made of all genes.
+BASELINES = (
+    r"raw|log|hvg[1-9]\d*|genes|((hvg[1-9]\d*|genes)_)?(pca|harmony|scvi)"
+    r"|pca_inductive|(ridge|ae)(_inductive)?|shuffled"
+)
+PROTOCOLS = ("scformer", "bioformer")  # of the stage evaluate
 
 
 def check(c):
@@ -83,6 +88,7 @@ def check(c):
     for name in c.evaluate.baselines:
         known = f"names that match {BASELINES}"
         require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
+    among("evaluate.protocols", c.evaluate.protocols, PROTOCOLS)
     for name in ("b1", "b2"):
         require(0 <= c.optimizer[name] < 1, f"optimizer.{name}", c.optimizer[name], "in [0, 1)")
     _check_transforms(c)
