@@ -220,9 +220,17 @@ def _evaluate(p):
         "--key",
         dest="keys",
         nargs="+",
-        required=True,
+        default=(),
         metavar="X_…",
         help="in obsm; X_txfm_{}: one embedding per held-out batch, {} its name",
+    )
+    p.add_argument(
+        "--embeddings",
+        nargs="+",
+        default=(),
+        type=_named,
+        metavar="NAME=FILE",
+        help="made elsewhere: csv or tsv with the cells' names first, npz, h5ad",
     )
     p.add_argument("--label", required=True, metavar="OBS", help="obs column with the truth")
     p.add_argument("--batch", metavar="OBS", help="obs column whose values are held out whole")
@@ -235,7 +243,18 @@ def _evaluate(p):
         default=(),
         metavar="NAME",
         help="of raw, log, hvg1024 (any number), pca_inductive, pca, ridge_inductive, ridge, "
-        "ae_inductive, ae, shuffled; all by default",
+        "ae_inductive, ae, shuffled: all by default; and harmony, scvi, hvg1200_pca, "
+        "hvg1200_harmony, hvg1200_scvi, genes, genes_pca, genes_harmony, genes_scvi",
+    )
+    p.add_argument(
+        "--genes", metavar="FILE", help="of the baselines genes…: a vocabulary, a store, a list"
+    )
+    p.add_argument(
+        "--protocols",
+        nargs="+",
+        default=(),
+        metavar="PAPER",
+        help="scformer, bioformer: also by their own definitions",
     )
     p.add_argument("--train", metavar="FILE", help="h5ad to fit the inductive baselines on")
     p.add_argument("--seed", type=int, default=0)
@@ -246,6 +265,10 @@ def _evaluate(p):
         from jaxcell import evaluate
         from jaxcell.evaluation.tables import format_table
 
+        files, asked["embeddings"] = asked["embeddings"], dict(asked["embeddings"])
+        if "" in asked["embeddings"] or len(files) != len(asked["embeddings"]):
+            names = [name for name, _ in files]
+            raise ValueError(f"--embeddings: found the names {names}, expected NAME=FILE, each own")
         print(format_table(evaluate(asked.pop("data"), asked.pop("keys"), **asked)))
 
     p.set_defaults(verb=run)

@@ -19,6 +19,7 @@ from jaxcell.binned import bioformers as bioformers
 from jaxcell.binned import causal as causal
 from jaxcell.binned import scformer as scformer
 from jaxcell.config_checks import BASELINES as BASELINES
+from jaxcell.config_checks import PROTOCOLS as PROTOCOLS
 from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import bin_tables as bin_tables
 from jaxcell.config_checks import check as check

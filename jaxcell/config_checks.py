@@ -20,7 +20,12 @@ TARGETS = ("number", "several")  # what the names of a label's classes stand for
 ATTENTION = ("exact", "performer", "nystrom")
 PAIRS = ("elastic", "margin", "contrastive")  # losses over pairs of a batch's cells
 LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
-BASELINES = r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)(_inductive)?|shuffled"  # of the stage evaluate
+# Of the stage evaluate: views of the genes, what is made of a view, what is made of all genes.
+BASELINES = (
+    r"raw|log|hvg[1-9]\d*|genes|((hvg[1-9]\d*|genes)_)?(pca|harmony|scvi)"
+    r"|pca_inductive|(ridge|ae)(_inductive)?|shuffled"
+)
+PROTOCOLS = ("scformer", "bioformer")  # of the stage evaluate
 
 
 def check(c):
@@ -88,6 +93,7 @@ def check(c):
         known = f"names that match {BASELINES}"
         require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
     _check_optimizer(c)
+    among("evaluate.protocols", c.evaluate.protocols, PROTOCOLS)
     _check_transforms(c)
     require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")

@@ -219,5 +219,7 @@ def defaults():
     c.prepare.hvg_batch = ""  # obs column of the flavour's batches; '': each dataset is one
     c.evaluate = ConfigDict({"label": "", "batch": ""})
     c.evaluate.baselines = ()  # names of jaxcell.evaluate's baselines=; (): all
+    c.evaluate.genes = ""  # of the baselines genes…: vocabulary.json, a store, or a list of genes
+    c.evaluate.protocols = ()  # papers whose own metrics are shown too: scformer, bioformer
     c.evaluate.seeds = 1  # whatever draws is repeated so often; above 1 the tables show ± sd
     return c

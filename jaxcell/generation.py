@@ -30,7 +30,7 @@ def next_bins(c):
     found = [
         one.pred
         for one in c.losses.values()
-        if one.target == TARGET and one.kind == "cross_entropy" and one.weight
+        if one.get("target") == TARGET and one.kind == "cross_entropy" and one.weight
     ]
     for name, value, ok, expected in (
         ("model.encoder.causal", c.model.encoder.causal, c.model.encoder.causal, "True"),

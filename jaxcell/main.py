@@ -202,6 +202,8 @@ def _evaluate(c, workdir):
         batch=c.evaluate.batch or None,
         out=workdir,
         baselines=c.evaluate.baselines,
+        genes=c.evaluate.genes or None,
+        protocols=c.evaluate.protocols,
         seeds=c.evaluate.seeds,
         allow_non_integer=c.prepare.allow_non_integer,
     )

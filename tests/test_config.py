@@ -44,6 +44,11 @@ def test_every_config_holds_and_survives_json(name):
         ("data.total", "all", "config.data.total: found 'all', expected one of measured, source"),
         ("model.encoder.drop_path", 1.0, "config.model.encoder.drop_path: found 1.0"),
         ("evaluate.seeds", 0, "config.evaluate.seeds: found 0, expected a number above 0"),
+        (
+            "evaluate.protocols",
+            ("scgpt",),
+            "config.evaluate.protocols: found 'scgpt', expected one",
+        ),
         ("evaluate.baselines", ("hvg",), "config.evaluate.baselines: found 'hvg', expected names"),
         ("model.tokens", ("gene", "valu"), "config.model.tokens: found 'valu', expected one of"),
         ("losses.expression.weight", 0.0, "config.losses: found 'no weight above 0'"),

@@ -30,17 +30,31 @@ def scib():
 class Space:
     """A representation and what hangs on it alone, computed once: distances, graph, clusterings.
 
-    x float32 [n, d]
+    x float32 [n, d]; metric 'euclidean' or 'cosine' (1 − cosine of the angle)
     """
 
     x: np.ndarray
+    metric: str = "euclidean"
+
+    @cached_property
+    def cosine(self):
+        """The same representation, judged by the angle between cells."""
+        return Space(self.x, "cosine")
 
     @cached_property
     def distances(self):
-        """Euclidean distances [n, n] float32; None above 10 000 cells, where they would not fit."""
+        """Distances [n, n] float32; None above 10 000 cells, where they would not fit."""
         from sklearn.metrics import pairwise_distances
 
-        return pairwise_distances(self.x) if len(self.x) <= MOST_DISTANCES else None
+        if len(self.x) > MOST_DISTANCES:
+            return None
+        return pairwise_distances(self.x, metric=self.metric)
+
+    def far(self):
+        """What a silhouette is computed from, and by which metric: distances, or the cells."""
+        if self.distances is None:
+            return self.x, self.metric
+        return self.distances, "precomputed"
 
     def forget(self):
         """Free the distances; they come back when asked for."""
@@ -48,13 +62,15 @@ class Space:
 
     @cached_property
     def neighbours(self):
-        """Exact Euclidean neighbours [n, min(90, n)], the cell itself first, nearest next."""
+        """Exact neighbours [n, min(90, n)], the cell itself first, nearest next."""
         from sklearn.neighbors import NearestNeighbors
 
         n, others = len(self.x), min(LISI_NEIGHBOURS, len(self.x)) - 1
         if self.distances is None:
-            search = NearestNeighbors(n_neighbors=others, algorithm="brute").fit(self.x)
-            distances, indices = search.kneighbors()  # of the cells themselves: excludes the cell
+            search = NearestNeighbors(n_neighbors=others, algorithm="brute", metric=self.metric)
+            distances, indices = search.fit(
+                self.x
+            ).kneighbors()  # of the cells themselves: excludes the cell
         else:
             np.fill_diagonal(self.distances, np.inf)
             indices = np.argpartition(self.distances, others - 1, axis=1)[:, :others]
@@ -73,7 +89,7 @@ class Space:
         """Fuzzy graph of the 15 nearest neighbours (UMAP, McInnes et al. 2018): CSR [n, n]."""
         return self.neighbours.subset_neighbors(GRAPH_NEIGHBOURS).knn_graph_connectivities.tocsr()
 
-    def clusterings(self, algorithm, seed):
+    def clusterings(self, algorithm, seed, resolutions=RESOLUTIONS):
         """Clusters of `graph` at each resolution: {resolution: int [n]}.
 
         'leiden': modularity, two iterations, as scanpy.tl.leiden does with flavor='igraph'.
@@ -95,7 +111,7 @@ class Space:
                 "modularity", weights=weights, resolution=resolution, n_iterations=2
             )
 
-        found = {r: np.array(members(r).membership) for r in RESOLUTIONS}
+        found = {r: np.array(members(r).membership) for r in resolutions}
         igraph.set_random_number_generator(random)  # the default: Python's own
         return found
 

@@ -68,12 +68,13 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
 
 def _legend_entries(colours):
     """[(text, colour)]: the coloured values in order, then one entry for all the grey ones."""
-    named = [(_short(name), c) for name, c in colours.items() if c != OTHER]
+    named = [(short(name), c) for name, c in colours.items() if c != OTHER]
     rest = len(colours) - len(named)
     return named + ([(f"{rest} others", OTHER)] if rest else [])
 
 
-def _short(name, most=30):
+def short(name, most=30):
+    """A name of at most so many letters."""
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
@@ -137,7 +138,7 @@ def comparison_figure(path, results):
     shown = {m: h for m, h in shown.items() if any(row[m] is not None for row in table.values())}
     columns = 4 if len(shown) <= 8 else 5
     rows = -(-len(shown) // columns)
-    left = 0.35 + 0.082 * max(len(_short(name)) for name in methods)
+    left = 0.35 + 0.082 * max(len(short(name)) for name in methods)
     width = left + 2.05 * columns + 0.2
     panel = 0.27 * len(methods) + 0.2
     height = rows * (panel + 0.72) + 0.62
@@ -159,7 +160,7 @@ def comparison_figure(path, results):
         _dots(axes, y, metric, results, own)
         axes.set_title(title, size=9.5, color=INK, loc="left", pad=4)
         axes.set(yticks=y, ylim=(-0.6, len(methods) - 0.4))
-        axes.set_yticklabels([_short(m) for m in methods] if column == 0 else [], size=9, color=INK)
+        axes.set_yticklabels([short(m) for m in methods] if column == 0 else [], size=9, color=INK)
         axes.tick_params(length=0, labelsize=9)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
         axes.grid(axis="x", color="#ECECEC", lw=0.8)

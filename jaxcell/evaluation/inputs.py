@@ -8,8 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from jaxcell.data.checks import check_chunk
+from jaxcell.data.genes import identify
 from jaxcell.data.sources import open_source
 from jaxcell.data.splits import is_missing
+from jaxcell.data.vocabulary import read_vocabulary
+
+from .embedding_files import read_embedding
 
 FEWEST_CELLS = 30  # below this a graph of 15 neighbours says nothing
 EXTRA = ("sklearn", "scanpy", "igraph", "scib_metrics", "matplotlib")
@@ -28,6 +32,7 @@ class Cells:
     left_out: dict  # reason -> cells
     embeddings: dict = field(default_factory=dict)  # key -> float32 [n, d], or one per fold: [...]
     counts: sp.csr_matrix | None = None  # float32 [n, genes]; None: the baselines are not wanted
+    chosen: np.ndarray | None = None  # bool [genes], of the given list; None: no list is given
     train: sp.csr_matrix | None = None  # float32 [., genes]; cells to fit the baselines on
     shared: int = 0  # evaluated cells whose name is also in train
 
@@ -141,10 +146,56 @@ def embeddings(adata, keys, keep, held_out):
     return found
 
 
+def files_of_embeddings(files, adata, keep, taken):
+    """Embeddings from files: {name: path} -> {name: float32 [n, d]}; taken: names in use."""
+    found, cells = {}, adata.obs_names[keep]
+    for name, path in files.items():
+        if name in taken:
+            raise ValueError(f"embeddings: {name!r} is a key as well; give the file another name")
+        found[name] = _embedding(read_embedding(path, name, cells), name, str(path))
+    return found
+
+
 def counts(adata, where, allow_non_integer, keep):
-    """Counts of the evaluated cells, float32 CSR, and the names of the genes."""
+    """Counts of the evaluated cells, float32 CSR, and the table of the genes."""
     x, source = _counts(adata, where, allow_non_integer)
-    return x[keep], np.asarray(source.var.index.astype(str))
+    return x[keep], source.var
+
+
+def gene_columns(given, var):
+    """Which genes of a file are on a list.
+
+    Parameters
+    ----------
+    given : path or sequence of str
+        A vocabulary.json, a store or model folder, a text file with a gene a line; or names.
+    var : pandas.DataFrame [g]
+
+    Returns
+    -------
+    bool [g], int
+        By symbol, Ensembl id or index; and how many genes the list has.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; fewer than two of its genes are here.
+    """
+    if isinstance(given, str | Path):
+        vocabulary = read_vocabulary(given)
+        wanted, n = {*vocabulary.symbols, *vocabulary.ensembl} - {""}, len(vocabulary)
+    else:
+        wanted = set(map(str, given)) - {""}
+        n = len(wanted)
+    names = identify(var)
+    columns = zip(var.index.astype(str), names.symbols, names.ensembl, strict=True)
+    chosen = np.array([not wanted.isdisjoint(column) for column in columns])
+    if chosen.sum() < 2:
+        raise ValueError(
+            f"genes=: found {chosen.sum()} of the {n} genes among the {len(chosen)} of the file"
+            f" (it begins {list(map(str, var.index[:3]))}), expected two at least"
+        )
+    return chosen, n
 
 
 def training_counts(train, where, genes, allow_non_integer):
@@ -187,19 +238,16 @@ def obs_column(data, name, what):
     return np.where(values.isna(), "", values.astype(str).str.strip()).astype(str)
 
 
-def _embedding(value, key):
+def _embedding(value, key, where=None):
+    where = where or f"obsm[{key!r}]"
     x = value.toarray() if sp.issparse(value) else np.asarray(value)
     if x.ndim != 2 or x.dtype.kind not in "fiu":
-        raise ValueError(
-            f"obsm[{key!r}] is {x.dtype}{list(x.shape)}; an embedding is numbers [cells, d]"
-        )
+        raise ValueError(f"{where} is {x.dtype}{list(x.shape)}; an embedding is numbers [cells, d]")
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
-        raise ValueError(
-            f"obsm[{key!r}] has NaN or infinite values in {bad.sum()} of {len(x)} cells"
-        )
+        raise ValueError(f"{where} has NaN or infinite values in {bad.sum()} of {len(x)} cells")
     if (x == x[:1]).all():
-        raise ValueError(f"obsm[{key!r}] is the same vector for every cell; nothing to evaluate")
+        raise ValueError(f"{where} is the same vector for every cell; nothing to evaluate")
     return np.ascontiguousarray(x, dtype=np.float32)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import clustering, probes
+from .protocols import PROTOCOLS
 
 STEPS = ("probes", "graph", "clusters", "scores")  # of a method and seed, on the progress bar
 ALGORITHMS = {"leiden": "", "louvain": "louvain_"}  # prefix of its metrics
@@ -27,10 +28,12 @@ class Measured:
     sweeps: dict = field(default_factory=lambda: {name: [] for name in ALGORITHMS})
     dimensions: int = 0
     layout: np.ndarray | None = None  # UMAP of the first matrix by the first seed
+    protocols: dict = field(default_factory=dict)  # name -> list of {'seed', 'held_out', metric: …}
+    maps: dict = field(default_factory=dict)  # protocol -> its map [n, 2], as layout
 
     def mean(self):
         """{metric: mean over seeds}."""
-        return {m: average([row[m] for row in self.rows]) for m in self.rows[0] if m != "seed"}
+        return mean_row(self.rows)
 
     def sweep(self, algorithm):
         """{resolution: {'nmi', 'ari'}}: means over matrices and seeds."""
@@ -41,13 +44,27 @@ class Measured:
             for r, (n, a) in zip(resolutions, means, strict=True)
         }
 
+    def protocol_rows(self, name):
+        """A protocol's metrics, one row per seed: {'seed', metric: mean over matrices}."""
+        views, rows = self.protocols[name], []
+        for seed in dict.fromkeys(view["seed"] for view in views):
+            own = [view for view in views if view["seed"] == seed]
+            metrics = [m for m in own[0] if m not in ("seed", "held_out")]
+            rows.append({"seed": seed} | {m: average([v[m] for v in own]) for m in metrics})
+        return rows
+
+
+def mean_row(rows):
+    """{metric: mean over seeds} of rows with a 'seed'."""
+    return {m: average([row[m] for row in rows]) for m in rows[0] if m != "seed"}
+
 
 def average(values):
     """Mean of numbers, or None where they are not defined."""
     return None if any(v is None for v in values) else float(np.mean(values))
 
 
-def measure(method, cells, splits, *, picture, step):
+def measure(method, cells, splits, *, step, protocols=()):
     """Measure a method.
 
     Parameters
@@ -56,10 +73,10 @@ def measure(method, cells, splits, *, picture, step):
     cells : Cells
     splits : dict
         {seed: list of Fold}; the same list for all seeds where folds draw nothing.
-    picture : bool
-        Lay out its cells by UMAP.
     step : function
-        Called with the name of each of STEPS (and 'UMAP') as it begins.
+        Called with the name of each of STEPS (and 'UMAP', and each protocol's) as it begins.
+    protocols : sequence of str
+        Of `protocols.PROTOCOLS`.
 
     Returns
     -------
@@ -85,10 +102,14 @@ def measure(method, cells, splits, *, picture, step):
             _clusters(s, labels, seed, found.sweeps) | old
             for s, old in zip(spaces, static, strict=True)
         ]
-        before = {"split": folds, "probes": (scores, pools), "static": static}
+        given = fixed["given"] if fixed else {}
+        before = {"split": folds, "probes": (scores, pools), "static": static, "given": given}
         step("scores")
         _note(found, method, seed, folds, scores, pools, views)
-        if picture and found.layout is None:
+        for name in protocols:
+            step(name)
+            _follow(found, name, spaces, labels, cells.batch, seed, given)
+        if method.picture and found.layout is None:
             step("UMAP")
             found.layout = spaces[0].layout(seed)
     found.dimensions = spaces[0].x.shape[1]
@@ -97,9 +118,7 @@ def measure(method, cells, splits, *, picture, step):
 
 def _static(space, labels, batch):
     """The metrics of one matrix that no seed changes; its distances are let go."""
-    x, metric = space.distances, "precomputed"
-    if x is None:
-        x, metric = space.x, "euclidean"
+    x, metric = space.far()
     mixed = batch is not None and len(np.unique(batch)) > 1
     near, _ = space.neighbours, space.graph
     found = {
@@ -110,6 +129,22 @@ def _static(space, labels, batch):
     }
     space.forget()
     return found
+
+
+def _follow(found, name, spaces, labels, batch, seed, given):
+    """Add a protocol's metrics of one seed; `given` keeps those that no seed changes."""
+    protocol = PROTOCOLS[name]
+    if name not in given:
+        given[name] = [protocol.fixed(space, labels, batch) for space in spaces]
+    views = found.views[-len(spaces) :]
+    for space, view, fixed in zip(spaces, views, given[name], strict=True):
+        layout = protocol.layout(space, seed) if protocol.layout else None
+        if layout is not None and name not in found.maps:
+            found.maps[name] = layout
+        scores = protocol.drawn(space, labels, batch, seed, view | fixed, layout)
+        which = {"seed": seed, "held_out": view["held_out"]}
+        found.protocols.setdefault(name, []).append(which | scores)
+        space.forget()
 
 
 def _clusters(space, labels, seed, sweeps):

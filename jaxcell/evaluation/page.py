@@ -63,7 +63,7 @@ HOW = {
     ),
     "UMAP": (
         "scanpy.tl.umap on the neighbour graph, started at two principal components; for the"
-        f" embeddings, {methods.LOG} and {methods.PCA} only",
+        f" embeddings, {methods.LOG}, {methods.PCA}, Harmony and scVI only",
         ["scanpy", "umap-learn"],
     ),
     "counts": (
@@ -72,6 +72,16 @@ HOW = {
         ["scanpy"],
     ),
     "PCA": ("sklearn.decomposition.PCA (ARPACK, exact) of (Lib+Log)Norm", ["scikit-learn"]),
+    "Harmony": (
+        "harmonypy.run_harmony with its defaults (theta 2, sigma 0.1, at most 10 rounds) on PCA's"
+        " scores, over the batches",
+        ["harmonypy"],
+    ),
+    "scVI": (
+        "scvi.model.SCVI with scvi-tools' defaults (10 latent variables, one layer of 128, zero-"
+        "inflated negative binomial, at most 400 epochs) on the raw counts, batches as covariate",
+        ["scvi-tools"],
+    ),
     "Ridge PCA": (
         "jaxcell.evaluation.baselines.Components: the rank-k linear encoder and decoder by"
         " reduced-rank ridge regression of (Lib+Log)Norm on itself (Mukherjee and Zhu 2011), PCA's"
@@ -92,6 +102,8 @@ def implementations(versions):
     """{what: how, with the versions of the packages behind it}; versions: {package: version}."""
     said = {}
     for what, (how, packages) in HOW.items():
+        if not versions.keys() >= set(packages):
+            continue  # of a baseline that was not asked for
         names = [f"{package} {versions[package]}" for package in packages or ["jaxcell"]]
         said[what] = f"{how} [{', '.join(names)}]"
     return said
@@ -147,6 +159,8 @@ def page(results):
     parts = [_title(meta), *_probes(results), *_clustering(results)]
     if meta["batches"] is None or len(meta["batches"]) < 2:
         parts += ["There are no two batches, so nothing is said of mixing (–)."]
+    for block in results.get("protocols", {}).values():
+        parts += _protocol(results, block)
     parts += [f"![methods side by side]({files['comparison']})", "## UMAP"]
     parts += [f"![UMAP of {n}]({file})" for n, file in files.items() if n != "comparison"]
     parts += ["## Cells", _cells(meta)]
@@ -212,6 +226,17 @@ def _clustering(results):
         " ASW label); AvgBATCH = mean(graph connectivity, ASW batch); Overall = 0.6 AvgBIO + 0.4"
         " AvgBATCH. What scib-metrics computes is not comparable with scib's values."
     )
+
+
+def _protocol(results, block):
+    """A paper's own metrics: tables, definitions, pictures."""
+    yield f"## As {block['title']}"
+    for title, columns in block["groups"].items():
+        yield f"{title[0].upper()}{title[1:]}:"
+        own, spread = tables.protocol_results(results, block), results["meta"]["seeds"] > 1
+        yield tables.metric_table(own, columns, spread=spread)
+    yield block["definition"]
+    yield from (f"![{name} by study and type]({file})" for name, file in block["figures"].items())
 
 
 def _cells(meta):

@@ -1,16 +1,15 @@
 """evaluate: embeddings beside the baselines, as results.json, report.md and pictures."""
 
 import json
-import re
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import figures, inputs, methods, page, probes
-from .measure import STEPS, measure
-from .tables import number
+from . import inputs, methods, page, pictures, probes
+from .measure import STEPS, mean_row, measure
+from .protocols import PROTOCOLS, choose
 
 PACKAGES = ("jaxcell", "numpy", "scikit-learn", "scib-metrics", "scanpy", "igraph", "umap-learn")
 PACKAGES += ("jax", "optax")
@@ -18,13 +17,16 @@ PACKAGES += ("jax", "optax")
 
 def evaluate(
     data,
-    keys,
+    keys=(),
     *,
+    embeddings=None,
     label,
     batch=None,
     out,
     counts="X",
     baselines=(),
+    genes=None,
+    protocols=(),
     train=None,
     test_batches=(),
     seed=0,
@@ -53,6 +55,9 @@ def evaluate(
     keys : sequence of str
         Embeddings: entries of ``obsm``, each [cells, d]. With '{}' in it a key is one embedding
         per held-out batch: 'X_txfm_{}' is obsm['X_txfm_pbmc3k'] where pbmc3k is held out.
+    embeddings : dict, optional
+        {name: file} of embeddings made elsewhere: csv or tsv with the cells' names first, npz,
+        h5ad; matched by ``obs_names`` (``embedding_files.read_embedding``).
     label, batch : str
         Columns of ``obs``. Cells whose label or batch is missing (NaN, '', 'unknown' …) are left
         out and counted. Without batches, the metrics of mixing are None.
@@ -62,7 +67,15 @@ def evaluate(
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'; None leaves out the baselines.
     baselines : sequence of str
         Some of raw, log, hvgN (any N), pca_inductive, pca, ridge_inductive, ridge, ae_inductive,
-        ae, shuffled; () is all, with 1024, 2000 and 5000 HVG.
+        ae, shuffled; () is all these, with 1024, 2000 and 5000 HVG. By name only: harmony and scvi
+        (extras of these names; they see the batches), and pca, harmony and scvi of chosen genes:
+        hvgN_pca, hvgN_harmony …, genes_pca …, and genes, the view itself.
+    genes : path or sequence of str, optional
+        What the baselines genes… are made of, a model's for example: a vocabulary.json, a store, a
+        text file with a gene a line, or names.
+    protocols : sequence of str
+        Papers whose own metrics get a table each, with their definitions: 'scformer', 'bioformer'
+        (also figures, and a UMAP of every method).
     train : path or anndata.AnnData, optional
         Counts, at the same place, of the cells to fit the inductive baselines on, with all genes of
         `data`; by default each fold's training cells.
@@ -86,12 +99,13 @@ def evaluate(
         As in results.json: ``meta``; ``results`` {method: {metric: mean over seeds, or None}};
         ``seeds`` {method: [the same per seed]}; ``folds`` {method: [one dict per seed and fold]};
         ``views`` {method: [clustering and mixing per seed and matrix]}; ``leiden``, ``louvain``
-        {method: {resolution: {nmi, ari}}}.
+        {method: {resolution: {nmi, ari}}}; with protocols also ``protocols`` {name: title,
+        definition, groups (columns of its tables), figures, results, seeds and views, as above}.
 
     Raises
     ------
     ImportError
-        If the extra ``eval`` is not installed.
+        If the extra ``eval`` is not installed, or that of a baseline.
     FileNotFoundError, ValueError
         About the input, before anything is computed or written.
 
@@ -109,21 +123,26 @@ def evaluate(
         raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder")
     _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
     adata = inputs.read(data)
-    cells, splits, protocol = _load(
-        adata, keys, label, batch, counts, train, test_batches, range(seed, seed + seeds),
-        allow_non_integer,
+    papers = choose(protocols)
+    embeddings = embeddings or {}
+    cells, splits, protocol, said = _load(
+        adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
+        range(seed, seed + seeds), allow_non_integer,
     )  # fmt: skip
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
     out.mkdir(parents=True, exist_ok=True)
 
-    measured = _measure_all(compared, cells, splits, progress)
+    measured = _measure_all(compared, cells, splits, papers, progress)
     asked = dict(label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs)
     asked |= dict(ridge=ridge, baselines=chosen, test_batches=[str(b) for b in test_batches])
     asked |= dict(data=_name(data), train=_name(train), protocol=protocol)
-    results = {"meta": asked | _meta(cells, compared), **_results(measured)}
-    results["meta"]["notes"] = notes + page.notes(cells, splits, compared, results)
-    results["meta"]["figures"] = _draw(out, measured, compared, cells, results)
+    asked |= dict(files={name: str(path) for name, path in embeddings.items()}, protocols=papers)
+    results = {"meta": asked | _meta(cells, compared, chosen), **_results(measured)}
+    if papers:
+        results["protocols"] = {name: _protocol(name, measured) for name in papers}
+    results["meta"]["notes"] = said + notes + page.notes(cells, splits, compared, results)
+    pictures.draw(out, measured, compared, cells, results)
     text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     (out / "results.json").write_text(text, encoding="utf-8")
     (out / "report.md").write_text(page.page(results), encoding="utf-8")
@@ -136,15 +155,19 @@ def _require_positive(**values):
             raise ValueError(f"{name}={value}: it has to be above 0")
 
 
-def _load(adata, keys, label, batch, counts, train, test_batches, seeds, allow_non_integer):
-    """Read and check all inputs: Cells, {seed: folds}, and the protocol in words."""
-    keys = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
-    if not keys and counts is None:
+def _load(
+    adata, keys, files, label, batch, counts, genes, train, test_batches, seeds, allow_non_integer
+):  # fmt: skip
+    """Read and check all inputs: Cells, {seed: folds}, the protocol in words, and notes."""
+    keys, notes = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys)), []
+    if not keys and not files and counts is None:
         raise ValueError(
             "nothing to evaluate: no embedding key, and counts=None leaves out the baselines"
         )
     if train is not None and counts is None:
         raise ValueError("train= is for the inductive baselines; counts=None leaves them out")
+    if genes is not None and counts is None:
+        raise ValueError("genes= is for the baselines genes…; counts=None leaves them out")
     cells = inputs.labelled(adata, label, batch)
     folds, protocol = probes.folds(cells.labels, cells.batch, test_batches, seeds[0])
     whole = probes.whole_batches(cells.batch, test_batches)
@@ -156,12 +179,18 @@ def _load(adata, keys, label, batch, counts, train, test_batches, seeds, allow_n
     }
     held_out = [fold.name for fold in folds] if whole else None
     cells.embeddings = inputs.embeddings(adata, keys, cells.keep, held_out)
+    cells.embeddings |= inputs.files_of_embeddings(files, adata, cells.keep, cells.embeddings)
     if counts is not None:
-        cells.counts, genes = inputs.counts(adata, counts, allow_non_integer, cells.keep)
+        cells.counts, var = inputs.counts(adata, counts, allow_non_integer, cells.keep)
+        if genes is not None:
+            cells.chosen, n = inputs.gene_columns(genes, var)
+            if cells.chosen.sum() < n:
+                notes.append(f"Of the {n} genes given, {cells.chosen.sum()} are in the file.")
         if train is not None:
-            cells.train, names = inputs.training_counts(train, counts, genes, allow_non_integer)
+            columns = np.asarray(var.index.astype(str))
+            cells.train, names = inputs.training_counts(train, counts, columns, allow_non_integer)
             cells.shared = sum(name in names for name in adata.obs_names[cells.keep])
-    return cells, splits, protocol
+    return cells, splits, protocol, notes
 
 
 def _methods(cells, chosen, n_pcs, ridge, splits):
@@ -169,7 +198,7 @@ def _methods(cells, chosen, n_pcs, ridge, splits):
     seeded_folds = len({id(folds) for folds in splits.values()}) > 1
     compared = methods.embeddings(cells.embeddings)
     if chosen:
-        fits = methods.Fits(cells.counts, cells.train, n_pcs, ridge, seeded_folds)
+        fits = methods.Fits(cells, n_pcs, ridge, seeded_folds)
         compared += [fits.method(short) for short in chosen]
     names = [method.name for method in compared]
     for name in cells.embeddings:
@@ -178,12 +207,11 @@ def _methods(cells, chosen, n_pcs, ridge, splits):
     return compared
 
 
-def _measure_all(compared, cells, splits, progress):
+def _measure_all(compared, cells, splits, papers, progress):
     """{method: Measured}."""
     found = {}
-    pictured = {*cells.embeddings, *methods.MAIN}
-    total = len(compared) * len(splits) * len(STEPS)
-    total += sum(method.name in pictured for method in compared)
+    total = len(compared) * len(splits) * (len(STEPS) + len(papers))
+    total += sum(method.picture for method in compared)
     with tqdm(total=total, disable=not progress, desc="evaluate", unit="step") as bar:
         for method in compared:
 
@@ -191,8 +219,7 @@ def _measure_all(compared, cells, splits, progress):
                 bar.set_postfix_str(f"{name}: {what}")
                 bar.update()
 
-            picture = method.name in pictured
-            found[method.name] = measure(method, cells, splits, picture=picture, step=step)
+            found[method.name] = measure(method, cells, splits, step=step, protocols=papers)
     return found
 
 
@@ -208,12 +235,26 @@ def _results(measured):
     }
 
 
+def _protocol(name, measured):
+    """A protocol's block of results.json, but for its figures."""
+    paper, rows = PROTOCOLS[name], {m: one.protocol_rows(name) for m, one in measured.items()}
+    return {
+        "title": paper.title,
+        "definition": paper.definition,
+        "groups": paper.groups,
+        "results": {method: mean_row(one) for method, one in rows.items()},
+        "seeds": rows,
+        "views": {method: one.protocols[name] for method, one in measured.items()},
+    }
+
+
 def _name(data):
     return str(data) if isinstance(data, str | Path) else None if data is None else "AnnData"
 
 
-def _meta(cells, compared):
-    versions = {package: version(package) for package in PACKAGES}
+def _meta(cells, compared, chosen):
+    extras = {methods.PACKAGE.get(methods.integrated(short)) for short in chosen} - {None}
+    versions = {package: version(package) for package in (*PACKAGES, *sorted(extras))}
     return {
         "cells": len(cells.labels),
         "cells_in_file": len(cells.keep),
@@ -232,33 +273,3 @@ def _frequencies(values):
     names, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return {str(names[i]): int(counts[i]) for i in order}
-
-
-def _draw(out, measured, compared, cells, results):
-    """Write the pictures; return their file names: {what: name}."""
-    meta = results["meta"]
-    colours = figures.palette(cells.labels, figures.LABEL_COLOURS)
-    batch = cells.batch
-    batch_colours = None if batch is None else figures.palette(batch, figures.BATCH_COLOURS)
-    files = {"comparison": "comparison.png"}
-    figures.comparison_figure(out / files["comparison"], results)
-    shown = [("NMI", "nmi"), ("ARI", "ari"), ("ASW label", "asw_label"), ("iLISI", "ilisi")]
-    for method in compared:
-        name, layout = method.name, measured[method.name].layout
-        if layout is None:
-            continue
-        stem = "umap_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        while f"{stem}.png" in files.values():
-            stem += "_"
-        files[name] = f"{stem}.png"
-        view = results["views"][name][0]
-        panels = [(meta["label"], cells.labels, colours, True)]
-        if batch is not None:
-            panels.append((meta["batch"], batch, batch_colours, False))
-        caption = "   ".join(f"{t} {number(view[m])}" for t, m in shown if view[m] is not None)
-        if method.per_fold:
-            caption = f"the matrix of the fold that holds out {view['held_out']}   {caption}"
-        figures.umap_figure(
-            out / files[name], name, layout, panels, caption=caption, seed=meta["seed"]
-        )
-    return files

@@ -1,5 +1,7 @@
 """The results as tables: Markdown for the report, plain text for the terminal."""
 
+import textwrap
+
 import numpy as np
 
 from .methods import SHUFFLED
@@ -135,6 +137,27 @@ def format_table(results):
     if any(row["avg_batch"] is not None for row in results["results"].values()):
         short = {"graph_connectivity": "conn", "asw_batch": "ASW"}
         groups += [("batch mixing", {m: short.get(m, MIXING[m]) for m in MIXING})]
+    lines = _side_by_side(results, groups)
+    meta = results["meta"]
+    lines += [
+        f"{meta['cells']} cells, {len(meta['classes'])} classes of {meta['label']!r}; probes:"
+        f" {meta['protocol']}; * best of the column"
+        + (f"; ± over {meta['seeds']} seeds" if meta["seeds"] > 1 else "")
+    ]
+    for block in results.get("protocols", {}).values():
+        lines += ["", f"As {block['title']}:", ""]
+        lines += _side_by_side(protocol_results(results, block), block["groups"].items())
+        lines += textwrap.wrap(block["definition"], WIDTH - 20)
+    return "\n".join(lines)
+
+
+def protocol_results(results, block):
+    """A protocol's block as results of their own, for the functions here."""
+    return {**block, "meta": results["meta"], "folds": {name: [] for name in block["results"]}}
+
+
+def _side_by_side(results, groups):
+    """Lines of groups of columns, below each other where they would be too wide."""
     parts = [[title, *_column_texts(results, columns)] for title, columns in groups]
     names = [_cut(name) for name in results["results"]]
     left = max(len(name) for name in [*names, "method"])
@@ -151,13 +174,7 @@ def format_table(results):
         heads = ["", "method", *names]
         block = [f"{h.ljust(left)}   {t}".rstrip() for h, t in zip(heads, texts, strict=True)]
         lines += [*block[:2], "─" * max(map(len, block)), *block[2:], ""]
-    meta = results["meta"]
-    lines += [
-        f"{meta['cells']} cells, {len(meta['classes'])} classes of {meta['label']!r}; probes:"
-        f" {meta['protocol']}; * best of the column"
-        + (f"; ± over {meta['seeds']} seeds" if meta["seeds"] > 1 else "")
-    ]
-    return "\n".join(lines)
+    return lines
 
 
 def _cut(name):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.evaluation import autoencoder, methods, probes
+from jaxcell.evaluation import autoencoder, integration, methods, probes
+from jaxcell.evaluation import baselines as b
 from jaxcell.evaluation.inputs import Cells
 
 from .cells import adata
@@ -24,8 +25,8 @@ def folds(data):
     return probes.folds(labels, batch)[0]
 
 
-def fits(counts, train=None):
-    return methods.Fits(counts, train, n_pcs=4, ridge=1.0, seeded_folds=False)
+def fits(counts):
+    return methods.Fits(cells_of(counts), n_pcs=4, ridge=1.0, seeded_folds=False)
 
 
 @pytest.mark.parametrize("short", ["pca_inductive", "ridge_inductive", "ae_inductive"])
@@ -77,8 +78,38 @@ def test_what_is_measured_by_default():
     assert methods.choose(["raw"], cells_of(many)) == (["raw"], [])
 
 
+def test_baselines_of_chosen_genes_see_those_alone(data):
+    cells = cells_of(sp.csr_matrix(data.X))
+    cells.chosen = np.arange(40) < 12
+    made = methods.Fits(cells, n_pcs=4, ridge=1.0, seeded_folds=False)
+    log = b.normalise(cells.counts)
+    for short, columns in (("genes", cells.chosen), ("hvg20", b.highly_variable(log, 20))):
+        (view,) = made.method(short).spaces(0, [])
+        np.testing.assert_array_equal(view.x, log[:, columns].toarray())
+        (space,) = made.method(f"{short}_pca").spaces(0, [])
+        expected = b.principal_components(log[:, columns], 4).scores(log[:, columns])
+        np.testing.assert_array_equal(space.x, expected)
+    harmony, scvi = made.method("harmony"), made.method("hvg20_scvi")
+    assert (harmony.name, scvi.name) == ("Harmony", "scVI, 20 HVG")
+    assert harmony.seeded
+    assert harmony.picture
+    assert not made.method("hvg20_pca").seeded
+
+
+def test_scvi_gets_the_raw_counts_of_the_genes_and_the_seed(data, monkeypatch):
+    given = []
+    monkeypatch.setattr(integration, "scvi", lambda *a: given.append(a) or np.eye(120, 10))
+    cells = cells_of(sp.csr_matrix(data.X))
+    cells.batch, cells.chosen = np.array(["a", "b"])[np.arange(120) % 2], np.arange(40) < 12
+    methods.Fits(cells, 4, 1.0, False).method("genes_scvi").spaces(7, [])
+    ((counts, batch, seed),) = given
+    np.testing.assert_array_equal(counts.toarray(), data.X[:, :12])
+    assert (batch is cells.batch, seed) == (True, 7)
+
+
 def test_a_choice_of_all_genes_is_the_full_view():
     counts = sp.csr_matrix(np.ones((40, 30), np.float32))
     chosen, (note,) = methods.choose(["hvg50", "pca"], cells_of(counts))
     assert chosen == ["pca", "log"]
+    assert methods.choose(["hvg50_pca", "hvg30_pca"], cells_of(counts))[0] == ["pca"]
     assert "(Lib+Log)Norm is that view" in note

@@ -183,7 +183,7 @@ def test_counts_elsewhere():
     keep = np.arange(60) < 50
     expected, genes = inputs.counts(data, "X", False, keep)
     assert expected.shape == (50, 40)
-    assert genes.tolist() == data.var_names.tolist()
+    assert genes.index.tolist() == data.var_names.tolist()
     data.X = np.log1p(data.X)
     data.raw = data
     found, _ = inputs.counts(data, "layers/counts", False, keep)
@@ -340,6 +340,15 @@ REFUSED = {
     ),
     "no batch": ({}, {"keys": ["X_{}"], "batch": None}, r"\{\} stands for a held-out batch"),
     "baseline": ({}, {"baselines": ["hvg"]}, r"baselines: 'hvg' is unknown; known are raw, log, "),
+    "genes": ({}, {"baselines": ["genes_pca"]}, "genes=: found none, and of the baselines"),
+    "genes alone": ({}, {"genes": ["1"], "baselines": ["pca"]}, "found 0 of the 1 genes among"),
+    "no genes": ({}, {"genes": ["1"], "counts": None}, "genes= is for the baselines genes…"),
+    "harmony": (
+        {},
+        {"baselines": ["hvg20_harmony"], "batch": None},
+        "baseline harmony: found 0 batches, expected two",
+    ),
+    "protocol": ({}, {"protocols": ["scgpt"]}, "protocols: found 'scgpt', expected some of scf"),
     "no counts": ({}, {"baselines": ["pca"], "counts": None}, r"\['pca'\] need counts"),
     "train": ({}, {"train": "a.h5ad", "counts": None}, "train= is for the inductive baselines"),
     "seeds": ({}, {"seeds": 0}, "seeds=0: it has to be above 0"),
@@ -359,12 +368,60 @@ def test_refusals_write_nothing(case, tmp_path):
     assert not out.exists()
 
 
+def test_protocols_files_and_baselines_of_chosen_genes(tmp_path):
+    data = adata(60, batches=2, gap=3.0)
+    data.var_names = [f"G{i}" for i in range(40)]
+    data.obs.loc["cell0", "cell_type"] = None
+    found = data.obsm["X_good"][::-1]
+    np.savez(tmp_path / "a.npz", obs_names=np.array(data.obs_names[::-1], str), embedding=found)
+    (tmp_path / "genes.txt").write_text("".join(f"G{i}\n" for i in range(4, 14)) + "OTHER\n")
+    results = run(
+        data, tmp_path / "out", embeddings={"mine": tmp_path / "a.npz"}, seeds=2,
+        baselines=("hvg20_pca", "hvg20_harmony", "genes_pca"), genes=tmp_path / "genes.txt",
+        protocols=("scformer", "bioformer"),
+    )  # fmt: skip
+    table = results["results"]
+    assert list(table) == [
+        *("X_good", "mine", "PCA, 20 HVG", "Harmony, 20 HVG", "PCA, given genes"),
+    ]
+    assert table["mine"] == table["X_good"]
+    meta = results["meta"]
+    assert meta["notes"][0] == "Of the 11 genes given, 10 are in the file."
+    assert meta["fitted_on"]["Harmony, 20 HVG"] == "the evaluated cells and their batches"
+    assert f"[harmonypy {meta['versions']['harmonypy']}]" in meta["implementations"]["Harmony"]
+    assert "scVI" not in meta["implementations"]
+    for paper, house in (("scformer", "louvain_nmi"), ("bioformer", "nmi")):
+        block = results["protocols"][paper]
+        assert list(block["results"]) == list(table)
+        assert [row["seed"] for row in block["seeds"]["mine"]] == [0, 1]
+        if paper == "scformer":
+            assert block["results"]["mine"]["nmi"] == table["mine"][house]
+            assert block["results"]["mine"]["asw_batch_within"] == table["mine"]["asw_batch"]
+    block = results["protocols"]["bioformer"]
+    rows = [row["map_nmi"] for row in block["seeds"]["mine"]]
+    assert block["results"]["mine"]["map_nmi"] == pytest.approx(np.mean(rows))
+    assert set(block["figures"]) == set(table)
+    text, shown = (tmp_path / "out" / "report.md").read_text(), format_table(results)
+    for name in ("scformer", "bioformer"):
+        block = results["protocols"][name]
+        assert f"## As {block['title']}" in text
+        assert block["definition"] in text
+        assert f"As {block['title']}:" in shown
+        assert block["definition"] in shown.replace("\n", " ")
+        for file in block.get("figures", {}).values():
+            assert f"({file})" in text
+            assert (tmp_path / "out" / file).read_bytes().startswith(b"\x89PNG")
+    assert max(map(len, shown.splitlines())) <= 140
+
+
 def test_refusals_of_paths_and_of_an_absent_extra(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"cells.h5ad: no such file; evaluate reads"):
         run(tmp_path / "cells.h5ad", tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"is a file; evaluate writes a folder"):
         run(adata(), tmp_path / "file")
+    with pytest.raises(ValueError, match="'X_good' is a key as well; give the file another"):
+        run(adata(), tmp_path / "out", embeddings={"X_good": tmp_path / "a.npz"})
     monkeypatch.setattr(inputs, "EXTRA", ("numpy", "not_installed"))
     with pytest.raises(ImportError, match=r'needs not_installed.*pip install "jaxcell\[eval\]"'):
         run(adata(), tmp_path / "out")
