@@ -24,6 +24,7 @@ PUBLIC = (
     "annotation",
     "ablate",
     "attributions",
+    "convert",
 )
 
 MAY = {
@@ -58,6 +59,7 @@ MAY = {
     "planning": ABOVE,
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "conversion": ABOVE,
     "main": ABOVE | VERBS | {"cli"},
     "cli": ABOVE | VERBS | {"main", "ablation"},
 }
