@@ -206,6 +206,7 @@ def defaults():
     # of a sequence all that it expresses, and beside them
     c.embed.zeros = "exclude"  # these zeros; or all, interleave (in training's ratio), random
     c.embed.draws = 1  # of so many genes; their vectors are averaged
+    c.embed.unit = False  # vectors are scaled to length 1
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call
     c.prepare = ConfigDict({"files": (), "labels": (), "hold_out": ()})
     c.prepare.hold_out_fraction = 0.0

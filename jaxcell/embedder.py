@@ -14,6 +14,7 @@ from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import dataset_name
 from jaxcell.data.survey import divide
 from jaxcell.data.transforms import build_transforms
+from jaxcell.models.cell import label_users
 from jaxcell.models.cost import forward_flops
 from jaxcell.models.fields import Metadata
 
@@ -133,13 +134,15 @@ class Embedder:
         self._named, classes = self._flagging()
         self._shown = Shown(c, most, of_tables(model.tables, v), classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
-        self._codes = self._metadata()
+        self._codes = self._labels()
         self.empty, self._done = np.zeros(source.n_cells, bool), 0
 
-    def _metadata(self):
-        """{label: codes i32 [cells]} of the metadata that the model shows; −1 where not known."""
+    def _labels(self):
+        """{label: codes i32 [cells]} of metadata and domains of the model; −1 where not known."""
         codes, model = {}, self._model
-        for name, one in model.config.model.metadata.items():
+        for path, one in label_users(model.config.model):
+            if path.startswith(("heads.", "conditions.")):
+                continue
             known = {text: k for k, text in enumerate(model.labels[one.label])}
             where, texts = self._texts(one.label, known)
             found = codes[one.label] = texts.map(known).fillna(-1).to_numpy(np.int32)
@@ -148,11 +151,14 @@ class Embedder:
             names = ", ".join(map(repr, texts[found < 0].unique()[:5]))
             lost = names if texts.any() else "no such column"
             said = f"{where}: {(found < 0).sum()} cells have no class that the model knows ({lost})"
-            if not one.get("dropout", Metadata.dropout):
-                raise ValueError(
-                    f"{said}, and it never learned 'unknown' (model.metadata.{name}.dropout = 0)"
-                )
-            warnings.warn(f"{said}; they are shown as 'unknown'", stacklevel=4)
+            if path == "domain":
+                shown = "normalised by the statistics of all cells seen in training"
+            elif one.get("dropout", Metadata.dropout):
+                shown = "shown as 'unknown'"
+            else:
+                never = f"and it never learned 'unknown' (model.{path}.dropout = 0)"
+                raise ValueError(f"{said}, {never}")
+            warnings.warn(f"{said}; they are {shown}", stacklevel=4)
         return codes
 
     def _texts(self, label, known):

@@ -34,6 +34,7 @@ class Forward:
 
     def __init__(self, c, layer=None, dtype="float32", pool=None, heads=(), tables=None):
         self._spec, self._layer, self._dtype = c.model, layer, dtype
+        self._unit = c.embed.unit
         self._pool, self._heads = pool or c.model.pool, tuple(heads)
         fields = {k: (tables or {}).get(k, {}) for k in ("vectors", "known")}
         self._tables = jax.device_put(fields)
@@ -56,7 +57,8 @@ class Forward:
                     pool=self._pool,
                 )
                 found = {"cell": outputs["cell"], **{k: outputs["heads"][k] for k in heads}}
-                return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+                found = jax.tree.map(lambda x: x.astype(jnp.float32), found)
+                return found | {"cell": _unit(found["cell"])} if self._unit else found
 
             # Few cells at a time where each has many tokens: attention holds heads · T² scores,
             # but in the last block, which computes only what pool and heads read.
@@ -85,11 +87,19 @@ class Forward:
     def provenance(self):
         """Precision, pool and layer, as ``uns['jaxcell'][key]`` has them."""
         found = {"dtype": self._dtype, "pooling": "+".join(names_of(self._pool))}
+        if self._unit:
+            found["unit"] = True
         if self._distance is not None:
             found["distance_from_float32"] = self._distance
         if self._layer is not None:
             found["layer"] = self._layer
         return found
+
+
+def _unit(x):
+    """Vectors [B, D] of length 1, as scFormer takes them; of a zero vector itself."""
+    length = jnp.linalg.norm(x, axis=1, keepdims=True)
+    return x / jnp.where(length > 0, length, 1)
 
 
 def in_micro_batches(run, batch, micro, grid):

@@ -20,6 +20,7 @@ from jaxcell import config, planning
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.training import loop, setup
 from jaxcell.training.checkpoint import lock
@@ -178,10 +179,9 @@ def _check_model(c, workdir):
         return  # embed says what is missing
     own, c = config.from_json(path.read_text()), config.settled(c)
     own.model.vocabulary = c.model.vocabulary  # nominal here, the store's there
-    for block in ("heads", "metadata"):
-        for name, one in c.model[block].items():
-            if "classes" in one and "classes" in own.model[block].get(name, {}):
-                one.classes = own.model[block][name].classes
+    classes = {path: one.classes for path, one in label_users(own.model)}
+    for path, one in label_users(c.model):
+        one.classes = classes.get(path, one.classes)
     parts = ("model.", "data.normalise.", "data.total", "embed.micro_batch")
     differ = [d for d in config.differences(own, c) if d.startswith(parts)]
     if differ:

@@ -11,58 +11,9 @@ from jaxcell.models.cache import Cache
 from jaxcell.models.encoder import Encoder
 from jaxcell.models.expression_heads import VocabularyMlp
 from jaxcell.models.fields import Fields
-from jaxcell.models.heads import HEADS, reads_of
+from jaxcell.models.heads import Heads, conditions_of, reads_of
 from jaxcell.models.pools import Pooler
-from jaxcell.registry import build, lookup
 from jaxcell.sharding import shard
-
-
-class _Heads(nn.Module):
-    """All heads of a model, in a scope of their own: sources, batch -> {name: array or parts}."""
-
-    spec: FrozenConfigDict
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, source, batch, *, train, names=None, conditions=None, **options):
-        spec, found = self.spec, {}
-        sizes = dict(rows=spec.rows, token_rows=spec.token_rows, vocabulary=spec.vocabulary)
-        sizes["width"] = spec.width
-        for name in sorted(spec.heads) if names is None else names:
-            where, head = f"config.model.heads.{name}", spec.heads[name].to_dict()
-            read, given = source(reads_of(head)), head.pop("given", "")
-            head.pop("reads", None)
-            made = build(HEADS, head, where, name=name, dtype=self.dtype, **sizes)
-            more = {"train": train} if head["kind"] == "classifier" else {}
-            read = _beside(read, conditions[given]) if given else read
-            found[name] = made(read, batch, **more, **options)
-        return found
-
-
-class Condition(nn.Module):
-    """A normed vector for each cell's class of a label, which heads may read beside their own.
-
-    codes i32 [B] (−1: unknown) -> [B, D]; parameters rows [classes + 1, D], norm/{scale, bias}.
-    Source: scFormer's batch labels, which its decoders are told and its encoder is not.
-    """
-
-    label: str
-    classes: int
-    width: int
-
-    @nn.compact
-    def __call__(self, codes):
-        table = self.param("rows", nn.initializers.normal(1.0), (self.classes + 1, self.width))
-        rows = jnp.take(table, jnp.where(codes < 0, self.classes, codes), axis=0)
-        return nn.LayerNorm(epsilon=1e-5, name="norm")(rows)
-
-
-def _beside(x, vector):
-    """Put beside x [B, D] or [B, T, D] a vector [B, C] of the cell: [..., D + C]."""
-    vector = vector.astype(x.dtype)
-    if x.ndim == 3:
-        vector = jnp.broadcast_to(vector[:, None], (*x.shape[:2], vector.shape[-1]))
-    return jnp.concatenate([x, vector], axis=-1)
 
 
 def layers_of(spec):
@@ -146,6 +97,8 @@ class _Cell(nn.Module):
                 return pooled
             if name == "mean":
                 return pools.mean_of_genes(x, batch["length"], len(spec.front))
+            if name == "weighted":
+                return pools.weighted(x, batch["values"], batch["length"], len(spec.front))
             if name == "last":
                 return pools.last(x, batch["length"])
             if name == "cell":
@@ -154,7 +107,7 @@ class _Cell(nn.Module):
 
         cell = _joined(source, pool or spec.pool)
         if depth is not None and depth > layers:
-            behind, more = _Heads(spec, dtype=self.dtype, name="heads"), depth - layers
+            behind, more = Heads(spec, dtype=self.dtype, name="heads"), depth - layers
             found = behind(source, batch, train=train, names=[decoder], depth=more)
             cell = found[decoder]
         outputs = {"cell": cell, "tokens": x} if tokens else {"cell": cell}
@@ -163,24 +116,12 @@ class _Cell(nn.Module):
         if cache is not None:
             outputs["cache"] = besides
         if heads:
-            made = _Heads(spec, dtype=self.dtype, name="heads")
-            names = None if heads is True else heads
-            told = {"conditions": self._conditions(batch, names)}
+            made = Heads(spec, dtype=self.dtype, name="heads")
+            names = sorted(spec.heads) if heads is True else heads
+            told = {"conditions": conditions_of(spec, names, batch)}
             batch = batch if kept is None else {**batch, "fields": kept}
             outputs["heads"] = made(source, batch, train=train, names=names, **told)
         return outputs
-
-    def _conditions(self, batch, names):
-        """{condition: [B, D]} of those that some of the heads are given."""
-        spec, found = self.spec, {}
-        wanted = {spec.heads[n].get("given", "") for n in (spec.heads if names is None else names)}
-        for name in sorted(wanted - {""}):
-            where = f"config.model.conditions.{name}"
-            one = {"kind": "condition", **lookup(spec.conditions, name, where)}
-            table = {"condition": Condition}
-            made = build(table, one, where, name=f"condition_{name}", width=spec.width)
-            found[name] = made(batch["labels"][made.label])
-        return found
 
 
 def _joined(source, pool):

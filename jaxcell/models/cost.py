@@ -3,7 +3,9 @@
 from jaxcell.models.cell import CellModel, queries_of
 from jaxcell.models.encoder import Encoder
 from jaxcell.models.expression_heads import TokenParts, VocabularyMlp, VocabularyParts
+from jaxcell.models.label_heads import MlpClassifier
 from jaxcell.models.layers import GATED
+from jaxcell.models.token_heads import GeneQuery, TokenMlp
 from jaxcell.models.values import BASIS, ValueMlp
 
 
@@ -67,6 +69,8 @@ def _fields(spec, tokens):
             total += tokens * 2 * BASIS * d
         elif field.kind == "value_mlp":
             total += tokens * field.get("hidden", ValueMlp.hidden) * (d + 1)
+        elif field.kind == "continuous":
+            total += tokens * (d + 1) * d
         elif field.kind == "external":
             total += tokens * field.channels * d
     return total
@@ -86,7 +90,26 @@ def _heads(spec, tokens):
             total += tokens * d * (d + len(head.get("parts", TokenParts.parts)))
         elif head.kind == "classifier":
             total += d * head.classes + (d * d if head.get("mlp") else 0)
+        elif head.kind == "mlp_classifier":
+            layers = head.get("layers", MlpClassifier.layers)
+            total += d * head.classes + (layers - 1) * d * d
+        elif head.kind == "token_genes":
+            total += tokens * d * spec.vocabulary
+        elif head.kind == "token_mlp":
+            total += tokens * _token_mlp(spec, head)
+        elif head.kind == "gene_query":
+            outputs = head.get("outputs", GeneQuery.outputs) + head.get("zero", GeneQuery.zero)
+            total += tokens * d * (d + outputs)
     return total
+
+
+def _token_mlp(spec, head):
+    """Multiply-adds of a token in its layers, those that tell zeros included."""
+    d, layers = spec.width, head.get("layers", TokenMlp.layers)
+    read = 2 * d if head.get("given") else d
+    first, zero = (read if layers == 1 else d), head.get("zero", TokenMlp.zero)
+    hidden = (layers > 1) * read * d + max(layers - 2, 0) * d * d
+    return (1 + zero) * hidden + first * (head.get("outputs", TokenMlp.outputs) + zero)
 
 
 def training_flops(spec, tokens):

@@ -6,8 +6,8 @@ from flax import linen as nn
 
 from jaxcell.models.layers import INITS
 
-POOLS = ("cls", "mean", "last", "pooler")
-OF_ALL = ("mean", "last")  # they read all tokens
+POOLS = ("cls", "mean", "weighted", "last", "pooler")
+OF_ALL = ("mean", "weighted", "last")  # they read all tokens
 
 
 class Pooler(nn.Module):
@@ -80,6 +80,21 @@ def mean_of_genes(tokens, length, specials):
     number = jnp.maximum(valid.sum(axis=1), 1)[:, None]
     mean = jnp.where(valid[..., None], wide, 0).sum(axis=1) / number
     return mean.astype(tokens.dtype)
+
+
+def weighted(tokens, values, length, specials):
+    """The sum of a cell's gene tokens by their values, of length 1; a cell without counts has zeros.
+
+    tokens [B, T, D], values [B, T] (of a hidden one: none), length [B] -> [B, D]. Source: scFormer.
+    """
+    places = jnp.arange(tokens.shape[1])[None]
+    valid = (places >= specials) & (places < length[:, None])
+    wide = tokens.astype(jnp.promote_types(tokens.dtype, jnp.float32))
+    weights = jnp.where(valid, jnp.maximum(values, 0), 0).astype(wide.dtype)
+    found = jnp.where(valid[..., None], wide * weights[..., None], 0).sum(axis=1)
+    square = (found**2).sum(axis=1, keepdims=True)
+    found = found / jnp.sqrt(jnp.where(square > 0, square, 1))  # no gradient of a root at zero
+    return found.astype(tokens.dtype)
 
 
 def last(tokens, length):

@@ -33,7 +33,7 @@ def test_micro_batches_give_the_whole_batch(store, axes):
 def test_denominators_are_summed_before_the_division(store):
     """By hand: 4 real cells in one micro-batch, 1 in the other; the mean is over the five."""
 
-    def parts(variables, batch, tables, *, train, rngs):
+    def parts(variables, batch, tables, *, train, rngs, progress):
         n = (batch["x"] * variables["params"]["w"] * batch["real"]).sum()
         return {"expression": (n, batch["real"].sum())}, {}
 
