@@ -7,6 +7,7 @@ reader, which knows tensors and containers and refuses all else; safetensors hol
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
@@ -91,7 +92,33 @@ def _load(path):
             f"{path}: found torch {torch.__version__}, whose weights-only reader can be led to run "
             "code; update to 2.6 or newer"
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    _check_sums(path)
+    return found
+
+
+def _check_sums(path):
+    """Raise ValueError where the archive's checksums, which torch does not read, do not fit.
+
+    torch can be told to write none that fit; a damaged file has some that do.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # the format before torch 1.6 has none
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        wrong = [name for name in names if not _fits(archive, name)]
+    if 0 < len(wrong) < len(names):
+        raise ValueError(f"the checksum of {wrong[0]} in it does not fit")
+
+
+def _fits(archive, name):
+    try:
+        with archive.open(name) as file:
+            while file.read(2**20):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
 
 
 def _state_dict(loaded, path):

@@ -25,10 +25,12 @@ from jaxcell import config
 from jaxcell.conversion.rules.scformer import CLASSIFIER_LAYERS
 from jaxcell.data.genes import strip_version
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.registry import lookup
 
 CLIP = 13
 SPECIAL = re.compile(r"<.+>")
 CLASS, BATCH = "cell_type", "batch"  # labels of ours: what the checkpoint's classes are of
+POOLS = {"cls": "cls", "w-pool": "weighted"}  # 'avg-pool' is a mean over padding too
 
 
 class Described(NamedTuple):
@@ -174,7 +176,7 @@ def _values(c, t, args, clip, said):
     else:
         pad = float(_argument(args, "pad_value", int | float, -2))
         hidden = float(_argument(args, "mask_value", int | float, -1))
-    known = {args.get("pad_token", "<pad>"): pad, "<mask>": hidden}
+    known = {str(args.get("pad_token", "<pad>")): pad, "<mask>": hidden}
     zero = type(pad)(0)
     m.fields.value.codes = (*(known.get(name, zero) for name in m.specials), hidden)
     if bins:
@@ -210,11 +212,7 @@ def _norm(c, t):
 def _heads(c, t, args):
     """Heads and losses; {label: [(number of classes, what, tensor)]} of what has any."""
     m, classes = c.model, {}
-    if args.get("cell_emb_style", "cls") != "cls":
-        raise ValueError(
-            f"args.json: cell_emb_style: found {args['cell_emb_style']!r}, expected 'cls'; there "
-            "is no such pool here"
-        )
+    m.pool = lookup(POOLS, str(args.get("cell_emb_style", "cls")), "args.json: cell_emb_style")
     if m.norm == "domain":
         classes[BATCH] = [(m.domain.classes, "batch", "dsbn.bns")]
     m.conditions = {}
@@ -271,7 +269,7 @@ def _decoders(c, t, args):
 
 def _mvc(head, t, args):
     head.zero, head.outputs = "mvc_decoder.W_zero_logit.weight" in t, 1
-    head.detach = "detach" in args.get("mvc_decoder_style", "")
+    head.detach = "detach" in str(args.get("mvc_decoder_style", ""))
     if "mvc_decoder.W.weight" in t:
         return
     query = t.shape("mvc_decoder.gene2query.weight", 2)[0]
