@@ -15,6 +15,7 @@ _VERBS = {
     "report": "jaxcell.training.report",
     "genes": "jaxcell.gene_vectors",
     "ablate": "jaxcell.ablation",
+    "convert": "jaxcell.conversion.convert",
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",

@@ -54,6 +54,7 @@ def _parser():
     _relations(verbs.add_parser("relations", help="known relations that gene vectors recall"))
     _learnability(verbs.add_parser("learnability", help="genes that are predicted beyond sparsity"))
     _ablate(verbs.add_parser("ablate", help="train and compare the arms of an ablation"))
+    _convert(verbs.add_parser("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser
 
 
@@ -461,3 +462,21 @@ def _ablate(p):
 
 if __name__ == "__main__":
     main()
+
+
+def _convert(p):
+    p.add_argument("source", metavar="FOLDER", help="with the weights and what is beside them")
+    p.add_argument("out", metavar="OUT", help="folder to write; must not exist")
+    p.add_argument("--family", default="scformer", choices=("scformer",), help="who made it")
+    p.add_argument(
+        "--classes", metavar="FILE", help="names of the classifier's classes, one a line"
+    )
+    p.add_argument("--batches", metavar="FILE", help="names of the batches, one a line")
+    p.add_argument("--clip", type=int, metavar="N", help="highest value, of models of raw counts")
+
+    def run(asked):
+        from jaxcell import convert
+
+        print(convert(asked.pop("source"), asked.pop("out"), **asked))
+
+    p.set_defaults(verb=run)

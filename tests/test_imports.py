@@ -25,6 +25,7 @@ PUBLIC = (
     "ablate",
     "attributions",
     "complete",
+    "convert",
 )
 
 MAY = {
@@ -61,6 +62,7 @@ MAY = {
     "planning": ABOVE,
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "conversion": ABOVE,
     "main": ABOVE | VERBS | {"cli"},
     "cli": ABOVE | VERBS | {"main", "ablation"},
 }

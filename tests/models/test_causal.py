@@ -182,7 +182,7 @@ def test_the_last_pool_is_the_last_valid_token():
 
 def test_a_token_in_front_of_a_causal_cell_is_no_pool_and_no_heads():
     c = decoder()
-    text = "found 'cls', expected mean or last: in a causal encoder"
+    text = "found 'cls', expected mean or weighted or last: in a causal encoder"
     c.model.pool = "cls"
     with pytest.raises(ValueError, match=f"config.model.pool: {text}"):
         CellModel(c.model)

@@ -1,0 +1,131 @@
+"""A checkpoint of PyTorch → a model folder of ours.
+
+Reading is in `files`, what a family's checkpoints are in a module and a table of rules of its own,
+moving the tensors in `torch`.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxcell.conversion import scformer
+from jaxcell.conversion.files import find_weights, read_json, read_names, read_tensors
+from jaxcell.conversion.rules.scformer import RULES
+from jaxcell.conversion.torch import convert_tensors, plan
+from jaxcell.models.cell import CellModel, count_parameters
+from jaxcell.registry import lookup
+from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
+
+
+class Family(NamedTuple):
+    """Who made a checkpoint: how it is described, and where its tensors go.
+
+    describe : (tensors, args, vocab, clip) -> `scformer.Described`
+    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`
+    """
+
+    describe: callable
+    rules: tuple
+    left_out: tuple = ()
+
+
+FAMILIES = {"scformer": Family(scformer.describe, RULES)}
+
+
+class Converted(NamedTuple):
+    """What a conversion did.
+
+    out : the folder with the model
+    used : names of the tensors that were converted; left_out : {name: why} of the others
+    parameters : how many there are, without padded rows; genes : of the vocabulary
+    said : lines on what was assumed
+    """
+
+    out: Path
+    used: tuple
+    left_out: dict
+    parameters: int
+    genes: int
+    said: tuple
+
+    def __str__(self):
+        lines = [
+            f"{self.out}: {len(self.used)} tensors, {self.parameters:,} parameters, "
+            f"{self.genes:,} genes",
+            *(f"left out: {name}: {why}" for name, why in self.left_out.items()),
+        ]
+        return "\n".join([*lines, *self.said])
+
+
+def convert(source, out, *, family="scformer", classes=None, batches=None, clip=None):
+    """Make a model folder of ours from a checkpoint of PyTorch.
+
+    Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
+    refused. Everything is checked before anything is written.
+
+    Parameters
+    ----------
+    source : folder with one file of weights, args.json and vocab.json; or the file of weights
+    out : folder to write; must not exist. `jaxcell.embed` and `jaxcell.genes` take it as a
+        checkpoint
+    family : whose checkpoint it is: scformer
+    classes, batches : names of the classifier's classes, and of the batches that norms, decoders or
+        an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line.
+        None: 'class 0', 'batch 0' …
+    clip : the highest value of a model of raw counts, where its files do not say; None: 13, see
+        `jaxcell.conversion.scformer`
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    ValueError
+        A file is missing, damaged or would have to run code; a tensor is missing, unexpected, of
+        another shape or type, or holds NaN; names do not fit; ``out`` exists.
+    ImportError
+        Weights of torch, and no torch of 2.6 or newer.
+    """
+    out, made_by = Path(out), lookup(FAMILIES, family, "family")
+    if out.exists():
+        raise ValueError(f"{out}: exists already; remove it or name another output")
+    if clip is not None and clip < 1:
+        raise ValueError(f"clip: found {clip}, expected a count above 0")
+    weights = find_weights(source)
+    args, vocab = (read_json(weights.with_name(f"{name}.json")) for name in ("args", "vocab"))
+    tensors = read_tensors(weights)
+    try:
+        described = made_by.describe(tensors, args, vocab, clip)
+        variables, used, left_out = variables_of(tensors, described, made_by)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error
+    labels, given = {}, {"class": classes, "batch": batches}
+    for label, (number, what, tensor) in described.classes.items():
+        labels[label] = read_names(given.pop(what, None), number, what, tensor)
+    if extra := [what for what, names in given.items() if names is not None]:
+        raise ValueError(f"names of each {extra[0]}: found some, expected none: it has no such")
+    info = {"step": "converted", "source": str(weights), "args.json": json.dumps(args)}
+    model = Model(described.config, described.vocabulary, labels, variables, {}, info)
+    save_model(out, model)
+    number, genes = count_parameters(described.config.model), len(described.vocabulary)
+    return Converted(out, used, left_out, number, genes, tuple(described.said))
+
+
+def variables_of(tensors, described, family, dtype=np.float32):
+    """The variables of a described checkpoint's model.
+
+    Returns
+    -------
+    {'params': …, 'batch_stats': …} in ``dtype``, names of the tensors used, {name: why} of others
+    """
+    model = CellModel(described.config.model)
+    targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
+    shapes = {path: leaf.shape for path, leaf in targets.items()}
+    made = plan(tensors, family.rules, family.left_out, shapes)
+    flat = convert_tensors(tensors, made, shapes, dtype=dtype, rows=described.rows)
+    variables = {"batch_stats": {}, **unflatten(flat)}
+    return variables, tuple(name for name, _, _ in made.used), made.left_out

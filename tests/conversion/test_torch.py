@@ -1,0 +1,95 @@
+"""The engine on a table of its own: layouts by hand, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan
+
+RULES = (
+    Rule("layers.{at}.weight", "blocks/kernel", "linear"),
+    Rule("layers.{at}.bias", "blocks/bias", "flat"),
+    Rule("out.weight", "out/kernel", "joined"),
+    Rule("both.weight", ("first", "second"), "linear", axis=1),
+    Rule("norm.mean", "mean", at=0),
+    Rule("norm.seen", "seen", "count", at=0),
+    Rule("table", "rows", "tokens"),
+    Rule("classes", "labels", "classes"),
+)
+LEFT_OUT = (LeftOut(r"optimizer\..*", "of training"),)
+SHAPES = {
+    **{"blocks/kernel": (2, 3, 2, 5), "blocks/bias": (2, 2, 5), "out/kernel": (2, 3, 4)},
+    **{"first": (2, 4), "second": (3, 4), "mean": (1, 3), "seen": (1,)},
+    **{"rows": (6, 2), "labels": (4, 2)},
+}
+
+
+def source():
+    random = np.random.default_rng(0)
+    shapes = {"out.weight": (4, 6), "both.weight": (4, 5), "norm.mean": (3,), "classes": (3, 2)}
+    shapes |= {f"layers.{i}.weight": (10, 3) for i in (0, 1)} | {"table": (4, 2)}
+    shapes |= {f"layers.{i}.bias": (10,) for i in (0, 1)} | {"optimizer.lr": (1,)}
+    found = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    return found | {"norm.seen": np.array(7)}
+
+
+def converted(tensors, **how):
+    made = plan(tensors, RULES, LEFT_OUT, SHAPES)
+    return convert_tensors(tensors, made, SHAPES, rows=np.array([2, 0, 1, 3]), **how)
+
+
+def test_layouts_by_hand():
+    t = source()
+    found = converted(t, dtype=np.float64)
+    assert {path: x.shape for path, x in found.items()} == SHAPES
+    x, heads = np.random.default_rng(1).normal(size=3), np.random.default_rng(2).normal(size=(2, 3))
+    for i in (0, 1):
+        want = t[f"layers.{i}.weight"] @ x + t[f"layers.{i}.bias"]
+        got = np.einsum("d,dhc->hc", x, found["blocks/kernel"][i]) + found["blocks/bias"][i]
+        np.testing.assert_allclose(got.ravel(), want, atol=1e-12)
+    want = t["out.weight"] @ heads.ravel()
+    got = np.einsum("hc,hcd->d", heads, found["out/kernel"])
+    np.testing.assert_allclose(got, want, atol=1e-12)
+    want = t["both.weight"] @ np.r_[heads[:, 0], x]
+    np.testing.assert_allclose(heads[:, 0] @ found["first"] + x @ found["second"], want, atol=1e-12)
+    np.testing.assert_array_equal(found["mean"][0], t["norm.mean"])
+    np.testing.assert_array_equal(found["seen"], [7])
+    np.testing.assert_array_equal(found["rows"][[2, 0, 1, 3]], t["table"])
+    np.testing.assert_array_equal(found["rows"][4:], 0)
+    np.testing.assert_array_equal(found["labels"][:3], t["classes"])
+    np.testing.assert_allclose(found["labels"][3], t["classes"].mean(0), atol=1e-12)
+
+
+def test_what_is_left_out_is_said():
+    made = plan(source(), RULES, LEFT_OUT, SHAPES)
+    assert made.left_out == {"optimizer.lr": "of training"}
+    assert len(made.used) == len(source()) - 1
+
+
+def test_of_two_rules_the_one_whose_targets_there_are():
+    rules = (Rule("w", ("a", "b")), Rule("w", "a"))
+    for shapes, number in (({"a": (1,), "b": (1,)}, 2), ({"a": (1,)}, 1)):
+        ((_, rule, _),) = plan(["w"], rules, (), shapes).used
+        assert len(rule.targets) == number
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("layers.1.bias"), r"layers\.1\.bias is missing.* blocks/bias\[1\]"),
+        (lambda t: t.pop("table"), "tensor table is missing"),
+        (lambda t: t.update(other=t["table"]), "tensor other is unexpected"),
+        (lambda t: t.update({"layers.2.bias": t["table"]}), r"layers\.2\.bias is unexpected"),
+        (lambda t: t.update({"layers.01.bias": t["layers.1.bias"]}), "are the same: blocks/bias"),
+        (lambda t: t.update(table=t["table"][:3]), r"table has shape \(3, 2\).*\(4, 2\)"),
+        (lambda t: t.update({"both.weight": t["both.weight"].T}), r"both\.weight has shape"),
+        (lambda t: t["classes"].__setitem__((0, 1), np.nan), "classes holds NaN"),
+        (lambda t: t["classes"].__setitem__((0, 1), 1e60), "classes holds NaN or infinite"),
+        (lambda t: t.update(classes=t["classes"].astype(int)), "classes is of type int64"),
+        (lambda t: t.update(classes=t["classes"] * 1j), "classes is of type complex128"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    tensors = source()
+    change(tensors)
+    with pytest.raises(ValueError, match=message):
+        converted(tensors)
