@@ -54,7 +54,7 @@ def cpu(c):
 
 
 def _loss(kind):
-    return lambda c: reconstruction(c, kind)
+    return _of_expression(lambda c: reconstruction(c, kind))
 
 
 def _head(field, value):
@@ -62,7 +62,21 @@ def _head(field, value):
         c.model.heads.expression[field] = value
         return c
 
-    return change
+    return _of_expression(change)
+
+
+def _of_expression(change):
+    """A change of models that decode the whole cell by a head 'expression', and of no others."""
+
+    def checked(c):
+        if "expression" not in c.model.heads:
+            known = ", ".join(sorted(c.model.heads))
+            raise ValueError(
+                f"{c.name}: this variant is of models with a head 'expression'; here are {known}"
+            )
+        return change(c)
+
+    return checked
 
 
 def no_library(c):

@@ -12,6 +12,11 @@ from jaxcell.variants import VARIANTS
 from tests.conftest import ROOT, config_of
 
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
+BINNED = ("scformer", "bioformer", "bioformers_encoder", "bioformers_decoder")
+ARMS = (  # of TxFM's ablation, that other systems have no room for
+    *("mse", "smooth_l1", "nb", "zinb", "relu", "clamped_relu", "softmax"),
+    *("linear_decoder", "mlp1_decoder", "mlp8_decoder"),
+)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"{n}:tiny" for n in NAMES)])
@@ -154,7 +159,15 @@ def test_variants_are_applied_from_left_to_right():
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_variant_of_every_config_holds(name):
     for system in NAMES:
+        if system in BINNED and name in ARMS:
+            with pytest.raises(ValueError, match="of models with a head 'expression'"):
+                config_of(f"{system}:{name}")
+            continue
         c = config_of(f"{system}:{name}")
+        if system == "bioformers_decoder" and name in ("performer", "nystrom"):
+            with pytest.raises(ValueError, match="causal"):
+                config.check(c)
+            continue
         config.check(c)
         assert config.differences(c, config.from_json(config.to_json(c))) == []
     loop.check(config_of(f"txfm_b:{name}"))
