@@ -24,6 +24,7 @@ from jaxcell.config_checks import adapts as adapts
 from jaxcell.config_checks import bin_tables as bin_tables
 from jaxcell.config_checks import check as check
 from jaxcell.config_checks import require
+from jaxcell.config_checks import shown_labels as shown_labels
 from jaxcell.config_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
 from jaxcell.objectives import BMFM_RNA as BMFM_RNA

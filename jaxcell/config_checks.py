@@ -247,6 +247,13 @@ def bin_tables(data):
     return ("mean_total",) if data.bin.method == "value" and data.bin.normalised else ()
 
 
+def shown_labels(model):
+    """Labels whose classes ``config.model`` shows to the encoder, norms cells by or tells heads."""
+    shown = [*model.metadata.values(), *model.conditions.values()]
+    shown += [model.domain] if model.norm == "domain" else []
+    return tuple(dict.fromkeys(one.label for one in shown))
+
+
 def tokeniser(data):
     """The block of ``config.data`` whose ``number`` of genes a cell shows."""
     return data[next(name for name in data.transforms if name in TOKENISERS)]

@@ -146,7 +146,9 @@ class Embedder:
         for path, one in label_users(model.config.model):
             if path.startswith(("heads.", "conditions.")):
                 continue
-            known = {text: k for k, text in enumerate(model.labels[one.label])}
+            names = model.labels[one.label]
+            trained = model.tables.get("trained", {}).get(one.label, np.ones(len(names), bool))
+            known = {text: k for k, text in enumerate(names) if trained[k]}
             where, texts = self._texts(one.label, known)
             found = codes[one.label] = texts.map(known).fillna(-1).to_numpy(np.int32)
             if (found >= 0).all():

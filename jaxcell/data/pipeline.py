@@ -10,9 +10,11 @@ import grain
 import numpy as np
 from absl import flags
 
+from jaxcell.config import shown_labels
 from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.sampling import order
 from jaxcell.data.statistics import statistics as statistics_of
+from jaxcell.data.statistics import trained_classes
 from jaxcell.data.transforms import build_transforms, panel
 
 
@@ -66,6 +68,7 @@ class Batches:
         self._transforms = build_transforms(
             c.data, c.model, statistics, store.max_nonzero, store.labels, store.vocabulary
         )
+        self._trained = trained_classes(store, shown_labels(c.model))
         self._gene_sets = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
 
     def __len__(self):
@@ -93,9 +96,17 @@ class Batches:
             **draft.batch,
             **panel(rows, self._store.panel_width, self._genes),
             "dataset": rows.dataset.astype(np.int32),
-            "labels": self._store.labels_of(rows),
+            "labels": self._labels(rows),
             "real": real,
         }
+
+    def _labels(self, rows):
+        """{column: class i32 [b]}; −1: unknown, or shown to the model and no training cell's."""
+        found = self._store.labels_of(rows)
+        for label, trained in self._trained.items():
+            codes = found[label]
+            found[label] = np.where((codes >= 0) & trained[codes], codes, -1).astype(np.int32)
+        return found
 
 
 @contextlib.contextmanager

@@ -40,6 +40,18 @@ def of_tables(tables, genes):
     return {name: one[:genes] if one.ndim else one for name, one in found.items()}
 
 
+def trained_classes(store, labels):
+    """{label: bool [n]}: which classes of these labels some training cell has.
+
+    The others are unknown to a model that shows the label: it has learned nothing of them.
+    """
+    found = {}
+    for label in labels:
+        codes, number = store.codes("train", label), len(store.classes[label])
+        found[label] = np.bincount(codes[codes >= 0], minlength=number) > 0
+    return found
+
+
 def _bin_edges(store, c):
     """Edges of each gene's bins among its normalised values > 0, f32 [V, n]; ∞ where it has none.
 

@@ -8,9 +8,9 @@ import functools
 
 import numpy as np
 
-from jaxcell.config import bin_tables
+from jaxcell.config import bin_tables, shown_labels
 from jaxcell.data.sampling import weights
-from jaxcell.data.statistics import measured_by, sample, statistics
+from jaxcell.data.statistics import measured_by, sample, statistics, trained_classes
 from jaxcell.training.external import external_tables
 from jaxcell.training.labels import label_tables
 
@@ -28,8 +28,8 @@ def tables_of(store, c, rows, ontologies=None):
     the gene > 0), mean f32 [R], the best prediction of each gene that is the same for all cells,
     zero_logit f32 [R], that of its being zero, and mask_rate f32 [R], how often it is masked; and,
     where the config asks for them, vectors and known (of fields from files), leaves and targets (of
-    labels); and
-    bin_edges f32 [R, bins] and mean_total f64 [], see `data.statistics`.
+    labels), trained bool [n] (of labels that the model shows); and bin_edges f32 [R, bins] and
+    mean_total f64 [], see `data.statistics`.
     """
     known = statistics(store, c)
     pad = rows - len(store.vocabulary)
@@ -39,6 +39,7 @@ def tables_of(store, c, rows, ontologies=None):
         "zero_logit": zero_logit(store, c),
         "mask_rate": np.full(len(store.vocabulary), c.data.draw_masks.ratio),
     }
+    trained = trained_classes(store, shown_labels(c.model))
     bins = {name: known[name] for name in bin_tables(c.data)}
     if "bin_edges" in bins:
         bins["bin_edges"] = np.pad(bins["bin_edges"], ((0, pad), (0, 0)))
@@ -48,6 +49,7 @@ def tables_of(store, c, rows, ontologies=None):
         **{name: np.pad(one, (0, pad)).astype(np.float32) for name, one in genes.items()},
         **external_tables(c.model, store.vocabulary),
         **label_tables(c, store, ontologies or {}),
+        **({"trained": trained} if trained else {}),
         **bins,
     }
 

@@ -16,6 +16,7 @@ from jaxcell import sharding
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel
 from jaxcell.models.expression_heads import bias_at
+from jaxcell.models.fields import next_ids
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.masking import mask_tokens
@@ -130,9 +131,9 @@ def make_forward(model, c):
         "batch.shown": lambda batch, tables: shown(batch, model.rows),
         "batch.token_mean": lambda batch, tables: at_tokens(tables["mean"][None], batch),
         "batch.token_panel": lambda batch, tables: at_tokens(batch["panel"], batch),
-        "batch.next": lambda batch, tables: _next(batch)[0],
-        "batch.next_ids": lambda batch, tables: _next(batch)[1]["ids"],
-        "batch.next_values": lambda batch, tables: _next(batch)[1]["values"],
+        "batch.next": lambda batch, tables: _has_next(batch),
+        "batch.next_ids": lambda batch, tables: next_ids(batch["ids"], batch["length"]),
+        "batch.next_values": lambda batch, tables: jnp.roll(batch["values"], -1, axis=1),
     }
     return forward
 
@@ -148,11 +149,9 @@ def at_tokens(panel, batch):
     return jax.vmap(lambda row, genes: jnp.take(row, genes, mode="clip"))(panel, ids)
 
 
-def _next(batch):
-    """Whether a gene's token follows each, bool [B, T], and that one's ids and values [B, T]."""
-    place = jnp.arange(batch["ids"].shape[1])[None]
-    there = place + 1 < batch["length"][:, None]
-    return there, {k: jnp.roll(batch[k], -1, axis=1) for k in ("ids", "values")}
+def _has_next(batch):
+    """Whether a gene's token follows each: bool [B, T]."""
+    return jnp.arange(batch["ids"].shape[1])[None] + 1 < batch["length"][:, None]
 
 
 def shown(batch, rows):
