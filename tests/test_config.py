@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from ml_collections import ConfigDict
 
 from jaxcell import config
 from jaxcell.registry import build
@@ -85,7 +86,7 @@ def test_every_config_holds_and_survives_json(name):
             "config.model.fields.value.input: found 'flags.perturbed', expected flags that "
             "data.transforms make: none without flag_genes",
         ),
-        ("model.pool", "max", "config.model.pool: found 'max', expected cls, mean, <cls>"),
+        ("model.pool", "max", "config.model.pool: found 'max', expected cls, mean, last, <cls>"),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
         ("losses.expression.kind", "l2", "config.losses.expression.kind: 'l2' is unknown; known"),
         ("best", ("val/lss", "min"), "config.best: 'val/lss' is unknown; known are val/loss"),
@@ -224,3 +225,42 @@ def test_a_model_from_before_a_field_reads_with_its_default():
     assert found.evaluate.label == ""
     assert list(found.losses) == ["own"]  # names that a config chose are not joined by others
     assert found.model.width == 32
+
+
+def _ahead(c):
+    c.losses.expression.target = "batch.next_values"
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "text"),
+    [
+        (
+            {"model.encoder.attention": "performer", "model.encoder.causal": True},
+            None,
+            "config.model.encoder.attention: found 'performer', expected 'exact' for a causal",
+        ),
+        ({}, _ahead, "config.model.encoder.causal: found False, expected True for losses.express"),
+        (
+            {
+                "model.encoder.causal": True,
+                "data.transforms": ("normalise", "sequence"),
+                "data.sequence.order": "value",
+            },
+            _ahead,
+            "config.data.sequence.order: found 'value', expected 'random' for losses.expression",
+        ),
+        (
+            {"model.tokens": ("gene", "value", "next")},
+            lambda c: c.model.fields.update(next=ConfigDict({"kind": "next"})),
+            r"config.model.combine: found 'concat', expected 'sum', so that special .*fields.next",
+        ),
+    ],
+)
+def test_what_comes_next_is_not_told(fields, change, text):
+    c = config_of("txfm_b:tiny")
+    with c.unlocked():
+        c.update_from_flattened_dict(fields)
+        if change:
+            change(c)
+    with pytest.raises(ValueError, match=text):
+        config.check(c)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import jaxcell
 from jaxcell import cli
 from jaxcell.data.vocabulary import Vocabulary
-from jaxcell.gene_vectors import _by_part, _obs, _tables
+from jaxcell.gene_vectors import _by_part, _tables, table_of
 from jaxcell.main import train
 from jaxcell.models.expression_heads import VocabularyParts, _Transform
 from jaxcell.training.checkpoint import load_model
@@ -60,7 +60,7 @@ def test_symbols_of_several_genes_go_by_ensembl_id(run):
     ids = tuple(f"ENSG{i:011d}" for i in range(3))
     model.vocabulary = Vocabulary(("MATR3", "", "MATR3"), ids)
     model.tables = {"detected": np.array([4, 0, 2, 0])}
-    obs = _obs(model)
+    obs = table_of(model)
     assert obs.index.tolist() == list(ids)
     assert obs["symbol"].tolist() == ["MATR3", "", "MATR3"]
     assert obs["n_cells"].tolist() == [4, 0, 2]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from jaxcell import sharding
 from jaxcell.attribution import integrate, model_to_explain, quadrature
 from jaxcell.models import attention, pools
 from jaxcell.models.cell import CellModel
@@ -245,3 +246,11 @@ def test_attributions_to_the_next_gene_are_complete():
     assert not ours[0, 4]  # behind the last token comes no gene
     assert not ours[1, 2:].any()
     assert GENES not in batch["ids"][:, 1:]
+
+
+def test_every_parameter_has_a_rule_of_sharding():
+    c = decoder()
+    shapes = jax.eval_shape(CellModel(c.model).init, jax.random.key(0))["params"]
+    mesh = sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2}, jax.devices())
+    laid = sharding.specs(shapes, c.sharding, mesh)
+    assert laid["fields"]["next"]["embedding"] == jax.P("tensor", "fsdp")
