@@ -166,6 +166,8 @@ def bioformer(c):
         },
     }
     _label_loss(c, "study", BATCH, 0.1)
+    # Not of all losses: the contrastive one would choose a step by the held-out studies' types.
+    c.best = ("val/mlm", "min")
     c.epochs, c.train.batch_size = 10, 78
     o = c.optimizer
     o.kind, o.learning_rate, o.weight_decay = "adam", 1e-4, 1e-5
