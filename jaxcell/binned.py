@@ -218,7 +218,7 @@ def causal(c):
     """
     c.model.encoder.causal = True
     c.model.pool = "last"
-    c.model.fields.query = {"kind": "next", "std": 0.06}
+    c.model.fields.query = {"kind": "next"}
     c.model.tokens = ("gene", "value", "query")
     c.data.transforms = ("normalise", "bin", "sequence")
     c.losses.mgm.update(target="batch.next_values", where="batch.next")
