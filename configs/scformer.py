@@ -7,7 +7,8 @@ label 'batch'; `--config.batch=dataset` takes its files, `--config.batch=""` a s
 adversary, no batch labels, plain batch norm). As is, what the repository and its checkpoints do
 (':code': squared error of bins, and the probability of zero); ':paper' has cross-entropy, 4 blocks
 × 128, β = 0.6. ':cpu' trains in minutes on two cores, ':tiny' in seconds.
-`--config.labels="('cls',)"` learns the label cell_type too.
+`--config.labels="('cls',)"` learns the label cell_type too; ':simcse' adds the contrastive term,
+':category' has a vector for each bin instead of an MLP.
 """
 
 from jaxcell.config import SCFORMER, defaults, scformer, variant

@@ -41,6 +41,9 @@ def tokens(c, genes, specials, codes):
     return c
 
 
+QUERY = {"style": "inner_product", "detach": False}  # of MVC
+
+
 def _size(c, width, layers, heads, hidden, dropout):
     e = c.model.encoder
     c.model.width, e.layers, e.heads, e.hidden, e.dropout = width, layers, heads, hidden, dropout
@@ -61,10 +64,10 @@ def scformer(c):
     c.model.conditions = {"batch": {"label": BATCH, "classes": 2}}
     c.model.heads = {
         "mgm": {"kind": "token_mlp", "zero": True, "given": "batch"},
-        "mvc": {"kind": "gene_query", "zero": True, "given": "batch"},
+        "mvc": {"kind": "gene_query", "zero": True, "given": "batch", **QUERY},
         "dar": {
             **{"kind": "mlp_classifier", "label": BATCH, "classes": 2},
-            **{"activation": "leaky_relu", "reverse": 1.0},
+            **{"activation": "leaky_relu", "reverse": 1.0, "ramp": False},
         },
         "cls": {"kind": "mlp_classifier", "label": "cell_type", "classes": 2},
     }
@@ -115,14 +118,29 @@ def scformer_paper(c):
     bins = c.data.bin.number
     c.model.conditions = {}
     for name in ("mgm", "mvc"):
-        kind = c.model.heads[name].kind
-        c.model.heads[name] = {"kind": kind, "outputs": bins}
+        own = {"token_mlp": {}, "gene_query": QUERY}[kind := c.model.heads[name].kind]
+        c.model.heads[name] = {"kind": kind, "outputs": bins, **own}
         for loss in (f"{name}_zero", f"{name}_at_means"):
             if loss in c.losses:
                 del c.losses[loss]
     _values(c, "cross_entropy")
     c.losses.ecs.beta = 0.6
     c.train.batch_size = 16
+    return c
+
+
+def simcse(c):
+    """scFormer's CCE: each cell is told from the others by a second pass with other dropout."""
+    own = {"kind": "contrastive", "pred": "cell", "target": "again.cell", "temperature": 0.5}
+    c.losses.cce = {**own, "weight": 10.0}
+    return c
+
+
+def category(c):
+    """scFormer's category style: a learned vector for each bin, for padding and a hidden value."""
+    n = c.data.bin.number
+    kind = {"kind": "bins", "input": "values", "number": n + 2, "norm": True}
+    c.model.fields.value = {**kind, "codes": (n, 0, 0, n + 1), "dropout": 0.2}
     return c
 
 
@@ -149,7 +167,10 @@ def bioformer(c):
     c.model.heads = {
         "mlm": {"kind": "token_mlp", "outputs": 51, "layers": 1},
         "regression": {"kind": "token_mlp", "layers": 1},
-        "study": {"kind": "classifier", "label": BATCH, "classes": 2, "reverse": 1.0},
+        "study": {
+            **{"kind": "classifier", "label": BATCH, "classes": 2},
+            **{"reverse": 1.0, "ramp": False},
+        },
     }
     c.data.bin.method, c.data.bin.number = "gene", 51
     c.data.draw_masks.ratio, c.data.draw_masks.expressed = 0.15, "only"
@@ -254,7 +275,13 @@ def small(c):
     return c
 
 
-SCFORMER = {"cpu": small, "code": lambda c: c, "paper": scformer_paper}
+SCFORMER = {
+    "cpu": small,
+    "code": lambda c: c,
+    "paper": scformer_paper,
+    "simcse": simcse,
+    "category": category,
+}
 BIOFORMER = {"cpu": small, "paper": lambda c: c, "code": bioformer_code}
 BIOFORMERS = {
     "cpu": small,

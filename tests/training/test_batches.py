@@ -152,3 +152,26 @@ def three_steps(labelled, name, axes):
             state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
         found.append([float(metrics[k]) for k in ("loss", "grad_norm", "ecs")])
     return np.array(found), {**flatten(state.params), **flatten({"stats": state.batch_stats})}
+
+
+@pytest.mark.slow
+def test_labels_of_held_out_studies_never_enter(held, tmp_path):
+    """BioFormer with their cell types scrambled is the same model, to the last bit."""
+    cells = anndata.read_h5ad(held / "cells.h5ad")
+    out, random = (cells.obs["donor"] == "d3").to_numpy(), np.random.default_rng(0)
+    types = cells.obs["cell_type"].astype(object).to_numpy()
+    types[out] = random.permutation(types[~out])[: out.sum()]
+    cells.obs["cell_type"] = types
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    labels, store = ("cell_type", "donor"), tmp_path / "store"
+    prepare(store, tmp_path / "cells.h5ad", labels=labels, hold_out=["donor=d3"], progress=False)
+    models = []
+    for folder in (held, tmp_path):
+        c = tiny(folder, "bioformer")
+        c.steps, c.train.validate_every = 6, 2  # three looks to choose from
+        models.append(load_model(train(c, tmp_path / f"run{len(models)}")))
+    one, other = (flatten(m.variables) for m in models)
+    assert one.keys() == other.keys()
+    for path in one:
+        np.testing.assert_array_equal(one[path], other[path], err_msg=path)
+    assert models[0].info["step"] == models[1].info["step"]
