@@ -130,14 +130,14 @@ def scformer_paper(c):
 
 
 def simcse(c):
-    """scFormer's CCE: each cell is told from the others by a second pass with other dropout."""
+    """Tell each cell from the others by a second pass with other dropout: scFormer's CCE."""
     own = {"kind": "contrastive", "pred": "cell", "target": "again.cell", "temperature": 0.5}
     c.losses.cce = {**own, "weight": 10.0}
     return c
 
 
 def category(c):
-    """scFormer's category style: a learned vector for each bin, for padding and a hidden value."""
+    """Learn a vector for each bin, padding and a hidden value: scFormer's category style."""
     n = c.data.bin.number
     kind = {"kind": "bins", "input": "values", "number": n + 2, "norm": True}
     c.model.fields.value = {**kind, "codes": (n, 0, 0, n + 1), "dropout": 0.2}
