@@ -431,7 +431,8 @@ def test_a_vector_behind_the_decoder_is_of_what_the_decoder_reads(x64):
         ({"pooler": False, "pool": "pooler"}, "'pooler' asks for config.model.pooler = True"),
         (
             {"heads.donor.reads": "<cls_9>"},
-            "config.model.heads.donor.reads: found '<cls_9>', expected cell, tokens, mean, weighted, last",
+            "config.model.heads.donor.reads: found '<cls_9>', expected cell, tokens, mean, "
+            "weighted, last",
         ),
         (
             {"heads.donor.reads": "pooled", "pooler": False},
