@@ -241,6 +241,27 @@ def _field(path, value):
     return change
 
 
+def without(*names):
+    """Leave out losses (NAME and NAME_…) and the heads of these names.
+
+    Where no masked gene is predicted any more, none is masked. Where the best step went by a loss
+    that is gone, it goes by the first of MGM, MVC and ECS that is left.
+    """
+
+    def change(c):
+        for room in (c.losses, c.model.heads):
+            for one in [one for one in room if one.partition("_")[0] in names]:
+                del room[one]
+        if not any(one.get("target") == MASKED["target"] for one in c.losses.values()):
+            c.data.transforms = tuple(t for t in c.data.transforms if t != "draw_masks")
+        if c.best[0].removeprefix("val/") not in ("loss", *c.losses):
+            left = [name for name in ("mgm", "mvc", "ecs") if name in c.losses]
+            c.best = (f"val/{left[0] if left else 'loss'}", "min")
+        return c
+
+    return change
+
+
 def small(c):
     """':cpu' of these systems: 2 blocks × 64, for some hundred genes and minutes of two cores."""
     c = _size(c, 64, 2, 4, 64, c.model.encoder.dropout)
@@ -252,7 +273,11 @@ def small(c):
     return c
 
 
-SCFORMER = {"cpu": small, "code": lambda c: c, "paper": scformer_paper}
+SCFORMER = {
+    **{"cpu": small, "code": lambda c: c, "paper": scformer_paper},
+    **{f"no_{name}": without(name) for name in ("mgm", "mvc", "dar", "ecs")},
+    "plain_norm": _field("model.norm", "batch"),
+}
 BIOFORMER = {"cpu": small, "paper": lambda c: c, "code": bioformer_code}
 BIOFORMERS = {
     "cpu": small,
