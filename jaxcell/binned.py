@@ -41,6 +41,9 @@ def tokens(c, genes, specials, codes):
     return c
 
 
+QUERY = {"style": "inner_product", "detach": False}  # of MVC
+
+
 def _size(c, width, layers, heads, hidden, dropout):
     e = c.model.encoder
     c.model.width, e.layers, e.heads, e.hidden, e.dropout = width, layers, heads, hidden, dropout
@@ -61,10 +64,10 @@ def scformer(c):
     c.model.conditions = {"batch": {"label": BATCH, "classes": 2}}
     c.model.heads = {
         "mgm": {"kind": "token_mlp", "zero": True, "given": "batch"},
-        "mvc": {"kind": "gene_query", "zero": True, "given": "batch"},
+        "mvc": {"kind": "gene_query", "zero": True, "given": "batch", **QUERY},
         "dar": {
             **{"kind": "mlp_classifier", "label": BATCH, "classes": 2},
-            **{"activation": "leaky_relu", "reverse": 1.0},
+            **{"activation": "leaky_relu", "reverse": 1.0, "ramp": False},
         },
         "cls": {"kind": "mlp_classifier", "label": "cell_type", "classes": 2},
     }
@@ -115,14 +118,29 @@ def scformer_paper(c):
     bins = c.data.bin.number
     c.model.conditions = {}
     for name in ("mgm", "mvc"):
-        kind = c.model.heads[name].kind
-        c.model.heads[name] = {"kind": kind, "outputs": bins}
+        own = {"token_mlp": {}, "gene_query": QUERY}[kind := c.model.heads[name].kind]
+        c.model.heads[name] = {"kind": kind, "outputs": bins, **own}
         for loss in (f"{name}_zero", f"{name}_at_means"):
             if loss in c.losses:
                 del c.losses[loss]
     _values(c, "cross_entropy")
     c.losses.ecs.beta = 0.6
     c.train.batch_size = 16
+    return c
+
+
+def simcse(c):
+    """Tell each cell from the others by a second pass with other dropout: scFormer's CCE."""
+    own = {"kind": "contrastive", "pred": "cell", "target": "again.cell", "temperature": 0.5}
+    c.losses.cce = {**own, "weight": 10.0}
+    return c
+
+
+def category(c):
+    """Learn a vector for each bin, padding and a hidden value: scFormer's category style."""
+    n = c.data.bin.number
+    kind = {"kind": "bins", "input": "values", "number": n + 2, "norm": True}
+    c.model.fields.value = {**kind, "codes": (n, 0, 0, n + 1), "dropout": 0.2}
     return c
 
 
@@ -149,7 +167,10 @@ def bioformer(c):
     c.model.heads = {
         "mlm": {"kind": "token_mlp", "outputs": 51, "layers": 1},
         "regression": {"kind": "token_mlp", "layers": 1},
-        "study": {"kind": "classifier", "label": BATCH, "classes": 2, "reverse": 1.0},
+        "study": {
+            **{"kind": "classifier", "label": BATCH, "classes": 2},
+            **{"reverse": 1.0, "ramp": False},
+        },
     }
     c.data.bin.method, c.data.bin.number = "gene", 51
     c.data.draw_masks.ratio, c.data.draw_masks.expressed = 0.15, "only"
@@ -166,6 +187,8 @@ def bioformer(c):
         },
     }
     _label_loss(c, "study", BATCH, 0.1)
+    # Not of all losses: the contrastive one would choose a step by the held-out studies' types.
+    c.best = ("val/mlm", "min")
     c.epochs, c.train.batch_size = 10, 78
     o = c.optimizer
     o.kind, o.learning_rate, o.weight_decay = "adam", 1e-4, 1e-5
@@ -216,7 +239,7 @@ def causal(c):
     """
     c.model.encoder.causal = True
     c.model.pool = "last"
-    c.model.fields.query = {"kind": "next", "std": 0.06}
+    c.model.fields.query = {"kind": "next"}
     c.model.tokens = ("gene", "value", "query")
     c.data.transforms = ("normalise", "bin", "sequence")
     c.losses.mgm.update(target="batch.next_values", where="batch.next")
@@ -241,27 +264,6 @@ def _field(path, value):
     return change
 
 
-def without(*names):
-    """Leave out losses (NAME and NAME_…) and the heads of these names.
-
-    Where no masked gene is predicted any more, none is masked. Where the best step went by a loss
-    that is gone, it goes by the first of MGM, MVC and ECS that is left.
-    """
-
-    def change(c):
-        for room in (c.losses, c.model.heads):
-            for one in [one for one in room if one.partition("_")[0] in names]:
-                del room[one]
-        if not any(one.get("target") == MASKED["target"] for one in c.losses.values()):
-            c.data.transforms = tuple(t for t in c.data.transforms if t != "draw_masks")
-        if c.best[0].removeprefix("val/") not in ("loss", *c.losses):
-            left = [name for name in ("mgm", "mvc", "ecs") if name in c.losses]
-            c.best = (f"val/{left[0] if left else 'loss'}", "min")
-        return c
-
-    return change
-
-
 def small(c):
     """':cpu' of these systems: 2 blocks × 64, for some hundred genes and minutes of two cores."""
     c = _size(c, 64, 2, 4, 64, c.model.encoder.dropout)
@@ -274,9 +276,11 @@ def small(c):
 
 
 SCFORMER = {
-    **{"cpu": small, "code": lambda c: c, "paper": scformer_paper},
-    **{f"no_{name}": without(name) for name in ("mgm", "mvc", "dar", "ecs")},
-    "plain_norm": _field("model.norm", "batch"),
+    "cpu": small,
+    "code": lambda c: c,
+    "paper": scformer_paper,
+    "simcse": simcse,
+    "category": category,
 }
 BIOFORMER = {"cpu": small, "paper": lambda c: c, "code": bioformer_code}
 BIOFORMERS = {

@@ -26,12 +26,13 @@ def genes(checkpoint, out=None):
     AnnData [V, 0] or Path
         ``out``, where one is named. obs are the vocabulary's genes, by symbol (by Ensembl id where
         the symbol is not unique or absent), with ``symbol``, ``ensembl_id``, ``mean`` (of the
-        normalised training cells, log1p), ``trained`` (measured in some training cell; the vectors
-        of others are as they were drawn) and ``n_cells`` (training cells with the gene, where the
-        checkpoint knows it). ``obsm['codebook']`` holds the rows that the encoder looks up,
-        before they are projected with the value (of a field from a file its vectors, where it has
-        them); ``obsm['decoder']`` the output layer's rows, of a head of several parts its first
-        part's ('decoder_is_zero' the second's); all float32 [V, D], neither padded rows nor special
+        normalised training cells, log1p, or of their bins), ``trained`` (measured in some training
+        cell; the vectors of others are as they were drawn) and ``n_cells`` (training cells with the
+        gene, where the checkpoint knows it). ``obsm['codebook']`` holds the rows that the encoder
+        looks up, behind the field's norm where it has one and before they are projected with the
+        value (of a field from a file its vectors, where it has them); ``obsm['decoder']`` the
+        output layer's rows, of a head of several parts its first part's ('decoder_is_zero' the
+        second's); all float32 [V, D], neither padded rows nor special
         tokens. ``uns['jaxcell']['genes']`` says
         where they come from. X is absent: ``scanpy.pp.neighbors(adata, use_rep='decoder')``.
 
@@ -65,6 +66,8 @@ def _tables(model, checkpoint):
             part = path.split("/")[1]
             key = name if len(there) == 1 or part == "expression" else f"{name}_{part}"
             rows = flat[path][: len(model.vocabulary)].astype(np.float32)
+            if name == "codebook" and spec.fields[part].get("norm", False):
+                rows = _normed(rows, *(flat[f"fields/{part}/norm/{k}"] for k in ("scale", "bias")))
             if name == "codebook" and spec.fields[part].kind == "external":
                 known = model.tables["known"][part][: len(rows), None]
                 rows = np.where(known, model.tables["vectors"][part][: len(rows)], rows)
@@ -76,6 +79,12 @@ def _tables(model, checkpoint):
             f"matrices are {', '.join(tables)}"
         )
     return found
+
+
+def _normed(rows, scale, bias):
+    """Rows [V, D] behind the layer norm of a lookup."""
+    spread = np.sqrt(rows.var(axis=1, keepdims=True) + 1e-5)
+    return (rows - rows.mean(axis=1, keepdims=True)) / spread * scale + bias
 
 
 def _by_part(head, key, rows):

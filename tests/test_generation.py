@@ -1,7 +1,5 @@
 """Completed cells: better than means, as the model itself answers, each cell on its own."""
 
-from dataclasses import dataclass
-
 import anndata
 import jax
 import jax.numpy as jnp
@@ -9,16 +7,12 @@ import numpy as np
 import optax
 import pytest
 import scipy.sparse as sp
-from flax import linen as nn
 
 from jaxcell import cli, complete
-from jaxcell.data.transforms import TRANSFORMS
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.generation import choose, next_bins
 from jaxcell.models.cell import CellModel
 from jaxcell.models.fields import next_ids
-from jaxcell.models.heads import HEADS
-from jaxcell.models.label_heads import Logits
 from jaxcell.training.checkpoint import Model, load_model, save_model
 from tests.models.decoder import GENES, decoder
 
@@ -27,39 +21,12 @@ NAMES = [f"G{i}" for i in range(GENES)]
 KNOWN = 8  # genes that the partial cells measured
 
 
-class TokenBins(nn.Module):
-    """Stands in for the head of bins of each token: [B, T, D] -> [B, T, n]."""
-
-    outputs: int
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, tokens, batch):
-        logits = Logits(self.outputs, "torch", self.dtype, name="out")
-        return logits(tokens.reshape(-1, tokens.shape[-1])).reshape(*tokens.shape[:2], -1)
-
-
-@dataclass
-class Capped:
-    """Stands in for the transform of bins: counts up to 3."""
-
-    def __call__(self, draft):
-        draft.values = np.minimum(draft.input.counts, BINS - 1).astype(np.float32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parts():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(HEADS, "token_bins", TokenBins)
-        patch.setitem(TRANSFORMS, "bin", Capped)
-        yield
-
-
 def config():
     c = decoder(layers=1)
     c.data.transforms, c.data.sequence.zeros = ("normalise", "bin", "sequence"), "all"
     c.data.sequence.number, c.embed.micro_batch = GENES, 4
-    c.model.heads = {"next": {"kind": "token_bins", "outputs": BINS, "reads": "tokens"}}
+    c.data.bin.update(method="clip", number=BINS, c=BINS - 1)
+    c.model.heads = {"next": {"kind": "token_mlp", "outputs": BINS, "layers": 1}}
     one = dict(pred="heads.next", target="batch.next_values", where="batch.next", weight=1.0)
     c.losses = {"mlm": {"kind": "cross_entropy", "reduce": "masked_mean", **one}}
     return c

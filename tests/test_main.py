@@ -242,3 +242,7 @@ def test_mistakes_end_in_one_line(sources, demo, tmp_path):
     )
     assert "X_b" in text
     assert not (tmp_path / "e").exists()
+    named = ("evaluate", sources[0], "--label", "kind", "--out", tmp_path / "e", "--embeddings")
+    assert "--embeddings: found the names [''], expected NAME=FILE" in run_cli(*named, "a.csv")
+    assert "expected NAME=FILE, each own" in run_cli(*named, "a=a.csv", "a=b.csv")
+    assert "embeddings a=b.csv: no such file" in run_cli(*named, "a=b.csv")

@@ -106,7 +106,7 @@ def test_scformers_averages_by_hand():
 
 
 def test_without_two_batches_nothing_is_said_of_mixing(cells, space):
-    x, labels, _ = cells
+    _, labels, _ = cells
     for batch in (None, np.full(150, "b")):
         paper = protocols.PROTOCOLS["scformer"]
         fixed = paper.fixed(space, labels, batch)

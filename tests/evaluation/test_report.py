@@ -2,6 +2,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import jaxcell
@@ -192,6 +193,16 @@ def test_counts_elsewhere():
     np.testing.assert_allclose(half.toarray(), data.X[:50])
 
 
+def test_genes_are_found_by_any_of_their_names(tmp_path):
+    var = pd.DataFrame({"ensembl_id": ["ENSG00000000001", "", ""]}, index=["A", "B", "C"])
+    (tmp_path / "genes.txt").write_text("ENSG00000000001.2\nC\nD\n")
+    chosen, n = inputs.gene_columns(tmp_path / "genes.txt", var)
+    assert (chosen.tolist(), n) == ([True, False, True], 3)
+    assert inputs.gene_columns(["A", "B", ""], var)[0].tolist() == [True, True, False]
+    with pytest.raises(ValueError, match=r"found 1 of the 2 genes among the 3 of the file .*'A'"):
+        inputs.gene_columns(["A", "D"], var)
+
+
 def per_batch(data, good="b0"):
     """obsm['X_b0'] …: the class where `good` is held out, noise for the others."""
     for i, name in enumerate(["b0", "b1", "b2"]):
@@ -341,7 +352,11 @@ REFUSED = {
     "no batch": ({}, {"keys": ["X_{}"], "batch": None}, r"\{\} stands for a held-out batch"),
     "baseline": ({}, {"baselines": ["hvg"]}, r"baselines: 'hvg' is unknown; known are raw, log, "),
     "genes": ({}, {"baselines": ["genes_pca"]}, "genes=: found none, and of the baselines"),
-    "genes alone": ({}, {"genes": ["1"], "baselines": ["pca"]}, "found 0 of the 1 genes among"),
+    "genes alone": (
+        {},
+        {"genes": ["1"], "baselines": ["pca"]},
+        "the file has no gene names in var",
+    ),
     "no genes": ({}, {"genes": ["1"], "counts": None}, "genes= is for the baselines genes…"),
     "harmony": (
         {},
@@ -377,13 +392,11 @@ def test_protocols_files_and_baselines_of_chosen_genes(tmp_path):
     (tmp_path / "genes.txt").write_text("".join(f"G{i}\n" for i in range(4, 14)) + "OTHER\n")
     results = run(
         data, tmp_path / "out", embeddings={"mine": tmp_path / "a.npz"}, seeds=2,
-        baselines=("hvg20_pca", "hvg20_harmony", "genes_pca"), genes=tmp_path / "genes.txt",
+        baselines=("hvg20_harmony", "genes_pca"), genes=tmp_path / "genes.txt",
         protocols=("scformer", "bioformer"),
     )  # fmt: skip
     table = results["results"]
-    assert list(table) == [
-        *("X_good", "mine", "PCA, 20 HVG", "Harmony, 20 HVG", "PCA, given genes"),
-    ]
+    assert list(table) == ["X_good", "mine", "Harmony, 20 HVG", "PCA, given genes"]
     assert table["mine"] == table["X_good"]
     meta = results["meta"]
     assert meta["notes"][0] == "Of the 11 genes given, 10 are in the file."

@@ -11,10 +11,14 @@ from tests.conftest import config_of
 
 GOLDEN = Path(__file__).parent / "golden"
 TXFM = ("txfm_s", "txfm_b", "txfm_l", "txfm_b_cxg")
-BMFM = ("bmfm_rna_wced", "bmfm_rna_mlm")
+BMFM = ("bmfm_rna_wced", "bmfm_rna_mlm", "bmfm_rna_wced:bert", "bmfm_rna_wced:modern_bert")
+BINNED = (
+    *("scformer", "scformer:paper", "bioformer", "bioformers_encoder:external"),
+    *("bioformers_decoder", "bioformers_decoder:by_value"),
+)
 
 
-@pytest.mark.parametrize("name", [*TXFM, *BMFM, "bmfm_rna_wced:bert", "bmfm_rna_wced:modern_bert"])
+@pytest.mark.parametrize("name", [*TXFM, *BMFM, *BINNED])
 def test_parameter_paths_and_shapes_are_the_golden_ones(name):
     """Checkpoints and converters build on these names: a change here is a new format version."""
     shapes = jax.eval_shape(CellModel(config_of(name).model).init, jax.random.key(0))["params"]

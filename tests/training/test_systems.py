@@ -14,7 +14,12 @@ from tests.conftest import ROOT, config_of, labelled_config
 
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"demo"})
 WCED, MLM = "bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"
-NEW = ("scformer:tiny,paper", "bioformer:tiny,code", "bioformers_encoder:tiny,normalised")
+NEW = (
+    "scformer:tiny,paper",
+    "scformer:tiny,simcse,category",
+    "bioformer:tiny,code",
+    "bioformers_encoder:tiny,normalised",
+)
 SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
     f"{MLM},nystrom",

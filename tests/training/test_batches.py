@@ -1,0 +1,177 @@
+"""What tells batches apart: one field of the config, classes that training never saw, meshes."""
+
+import warnings
+
+import anndata
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxcell import config, embed, sharding
+from jaxcell.data.pipeline import Batches
+from jaxcell.data.prepare import prepare
+from jaxcell.data.store import Store
+from jaxcell.main import train
+from jaxcell.models.cell import CellModel, label_users
+from jaxcell.training import loop
+from jaxcell.training.checkpoint import flatten, load_model
+from jaxcell.training.step import compile_steps
+from tests.conftest import config_of, draw_labelled
+
+
+def test_batch_is_put_where_it_belongs_once():
+    c = config_of("scformer")
+    c.batch, c.labels = "lab", ("cls=type",)
+    once = config.settled(c)
+    labels = {path: one.label for path, one in label_users(once.model)}
+    named = ("heads.dar", "conditions.batch", "domain")
+    assert labels == {**dict.fromkeys(named, "lab"), "heads.cls": "type"}
+    assert once.losses.dar.target == once.losses.dar.where == "batch.labels.lab"
+    assert config.to_json(config.settled(once)) == config.to_json(once)
+    assert config.left_out(config_of("scformer")) == ["cls"]
+
+
+def test_without_batches_nothing_is_left_that_tells_them():
+    c = config_of("scformer")
+    c.batch = ""
+    c = config.settled(c)
+    assert not label_users(c.model)
+    assert c.model.norm == "batch"
+    assert not {"dar", "cls"} & {*c.losses, *c.model.heads}
+    assert not any("given" in head for head in c.model.heads.values())
+    config.check(c)
+    c = config_of("bioformer")
+    c.batch, c.labels = "", ()
+    c = config.settled(c)
+    assert set(c.losses) == {"mlm", "regression"}
+    assert not c.model.metadata
+
+
+def test_a_users_own_label_called_batch_is_no_batch():
+    c = config_of("bmfm_rna_wced")
+    c.model.heads.donor.label, c.losses.donor.target = "batch", "batch.labels.batch"
+    c.losses.donor.where, c.labels = "batch.labels.batch", ("donor",)
+    assert config.settled(c).model.heads.donor.label == "batch"
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [(("ecs=cell_type", "ecs"), "each head once"), (("exs",), "found 'exs', expected some of ecs")],
+)
+def test_labels_that_no_head_or_loss_has_are_refused(labels, text):
+    c = config_of("bioformer")
+    c.labels = labels
+    with pytest.raises(ValueError, match=text):
+        config.settled(c)
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    """A folder with cells of donors d1, d2 and, held out, d3; and their store."""
+    folder = tmp_path_factory.mktemp("held")
+    draw_labelled(3, 90, genes=60).write_h5ad(folder / "cells.h5ad")
+    labels, out = ("cell_type", "donor"), folder / "store"
+    prepare(out, folder / "cells.h5ad", labels=labels, hold_out=["donor=d3"], progress=False)
+    return folder
+
+
+def tiny(folder, name):
+    c = config_of(f"{name}:tiny")
+    c.data.store, c.batch, c.steps = str(folder / "store"), "donor", 6
+    c.train.validate_every, c.dtype = 6, "float32"
+    return c
+
+
+@pytest.mark.parametrize("name", ["scformer", "bioformer"])
+def test_a_batch_that_training_never_saw_is_unknown(held, tmp_path, name):
+    """In validation, and at embedding: as if its cells had no batch."""
+    c = tiny(held, name)
+    store = Store.open(held / "store")
+    settled = config.settled(c)
+    valid = Batches(store, settled, "valid", 16)[0]["labels"]["donor"]
+    assert (valid == -1).all()
+    seen = Batches(store, settled, "train", 16, stop=1)[0]["labels"]["donor"]
+    assert set(seen) == {0, 1}
+    workdir = train(c, tmp_path / "run")
+    cells = anndata.read_h5ad(held / "cells.h5ad")
+    d3 = cells[cells.obs["donor"] == "d3"].copy()
+    d3.obs["cell_type"] = "never read"
+    nobodys = d3.copy()
+    del nobodys.obs["donor"]
+    other = d3.copy()
+    other.obs["donor"] = "d1"
+    found = []
+    for adata, known in ((d3, False), (nobodys, False), (other, True)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            embed(adata, workdir, key="X", progress=False)
+        told = [str(w.message) for w in said if "have no class that the model knows" in str(w)]
+        assert len(told) == (not known)
+        found.append(adata.obsm["X"])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 1e-3
+    tables = load_model(workdir).tables
+    assert tables["trained"]["donor"].tolist() == [True, True, False]
+    if name == "scformer":  # its vectors have length 1
+        np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "axes", [(8, 1, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str
+)
+@pytest.mark.parametrize("name", ["scformer", pytest.param("bioformer", marks=pytest.mark.slow)])
+def test_eight_devices_do_what_one_does(labelled, name, axes):
+    """Domain norm, pairs of cells, adversary: losses, gradients, statistics of three steps."""
+    with jax.enable_x64(True):
+        one, before = three_steps(labelled, name, (1, 1, 1))
+        eight, after = three_steps(labelled, name, axes)
+    np.testing.assert_allclose(eight, one, rtol=1e-9)
+    assert one[2, 0] != one[0, 0]
+    for path in before:
+        np.testing.assert_allclose(after[path], before[path], rtol=1e-9, atol=1e-9, err_msg=path)
+
+
+def three_steps(labelled, name, axes):
+    c = tiny(labelled, name)
+    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
+    c = config.settled(c)
+    store = Store.open(c.data.store)
+    loop.adopt(c, store, print)
+    wide = lambda t: jax.tree.map(
+        lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
+    )
+    model = CellModel(c.model)
+    tables = wide(loop.tables_of(store, c, model.rows))
+    mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
+    state, step, _, tables = compile_steps(model, c, optax.sgd(1e-4), mesh, tables)
+    batches, found = Batches(store, c, "train", 16, stop=3), []
+    state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state)
+    for i in range(3):
+        with jax.set_mesh(mesh):
+            state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
+        found.append([float(metrics[k]) for k in ("loss", "grad_norm", "ecs")])
+    return np.array(found), {**flatten(state.params), **flatten({"stats": state.batch_stats})}
+
+
+@pytest.mark.slow
+def test_labels_of_held_out_studies_never_enter(held, tmp_path):
+    """BioFormer with their cell types scrambled is the same model, to the last bit."""
+    cells = anndata.read_h5ad(held / "cells.h5ad")
+    out, random = (cells.obs["donor"] == "d3").to_numpy(), np.random.default_rng(0)
+    types = cells.obs["cell_type"].astype(object).to_numpy()
+    types[out] = random.permutation(types[~out])[: out.sum()]
+    cells.obs["cell_type"] = types
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    labels, store = ("cell_type", "donor"), tmp_path / "store"
+    prepare(store, tmp_path / "cells.h5ad", labels=labels, hold_out=["donor=d3"], progress=False)
+    models = []
+    for folder in (held, tmp_path):
+        c = tiny(folder, "bioformer")
+        c.steps, c.train.validate_every = 6, 2  # three looks to choose from
+        models.append(load_model(train(c, tmp_path / f"run{len(models)}")))
+    one, other = (flatten(m.variables) for m in models)
+    assert one.keys() == other.keys()
+    for path in one:
+        np.testing.assert_array_equal(one[path], other[path], err_msg=path)
+    assert models[0].info["step"] == models[1].info["step"]
