@@ -53,6 +53,7 @@ def _parser():
     _gene_vectors(verbs.add_parser("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
     _relations(verbs.add_parser("relations", help="known relations that gene vectors recall"))
     _learnability(verbs.add_parser("learnability", help="genes that are predicted beyond sparsity"))
+    _masked(verbs.add_parser("masked", help="predicted bins of masked genes against true ones"))
     _ablate(verbs.add_parser("ablate", help="train and compare the arms of an ablation"))
     _convert(verbs.add_parser("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser
@@ -430,38 +431,69 @@ def _named(text):
     return (name, path) if sign and "/" not in name else ("", text)
 
 
-def _ablate(p):
-    p.add_argument("--suite", dest="suite_name", default="txfm", help="txfm: its Table 5 a-g")
-    p.add_argument("--budget", default="small", choices=("small", "medium", "large"))
-    p.add_argument("--out", required=True, metavar="DIR", help="a run there is gone on with")
-    p.add_argument("--arms", nargs="+", default=(), metavar="NAME", help="these and the default")
-    p.add_argument("--steps", type=int, default=0, help="of each arm; the budget's by default")
-    p.add_argument("--seeds", type=int, default=1, help="training runs of each arm")
-    p.add_argument("--data", metavar="FOLDER", help="the suite's own data; or JAXCELL_DATA")
-    own = p.add_argument_group("data of your own, in place of --data")
-    own.add_argument("--train", nargs="+", metavar="FILE", help="h5ad with raw counts")
-    own.add_argument("--drop", nargs="+", default=(), metavar="OBS=VALUE", help="not to train on")
-    own.add_argument("--perturbed", metavar="FILE", help="h5ad with raw counts")
-    own.add_argument("--perturbation", metavar="OBS")
-    own.add_argument("--control", metavar="VALUE", help="of --perturbation: unperturbed")
-    own.add_argument("--batch", nargs="+", metavar="OBS", help="columns that make a batch")
-    own.add_argument("--per-batch", action="store_true", help="score each batch on its own")
-    own.add_argument("--pairs", nargs="+", metavar="FILE", help="known relations of genes")
+def _masked(p):
+    p.add_argument("store", metavar="STORE", help="with validation cells")
+    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--loss", default="mgm", metavar="NAME", help="that compares the bins; mgm")
+    p.add_argument("--ratio", type=float, metavar="M", help="of masked genes, not the config's")
+    p.add_argument("--nonzero", type=float, metavar="P", help="share of them that has a count")
+    p.add_argument("--seed", type=int, default=0, help="of the masks")
+    p.add_argument(
+        "--regression", dest="k", type=int, default=0, metavar="K", help="on K genes, beside it"
+    )
 
     def run(asked):
-        from jaxcell import ablate
-        from jaxcell.ablation import experiment_of
-        from jaxcell.evaluation.ablation_table import format_ablation
+        from jaxcell import masked_genes
+        from jaxcell.masked_prediction import show
 
-        own = ("data", "train", "drop", "perturbed", "perturbation", "control", "batch")
-        experiment = experiment_of(**{k: asked.pop(k) for k in (*own, "per_batch", "pairs")})
-        print("\n" + format_ablation(ablate(experiment, asked.pop("out"), **asked)))
+        print(show(masked_genes(asked.pop("store"), asked.pop("checkpoint"), **asked)))
 
     p.set_defaults(verb=run)
 
 
-if __name__ == "__main__":
-    main()
+def _ablate(p):
+    p.add_argument(
+        "--suite",
+        dest="suite_name",
+        default="txfm",
+        help="txfm: its Table 5 a-g; scformer: its Table 3, integration; bioformers: Tables 2-4",
+    )
+    size = p.add_mutually_exclusive_group()
+    size.add_argument("--budget", default="small", choices=("small", "medium", "large"))
+    size.add_argument(
+        "--full", dest="budget", action="store_const", const="large", help="the paper's size"
+    )
+    p.add_argument("--out", required=True, metavar="DIR", help="a run there is gone on with")
+    p.add_argument("--arms", nargs="+", default=(), metavar="NAME", help="these and the default")
+    p.add_argument("--steps", type=int, default=0, help="of each arm; the budget's by default")
+    p.add_argument("--seeds", type=int, default=0, help="runs of each arm; the budget's by default")
+    p.add_argument("--data", metavar="FOLDER", help="the suite's own data; or JAXCELL_DATA")
+    own = p.add_argument_group("data of your own, in place of --data")
+    own.add_argument("--train", nargs="+", metavar="FILE", help="h5ad with raw counts")
+    own.add_argument(
+        "--batch", nargs="+", metavar="OBS", help="txfm, scformer: columns that make a batch"
+    )
+    own.add_argument("--label", metavar="OBS", help="scformer: types of the cells")
+    own.add_argument("--other", nargs="+", metavar="FILE", help="bioformers: another data set")
+    txfm = p.add_argument_group("of txfm alone")
+    txfm.add_argument("--drop", nargs="+", default=(), metavar="OBS=VALUE", help="not to train on")
+    txfm.add_argument("--perturbed", metavar="FILE", help="h5ad with raw counts")
+    txfm.add_argument("--perturbation", metavar="OBS")
+    txfm.add_argument("--control", metavar="VALUE", help="of --perturbation: unperturbed")
+    txfm.add_argument("--per-batch", action="store_true", help="score each batch on its own")
+    txfm.add_argument("--pairs", nargs="+", metavar="FILE", help="known relations of genes")
+
+    def run(asked):
+        from jaxcell import ablate
+        from jaxcell.ablations.runner import experiment_of
+        from jaxcell.ablations.suites import suite
+
+        of_run = ("out", "budget", "arms", "steps", "seeds")
+        kept = {name: asked.pop(name) for name in (*of_run, "suite_name")}
+        results = ablate(experiment_of(kept["suite_name"], **asked), **kept)
+        print("\n" + suite(kept["suite_name"]).tables.text(results))
+
+    p.set_defaults(verb=run)
 
 
 def _convert(p):
@@ -480,3 +512,7 @@ def _convert(p):
         print(convert(asked.pop("source"), asked.pop("out"), **asked))
 
     p.set_defaults(verb=run)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ PUBLIC = (
     "learnability",
     "annotation",
     "ablate",
+    "masked_genes",
     "attributions",
     "complete",
     "convert",
@@ -56,15 +57,14 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
-    "suites": {"config", "variants", "evaluation"},
-    "arms": ABOVE | VERBS | {"suites"},
-    "ablation": ABOVE | {"arms", "evaluation", "suites"},
+    "masked_prediction": ABOVE | {"evaluation"},
+    "ablations": ABOVE | VERBS | {"masked_prediction"},
     "planning": ABOVE,
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE,
     "main": ABOVE | VERBS | {"cli"},
-    "cli": ABOVE | VERBS | {"main", "ablation"},
+    "cli": ABOVE | VERBS | {"main", "ablations", "masked_prediction"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

@@ -57,13 +57,24 @@ def verdicts(arms, genes, rate=0.05):
     return found
 
 
+def finish(results):
+    """Add the verdicts to an ablation's results; the bootstrap's draws, which they took, go."""
+    runs = [r for arm in results["arms"].values() for r in arm["runs"] if "failed" not in r]
+    meta = results["meta"]
+    meta["scored"] = runs[0]["perts"]["scored"] if runs else 0
+    results["verdicts"] = verdicts(results["arms"], meta["genes"])
+    for run in runs:
+        for metric in ("enc", "dec"):
+            run[metric].pop("draws")
+
+
 def _cell(results, name, metric, star):
     found = values(results["arms"][name], metric)
     if not found:
         return "–"
-    text = f"{100 * np.mean(found):.1f}"
+    mean = f"{100 * np.mean(found):.1f}"
     differs = results["verdicts"][metric].get(name, {"differs": False})["differs"]
-    return text + (star if differs else "")
+    return mean + (star if differs else "")
 
 
 def blocks(results, star="*"):
@@ -83,7 +94,7 @@ def blocks(results, star="*"):
     ]
 
 
-def format_ablation(results):
+def text(results):
     """All blocks as plain text, for the end of a run."""
     shown = blocks(results)
     left = max(len(row[0]) for title, rows in shown for row in [[title], *rows])
@@ -126,11 +137,27 @@ def _arm(results, name):
     losses = [run["val_loss"] for run in runs if "val_loss" in run]
     return [
         name,
-        f"{results['arms'][name]['parameters'] / 1e6:.2f}M",
+        millions(results["arms"][name]["parameters"]),
         *("–" if one is None else f"{one['p']:.2g}" for one in p),
         f"{np.mean(losses):.6g}" if losses else "–",
         f"{sum(run['seconds'] for run in runs):.0f}",
     ]
+
+
+def millions(parameters):
+    """1.23M; – of a run without a model."""
+    return f"{parameters / 1e6:.2f}M" if parameters else "–"
+
+
+def failures(results):
+    """Parts of report.md that say which arms did not end; [] where all did."""
+    failed = [
+        f"- {name}, seed {seed}: {run['failed']}"
+        for name, arm in results["arms"].items()
+        for seed, run in enumerate(arm["runs"])
+        if "failed" in run
+    ]
+    return ["## Arms that did not end", "\n".join(failed)] if failed else []
 
 
 def page(results):
@@ -141,14 +168,7 @@ def page(results):
         parts.append(f"**({letter})**\n\n" + markdown([title, *METRICS], rows))
     parts.append(how(results))
     parts.append("\n".join(f"- {name}: {text}" for name, text in _beside(results)))
-    failed = [
-        f"- {name}, seed {seed}: {run['failed']}"
-        for name, arm in results["arms"].items()
-        for seed, run in enumerate(arm["runs"])
-        if "failed" in run
-    ]
-    if failed:
-        parts += ["## Arms that did not end", "\n".join(failed)]
+    parts += failures(results)
     rows = [_arm(results, name) for name in results["arms"]]
     header = ["arm", "parameters", *(f"p ({m})" for m in METRICS), "validation loss", "seconds"]
     parts += ["## Arms", markdown(header, rows), "Losses of different kinds do not compare."]

@@ -118,6 +118,26 @@ def _scformer_drawn(space, labels, batch, seed, view, layout):
     return found | {"avg_batch_within": scib, "overall_within": _weighted(bio, scib)}
 
 
+def scformer_scores(x, labels, batch, seed=0):
+    """The metrics of scFormer's protocol alone, of one embedding.
+
+    x f32 [n, d]; labels, batch str [n]; seed starts Louvain -> {metric: value}, see PROTOCOLS
+    """
+    from .clustering import asw_batch, asw_label, best_clustering
+
+    space = Space(np.asarray(x, np.float32))
+    best, _ = best_clustering(space.clusterings("louvain", seed), labels)
+    far, metric = space.far()
+    view = {
+        "louvain_nmi": best["nmi"],
+        "louvain_ari": best["ari"],
+        "asw_label": asw_label(far, labels, metric),
+        "asw_batch": asw_batch(far, labels, batch, metric),
+        **_scformer_fixed(space, labels, batch),
+    }
+    return _scformer_drawn(space, labels, batch, seed, view, None)
+
+
 def _angles(space, labels, batch):
     """BioFormer's metrics that need no clusters, on a cosine space."""
     from .clustering import asw_label

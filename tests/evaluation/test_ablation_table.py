@@ -80,7 +80,7 @@ def test_the_table_has_the_papers_shape(results):
         ("# unmasked", [["64", "55.0", "29.0", "41.0"], ["128", "50.0", "30.0", "40.0"]]),
         ("activation", [["ReLU", "–", "–", "–"], ["rect. tanh", "50.0", "30.0", "40.0"]]),
     ]
-    lines = ablation_table.format_ablation(results).splitlines()
+    lines = ablation_table.text(results).splitlines()
     assert lines[:4] == [
         "loss           perts     enc     dec",
         "─" * 35,

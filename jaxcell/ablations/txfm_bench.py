@@ -1,55 +1,82 @@
-"""What all arms of an ablation share: the training cells, the measures, and how an arm is run."""
+"""What TxFM's arms share: training cells, perturbed cells, relations, and measures by these."""
 
-import hashlib
-import json
-import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import anndata
-import jax
 import numpy as np
 
-from jaxcell import config
+from jaxcell.ablations.cells import check_files, sha256, store_of
 from jaxcell.data.prepare import prepare
-from jaxcell.data.store import Store
 from jaxcell.embedding import embed
 from jaxcell.evaluation import baselines, gene_baselines, inputs, relations
 from jaxcell.evaluation.consistency import perturbation_consistency
 from jaxcell.gene_vectors import genes
-from jaxcell.suites import base
-from jaxcell.training import loop, setup
-from jaxcell.training.metrics import replace
-from jaxcell.variants import variant
 
 MIN_CELLS = 20  # a gene in fewer training cells of a file is left out of it
 VALIDATION = 0.05  # share of the training cells
 CUT = 0.05  # p below which a perturbation is consistent
 PCS = 50  # of the perturbed cells' counts, measured beside the arms
+DATABASES = ("CORUM", "HuMAP", "Reactome", "SIGNOR", "StringDB")
 
 
-def config_of(arm, budget, store, steps=0, seed=0):
-    """The checked config of an arm on a store."""
-    c = variant(base(budget), arm.variants)
-    c.update_from_flattened_dict(arm.fields)
-    c.name, c.seed = arm.name, seed
-    c.steps = steps or c.steps
-    c.data.store = str(store.path)
-    c.model.vocabulary = len(store.vocabulary)
-    # Four looks: an arm that diverges has a model from before.
-    c.train.validate_every = -(-c.steps // 4)
-    setup.check(c)
-    return c
+@dataclass(frozen=True)
+class Experiment:
+    """What the arms are trained on and measured by.
+
+    train : h5ad files of raw counts; drop : 'column=value' of obs that are left out of them
+    perturbed : h5ad of raw counts; its obs[perturbation], of which ``control`` is unperturbed
+    batch : obs columns, together a cell's batch; per_batch : score each batch on its own
+    pairs : files of known relations
+    """
+
+    train: tuple
+    perturbed: Path
+    perturbation: str
+    control: str
+    batch: tuple
+    pairs: tuple
+    drop: tuple = ()
+    per_batch: bool = False
+
+    def check(self):
+        """Raise FileNotFoundError for a file that is not there."""
+        check_files((*self.train, self.perturbed, *self.pairs))
+
+    @classmethod
+    def of(cls, folder):
+        """The suite's data in a folder laid out as JAXCELL_DATA: blood cells, and IFN-β.
+
+        Trained on unstimulated PBMCs; the perturbation, its donors and their controls are unseen.
+        One perturbation is too few for a proportion, so it is scored in each donor's cells of each
+        type.
+        """
+        cells, efaar = Path(folder) / "single_cell", Path(folder) / "annotation" / "efaar"
+        return cls(
+            train=(
+                cells / "pbmc_5batch_fullgenes.h5ad",
+                cells / "pbmc_donorA_unlabelled_2896x13939_mudan.h5ad",
+            ),
+            drop=("batch=kang_ctrl", "batch=kang_stim"),
+            perturbed=Path(folder) / "perturbation" / "kang_ifnb_2000x9015_donors.h5ad",
+            perturbation="stim",
+            control="ctrl",
+            batch=("donor", "cell_type"),
+            per_batch=True,
+            pairs=tuple(efaar / f"{name}.txt" for name in DATABASES),
+        )
 
 
-class Bench:
+class TxfmBench:
     """The data and measures that all arms share."""
 
-    def __init__(self, experiment, out):
+    def __init__(self, experiment, out, budget):
         self.experiment, self.out = experiment, Path(out)
-        named = relations.by_name(experiment.pairs)
-        self.cells, self.batch = _perturbed(experiment)
-        self.store = self._store()
+        e = experiment
+        named = relations.by_name(e.pairs)
+        self.cells, self.batch = _perturbed(e)
+        how = {"drop": list(e.drop), "min_cells": MIN_CELLS}
+        self.store = store_of(self.out / "store", e.train, how, self._prepare)
         v = self.store.vocabulary
         # What is not counts, or has other genes, is refused before hours of training.
         self.counts, _ = gene_baselines.read_counts(self.cells, v)
@@ -57,62 +84,26 @@ class Bench:
             name: relations.locate(relations.read_pairs(path), v.symbols, v.ensembl, str(path))
             for name, path in named.items()
         }
-        self.perturbed_hash = _sha256(experiment.perturbed)
+        self.perturbed_hash = sha256(e.perturbed)
 
-    def _store(self):
-        """The training cells as a store under ``out``; made once."""
-        e, path, note = self.experiment, self.out / "store", self.out / "data.json"
-        files = [[str(f), _sha256(f)] for f in e.train]
-        asked = {"train": files, "drop": list(e.drop), "min_cells": MIN_CELLS}
-        if (path / "store.json").exists() and note.exists():
-            there = json.loads(note.read_text())
-            if there != asked:
-                raise ValueError(
-                    f"{path}: was made from {there}, asked for are {asked}; name another folder"
-                )
-            return Store.open(path)
-        parts = _kept(e)
+    def _prepare(self, path):
+        parts = _kept(self.experiment)
         self.out.mkdir(parents=True, exist_ok=True)
-        store = prepare(
+        return prepare(
             path, parts, hold_out_fraction=VALIDATION, min_cells=MIN_CELLS, progress=False
         )
-        replace(note, json.dumps(asked, indent=1) + "\n")
-        return store
 
-    def run(self, name, seed, c):
-        """Train and measure an arm, or read what was measured: (run, whether it ran)."""
-        workdir = self.out / "arms" / (name if not seed else f"{name}-seed{seed}")
-        file, mark = workdir / "result.json", self._mark(c)
-        if file.exists():
-            run = json.loads(file.read_text())
-            if run["mark"] == mark:
-                return run, False
-        began, run = time.perf_counter(), {"mark": mark}
-        try:
-            if not loop.train(c, workdir):
-                sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
-        except FloatingPointError as error:
-            run["diverged"] = str(error).split(":")[0]
-        if (workdir / "model").exists():
-            run |= self.measure(workdir, c)
-        else:
-            run["failed"] = f"diverged at {run['diverged']}, before the first validation"
-        jax.clear_caches()  # no later arm has these shapes
-        run["seconds"] = time.perf_counter() - began
-        workdir.mkdir(parents=True, exist_ok=True)  # a run may fail before it has written
-        replace(file, json.dumps(run, indent=1) + "\n")
-        return run, True
+    def store_of(self, arm):
+        """The training cells, the same for all arms."""
+        return self.store
 
-    def _mark(self, c):
-        """Hash of what a run's result depends on: contents, not where they lie."""
+    def measures(self, arm):
+        """What the measures depend on."""
         e = self.experiment
-        measures = [self.perturbed_hash, e.perturbation, e.control, e.batch, e.per_batch, CUT]
-        measures += [[n, pairs.tolist()] for n, pairs in self.known.items()]
-        fields = {k: v for k, v in config.flat(c).items() if k != "data.store"}
-        text = json.dumps([fields, self.store.content_hash, measures])
-        return hashlib.sha256(text.encode()).hexdigest()
+        found = [self.perturbed_hash, e.perturbation, e.control, e.batch, e.per_batch, CUT]
+        return found + [[n, pairs.tolist()] for n, pairs in self.known.items()]
 
-    def measure(self, workdir, c):
+    def measure(self, arm, workdir):
         """perts, enc and dec of a trained model."""
         cells = self.cells.copy()
         embed(cells, workdir, key="X_arm", progress=False)
@@ -129,10 +120,12 @@ class Bench:
                 "databases": best["recall"],
                 "draws": best["draws"].tolist(),
             }
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-        validations = [line for line in map(json.loads, lines) if "val/loss" in line]
-        best = min((line["val/loss"] for line in validations), default=None)
-        return run if best is None else run | {"val_loss": best}
+        return run
+
+    def shown(self, run):
+        """A run's numbers, in percent."""
+        recalls = (f"{m} {100 * run[m]['recall']:.1f}" for m in ("enc", "dec"))
+        return f"perts {100 * run['perts']['score']:.1f} {' '.join(recalls)}"
 
     def consistency(self, x):
         """Perturbation consistency of vectors of the perturbed cells."""
@@ -146,9 +139,9 @@ class Bench:
             cut=CUT,
         )
 
-    def references(self, width):
+    def references(self, c, seeds):
         """What the arms have to beat, by the same measures."""
-        chance = gene_baselines.random_vectors(len(self.store.vocabulary), width)
+        chance = gene_baselines.random_vectors(len(self.store.vocabulary), c.model.width)
         recall = relations.relationship_recall(chance, self.known)["best"]["recall"]["mean"]
         x = baselines.normalise(self.counts)
         pca = baselines.principal_components(x, PCS).scores(x)
@@ -172,12 +165,8 @@ class Bench:
             "batch": list(e.batch),
             "per_batch": e.per_batch,
             "pairs": {name: len(pairs) for name, pairs in self.known.items()},
+            "cut": CUT,
         }
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _kept(e):

@@ -1,23 +1,8 @@
-"""What the arms of an ablation are: data, from a default config and a budget."""
+"""The arms of TxFM's ablation, its Table 5 a–g, around a default config."""
 
-from dataclasses import dataclass, field
-
-from jaxcell import config
+from jaxcell.ablations.arms import Arm, Budget
 from jaxcell.evaluation.ablation_table import DEFAULT
 from jaxcell.variants import variant
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What differs from the default arm: variants by name, and fields of the config.
-
-    label : as the table prints it; name : of its folder, alone in its suite
-    """
-
-    label: str
-    name: str
-    variants: str = ""
-    fields: dict = field(default_factory=dict)
 
 
 def small(c):
@@ -44,25 +29,10 @@ def large(c):
     return c
 
 
-BUDGETS = {"small": small, "medium": medium, "large": large}
+BUDGETS = {"small": Budget(small), "medium": Budget(medium), "large": Budget(large)}
 
 
-def base(budget):
-    """The default arm's config at a budget.
-
-    Raises
-    ------
-    ValueError
-        For an unknown budget.
-    """
-    if budget not in BUDGETS:
-        raise ValueError(f"budget: found {budget!r}, expected one of {', '.join(BUDGETS)}")
-    c = BUDGETS[budget](config.defaults())
-    c.name = DEFAULT
-    return c
-
-
-def txfm(c):
+def blocks(c):
     """TxFM's Table 5 a–g around a default config: [(title, [Arm, …]), …].
 
     K is a quarter, a half, one and two of the default's (paper: 512 to 4096); the backbones have
@@ -132,37 +102,3 @@ def _backbone(c, name, times, deeper, drop_path):
         "model.encoder.drop_path": drop_path,
     }
     return Arm(name, f"backbone{name.lower()}", fields=fields)
-
-
-SUITES = {"txfm": txfm}
-
-
-def suite(name, c):
-    """The blocks of a suite around a default config.
-
-    Raises
-    ------
-    ValueError
-        For an unknown suite.
-    """
-    if name not in SUITES:
-        raise ValueError(f"suite: found {name!r}, expected one of {', '.join(SUITES)}")
-    return SUITES[name](c)
-
-
-def arms_of(blocks, wanted=()):
-    """The arms of all blocks, each once, the default first: {name: Arm}.
-
-    wanted : names; the default and these alone
-
-    Raises
-    ------
-    ValueError
-        For a name that is none of the arms'.
-    """
-    arms = {arm.name: arm for _, block in blocks for arm in block}
-    unknown = [name for name in wanted if name not in arms]
-    if unknown:
-        raise ValueError(f"arms: {', '.join(unknown)} unknown; known: {', '.join(arms)}")
-    names = [DEFAULT, *(n for n in arms if n != DEFAULT and (not wanted or n in wanted))]
-    return {name: arms[name] for name in names}
