@@ -7,11 +7,11 @@ import shutil
 import anndata
 import numpy as np
 import pytest
+from jaxcell.ablation import Experiment, experiment_of, txfm_data
+from jaxcell.arms import config_of
 
 import jaxcell
 from jaxcell import arms, cli, config, suites
-from jaxcell.ablation import Experiment, experiment_of, txfm_data
-from jaxcell.arms import config_of
 from jaxcell.evaluation import baselines
 from jaxcell.training import loop
 from tests.conftest import draw_cells
