@@ -41,14 +41,14 @@ class Entries:
     predicted: np.ndarray
 
 
-def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, seed=0, k=0):
+def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws=1, k=0):
     """Metrics of the predicted bins of masked genes: ``jaxcell masked``.
 
     Parameters
     ----------
     store : Store or folder with validation cells, of the checkpoint's genes
     checkpoint : workdir, step folder or model folder
-    loss, ratio, nonzero, seed : see `predict`
+    loss, ratio, nonzero, seed, draws : see `predict`
     k : also of a linear regression of each gene on the k most correlated ones, fitted on the
         store's training cells; 0: not
 
@@ -64,7 +64,8 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     """
     store = store if isinstance(store, Store) else Store.open(store)
     model = load_model(checkpoint)
-    entries = predict(model, store, loss=loss, ratio=ratio, nonzero=nonzero, seed=seed)
+    how = dict(loss=loss, ratio=ratio, nonzero=nonzero, seed=seed, draws=draws)
+    entries = predict(model, store, **how)
     cut = int(model.config.data.bin.c)
     found = {"model": masked.scores(entries.truth, entries.predicted, cut)}
     if k:
@@ -73,7 +74,7 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     return found
 
 
-def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, batch_size=64):
+def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws=1, batch_size=64):
     """Predicted and true bins where a loss of the model compares them, on validation cells.
 
     Logits of bins give the most probable one; a number is rounded, to 0 or above.
@@ -86,10 +87,11 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, batch
     ratio, nonzero : of the masks, in place of the config's: models that were trained with different
         masks are compared on the same ones
     seed : of the masks: a cell's are a function of it and of its place in the store
+    draws : of masks for each cell
 
     Returns
     -------
-    Entries
+    Entries, of one draw after the other
 
     Raises
     ------
@@ -113,9 +115,9 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, batch
     net = CellModel(c.model, compute_dtype(c.dtype))
     known = _tables(model, store, net)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    batches = Batches(
-        store, c, "valid", batch_size, statistics=of_tables(known, len(store.vocabulary))
-    )
+    statistics = of_tables(known, len(store.vocabulary))
+    batches = Batches(store, c, "valid", batch_size, statistics=statistics, passes=draws)
+    each = len(batches) // draws  # batches of a draw
     whole = sharding.replicated(mesh)
     variables, tables = jax.device_put((model.variables, known), whole)
     step = jax.jit(_make_step(net, c, spec, loss), out_shardings=whole)
@@ -126,7 +128,7 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, batch
             rows, places = np.nonzero(found["where"])
             parts.append(
                 [
-                    number * batch_size + rows,
+                    number % each * batch_size + rows,
                     *(found[k][rows, places] for k in ("ids", "truth", "predicted")),
                 ]
             )

@@ -68,7 +68,7 @@ def thinned(strata, cells, seed=0):
     if not cells or n <= cells:
         return np.arange(n)
     order = np.random.default_rng(seed).permutation(n)
-    _, code, size = np.unique(strata[order], return_inverse=True, return_counts=True)
+    _, code, size = np.unique(np.array(strata)[order], return_inverse=True, return_counts=True)
     # A cell's place among those of its stratum, as a share: the lowest of all strata stay.
     rank, seen = np.empty(n), np.zeros(len(size), int)
     for i, k in enumerate(code):

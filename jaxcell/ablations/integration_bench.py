@@ -74,7 +74,7 @@ class IntegrationCells:
         adata = one[found.keep].copy()
         adata.obs[self.label], adata.obs[self.batch] = found.labels, found.batch
         strata = [f"{b}\n{t}" for b, t in zip(found.batch, found.labels, strict=True)]
-        return adata[thinned(np.array(strata), cells)].copy()
+        return adata[thinned(strata, cells)].copy()
 
 
 class IntegrationBench:

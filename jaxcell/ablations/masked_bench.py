@@ -18,8 +18,9 @@ from jaxcell.masked_prediction import predict, regress
 from jaxcell.training.checkpoint import load_model
 
 VALIDATION = 0.1  # share of the cells
-MASK = {"ratio": 0.1, "nonzero": 0.5}  # of the measures, whatever an arm was trained with
-TIMES = 3  # cells of the other data at most, as a multiple of the budget's
+# Of the measures, whatever an arm was trained with; several draws, since the cells are few.
+MASK = {"ratio": 0.1, "nonzero": 0.5, "draws": 5}
+TIMES = 2  # cells of the other data at most, as a multiple of the budget's
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def large(c):
 
 
 BUDGETS = {
-    "small": Budget(small, seeds=3, cells=1000, genes=200),
+    "small": Budget(small, seeds=3, cells=1000, genes=150),
     "medium": Budget(medium, seeds=3, genes=600),
     "large": Budget(large, seeds=5, genes=1200),
 }

@@ -63,9 +63,9 @@ def how(results):
     return (
         f"Held-out cells ({meta['cells']['']['valid']}, 10 %), {meta['genes']['']} HVGs, value"
         f" binning. Every arm is measured on the same masks, m = {mask['ratio']}, p ="
-        f" {mask['nonzero']} ({n:,} entries, seed 0), whatever it was trained with; the paper does"
-        " not say. Bins of the normalised arm are those of normalised counts, so its truth is"
-        " another. The regression sees the true values of all other genes, the masked ones too."
+        f" {mask['nonzero']} ({n:,} entries, {mask['draws']} draws of each cell), whatever it was"
+        " trained with; the paper does not say. Bins of the normalised arm are those of"
+        " normalised counts, so its truth is another. The regression sees the true values of all other genes, the masked ones too."
         f" {meta['steps']} steps of {meta['batch_size']} cells, {meta['seeds']} seed"
         f"{'s: mean ± standard deviation' if meta['seeds'] > 1 else ''}."
     )
