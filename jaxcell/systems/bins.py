@@ -20,7 +20,7 @@ def tokens(c, genes, specials, codes):
     c.model.heads = {}
     c.losses = {}
     c.data.transforms = ("normalise", "bin", "sequence", "draw_masks")
-    c.data.normalise.librarysize = 10_000.0
+    c.data.normalise.library_size = 10_000.0
     c.data.sequence.zeros = c.embed.zeros = "all"
     c.data.draw_masks.hidden, c.data.draw_masks.exactly = 1.0, True
     c.train.bias_at_means = False
@@ -46,7 +46,7 @@ def small(c):
     """':cpu' of these systems: 2 blocks × 64, for some hundred genes and minutes of two cores."""
     c = size(c, 64, 2, 4, 64, c.model.encoder.dropout)
     c.model.encoder.unroll = 2
-    c.train.batchsize = 32
+    c.train.batch_size = 32
     c.optimizer.learning_rate = 1e-3
     c.optimizer.warmup_steps = min(c.optimizer.warmup_steps, 100)
     c.epochs = 10
