@@ -61,6 +61,8 @@ def synthetic(c, rows, cells, seed=0):
     batch |= {k: jax.tree.map(drawn, batch[k]) for k in ("draws",) if k in batch}
     special = np.broadcast_to(genes + np.array(front, int), (cells, s))
     values = random.gamma(0.5, 1.0, (cells, tokens)).astype(np.float32)
+    if "bin" in c.data.transforms:  # whole numbers, which are compared as classes
+        values = np.minimum(np.floor(4 * values), c.data.bin.number - 1)
     if c.model.combine == "sum":
         values[:, :s] = -1.0 - np.array(front)
     batch |= {
