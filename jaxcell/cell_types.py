@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxcell.data.ontology_reading import read_ontology
 from jaxcell.evaluation.annotation_report import annotation_report
-from jaxcell.objectives import sigmoids_of
 from jaxcell.results import PREDICTIONS
+from jaxcell.systems.bmfm_rna import sigmoids_of
 from jaxcell.training.checkpoint import load_model
 
 

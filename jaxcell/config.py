@@ -9,15 +9,6 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxcell.batches import place_batch
-from jaxcell.binned import BIOFORMER as BIOFORMER
-from jaxcell.binned import BIOFORMERS as BIOFORMERS
-from jaxcell.binned import BIOFORMERS_DECODER as BIOFORMERS_DECODER
-from jaxcell.binned import SCFORMER as SCFORMER
-from jaxcell.binned import bioformer as bioformer
-from jaxcell.binned import bioformers as bioformers
-from jaxcell.binned import causal as causal
-from jaxcell.binned import scformer as scformer
 from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import PROTOCOLS as PROTOCOLS
 from jaxcell.config_checks import adapts as adapts
@@ -27,11 +18,20 @@ from jaxcell.config_checks import require
 from jaxcell.config_checks import shown_labels as shown_labels
 from jaxcell.config_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
-from jaxcell.objectives import BMFM_RNA as BMFM_RNA
-from jaxcell.objectives import WHOLE_CELL as WHOLE_CELL
-from jaxcell.objectives import masked_values as masked_values
-from jaxcell.objectives import sequences as sequences
-from jaxcell.objectives import whole_cell as whole_cell
+from jaxcell.systems.batches import place_batch
+from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER
+from jaxcell.systems.bioformer import bioformer as bioformer
+from jaxcell.systems.bioformers import BIOFORMERS as BIOFORMERS
+from jaxcell.systems.bioformers import BIOFORMERS_DECODER as BIOFORMERS_DECODER
+from jaxcell.systems.bioformers import bioformers as bioformers
+from jaxcell.systems.bioformers import causal as causal
+from jaxcell.systems.bmfm_rna import BMFM_RNA as BMFM_RNA
+from jaxcell.systems.bmfm_rna import WHOLE_CELL as WHOLE_CELL
+from jaxcell.systems.bmfm_rna import masked_values as masked_values
+from jaxcell.systems.bmfm_rna import sequences as sequences
+from jaxcell.systems.bmfm_rna import whole_cell as whole_cell
+from jaxcell.systems.scformer import SCFORMER as SCFORMER
+from jaxcell.systems.scformer import scformer as scformer
 from jaxcell.variants import cpu as cpu
 from jaxcell.variants import variant as variant
 

@@ -5,7 +5,7 @@ The defaults are TxFM-B as its paper trains it; a file in configs/ changes what 
 
 from ml_collections import ConfigDict, config_dict
 
-from jaxcell.objectives import reconstruction
+from jaxcell.systems.txfm import reconstruction
 
 
 def defaults():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxcell.config import settled
-from jaxcell.data.statistics import statistics
+from jaxcell.config import settled, shown_labels
+from jaxcell.data.statistics import codes_of, statistics, trained_classes
 from jaxcell.data.store import Store
 from jaxcell.embedder import Shown, content_keys
 from jaxcell.forward import Forward
@@ -59,7 +59,8 @@ class AvgBio:
         own.model.vocabulary = len(store.vocabulary)
         adopt_labels(own, store, lambda _: None)
         rows = store.read("valid", cells)
-        self._batch = {**_tokens(own, store, rows), "labels": store.labels_of(rows)}
+        trained = trained_classes(store, shown_labels(own.model))
+        self._batch = {**_tokens(own, store, rows), "labels": codes_of(store, rows, trained)}
         self._forward = Forward(own, tables=external_tables(own.model, store.vocabulary))
 
     def __call__(self, variables):

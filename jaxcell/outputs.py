@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcell.models.pools import names_of
-from jaxcell.objectives import sigmoids_of
+from jaxcell.systems.bmfm_rna import sigmoids_of
 from jaxcell.training.labels import names_of_several
 
 SCALES = ("log_probability", "probability", "logit")

@@ -5,7 +5,7 @@ import numpy as np
 from jaxcell.data import decoding
 from jaxcell.models.heads import reads_of
 from jaxcell.models.pools import names_of
-from jaxcell.objectives import sigmoids_of
+from jaxcell.systems.bmfm_rna import sigmoids_of
 from jaxcell.training.labels import names_of_several
 
 DECODINGS = ("leaf", "greedy")  # or a probability: the deepest term that has it

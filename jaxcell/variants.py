@@ -4,8 +4,8 @@ Each changes a config in place and returns it; several are applied from left to 
 (tiny, cpu), then the arms of TxFM's ablation (its Table 5, a, b, e, f); K and T are plain fields.
 """
 
-from jaxcell.encoders import bert, linear_cost, llama, modern_bert
-from jaxcell.objectives import reconstruction
+from jaxcell.systems.blocks import bert, linear_cost, llama, modern_bert
+from jaxcell.systems.txfm import reconstruction
 
 
 def tiny(c):

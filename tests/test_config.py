@@ -86,7 +86,11 @@ def test_every_config_holds_and_survives_json(name):
             "config.model.fields.value.input: found 'flags.perturbed', expected flags that "
             "data.transforms make: none without flag_genes",
         ),
-        ("model.pool", "max", "config.model.pool: found 'max', expected cls, mean, last, <cls>"),
+        (
+            "model.pool",
+            "max",
+            "config.model.pool: found 'max', expected cls, mean, weighted, last, <cls>",
+        ),
         ("model.heads.expression.kind", "mlp", "config.model.heads.expression.kind: 'mlp' is unk"),
         ("losses.expression.kind", "l2", "config.losses.expression.kind: 'l2' is unknown; known"),
         ("best", ("val/lss", "min"), "config.best: 'val/lss' is unknown; known are val/loss"),

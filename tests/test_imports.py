@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "objectives", "encoders"}
-CONFIG = {"batches", "binned", "config_checks", "config_defaults", "variants", "objectives"}
+BASE = {"registry", "config", "sharding", "variants", "systems"}
+CONFIG = {"config_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -31,13 +31,10 @@ PUBLIC = (
 
 MAY = {
     "registry": set(),
-    "batches": set(),
-    "binned": {"batches"},
-    "encoders": set(),
-    "objectives": {"encoders"},
-    "variants": {"encoders", "objectives"},
+    "systems": set(),
+    "variants": {"systems"},
     "config_checks": set(),
-    "config_defaults": {"objectives"},
+    "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},
     "data": BASE,

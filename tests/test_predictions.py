@@ -253,7 +253,10 @@ def test_pooling_and_what_is_refused_of_it(cells, wced, mlm):
     for options, text in (
         ({"pooling": "pooler"}, "pooling: the pooler of .* was never trained"),
         ({"pooling": ["cls", "pooler"]}, "pooling: the pooler of .* was never trained"),
-        ({"pooling": "max"}, r"pooling: .*found 'max', expected cls, mean, last, pooler, <cls>"),
+        (
+            {"pooling": "max"},
+            r"pooling: .*found 'max', expected cls, mean, weighted, last, pooler, <cls>",
+        ),
         ({"pooling": []}, "pooling: .*found none"),
         ({"decode": "best"}, "decode: found 'best'"),
     ):

@@ -13,8 +13,8 @@ from absl import flags
 from jaxcell.config import shown_labels
 from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.sampling import order
+from jaxcell.data.statistics import codes_of, trained_classes
 from jaxcell.data.statistics import statistics as statistics_of
-from jaxcell.data.statistics import trained_classes
 from jaxcell.data.transforms import build_transforms, panel
 
 
@@ -96,17 +96,9 @@ class Batches:
             **draft.batch,
             **panel(rows, self._store.panel_width, self._genes),
             "dataset": rows.dataset.astype(np.int32),
-            "labels": self._labels(rows),
+            "labels": codes_of(self._store, rows, self._trained),
             "real": real,
         }
-
-    def _labels(self, rows):
-        """{column: class i32 [b]}; −1: unknown, or shown to the model and no training cell's."""
-        found = self._store.labels_of(rows)
-        for label, trained in self._trained.items():
-            codes = found[label]
-            found[label] = np.where((codes >= 0) & trained[codes], codes, -1).astype(np.int32)
-        return found
 
 
 @contextlib.contextmanager

@@ -52,6 +52,15 @@ def trained_classes(store, labels):
     return found
 
 
+def codes_of(store, rows, trained):
+    """Labels of decoded cells {column: class i32 [b]}; −1: unknown, also by `trained_classes`."""
+    found = store.labels_of(rows)
+    for label, known in trained.items():
+        codes = found[label]
+        found[label] = np.where((codes >= 0) & known[codes], codes, -1).astype(np.int32)
+    return found
+
+
 def _bin_edges(store, c):
     """Edges of each gene's bins among its normalised values > 0, f32 [V, n]; ∞ where it has none.
 

@@ -215,7 +215,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kind", ["script", "notebook"])
+@pytest.mark.parametrize("kind", ["script", pytest.param("notebook", marks=pytest.mark.slow)])
 def test_batches_are_equal_for_0_1_and_2_workers(store, tmp_path, kind):
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)

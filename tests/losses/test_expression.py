@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from jaxcell import config
 from jaxcell.losses.expression import poisson_log1p
 from jaxcell.losses.total import divide, total, weighted
-from jaxcell.objectives import reconstruction
 from jaxcell.sharding import make_mesh, to_global
+from jaxcell.systems.txfm import reconstruction
 from tests.reference import txfm as reference
 
 SPEC = {

@@ -196,7 +196,7 @@ def scformer_losses(c, want, batch):
     return found
 
 
-SLOW = ("paper", "affine", "concat", "one batch", "weighted")
+SLOW = ("paper", "affine", "concat", "sum", "one batch", "weighted")
 CASES = [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in SCFORMER]
 
 

@@ -424,14 +424,15 @@ def test_a_vector_behind_the_decoder_is_of_what_the_decoder_reads(x64):
     [
         (
             {"pool": "max"},
-            "config.model.pool: found 'max', expected cls, mean, last, pooler, <cls>",
+            "config.model.pool: found 'max', expected cls, mean, weighted, last, pooler, <cls>",
         ),
-        ({"pool": ""}, "config.model.pool: found '', expected cls, mean, last, pooler"),
+        ({"pool": ""}, "config.model.pool: found '', expected cls, mean, weighted, last, pooler"),
         ({"pool": "cls+<cls_9>"}, "config.model.pool: found '<cls_9>', expected"),
         ({"pooler": False, "pool": "pooler"}, "'pooler' asks for config.model.pooler = True"),
         (
             {"heads.donor.reads": "<cls_9>"},
-            "config.model.heads.donor.reads: found '<cls_9>', expected cell, tokens, mean, last",
+            "config.model.heads.donor.reads: found '<cls_9>', expected cell, tokens, mean, "
+            "weighted, last",
         ),
         (
             {"heads.donor.reads": "pooled", "pooler": False},

@@ -18,7 +18,9 @@ from tests.training.test_training import three_steps, tiny
 PLAIN = {"model.encoder.drop_path": 0.0}
 
 
-@pytest.mark.parametrize("axes", [(1, 1, 1), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "axes", [pytest.param((1, 1, 1), marks=pytest.mark.slow), (2, 2, 2)], ids=str
+)
 def test_micro_batches_give_the_whole_batch(store, axes):
     """Loss, gradient norm and parameters of three steps of SGD, in float64 to 1e-9."""
     with jax.enable_x64(True):

@@ -83,7 +83,7 @@ def tiny(folder, name):
     return c
 
 
-@pytest.mark.parametrize("name", ["scformer", "bioformer"])
+@pytest.mark.parametrize("name", ["scformer", pytest.param("bioformer", marks=pytest.mark.slow)])
 def test_a_batch_that_training_never_saw_is_unknown(held, tmp_path, name):
     """In validation, and at embedding: as if its cells had no batch."""
     c = tiny(held, name)

@@ -186,10 +186,10 @@ def codes_of(name, obs, values=("",), dataset=(0, 0, 0), measured_by=None):
     c, made = config_of("txfm_b:tiny"), object.__new__(Embedder)
     c.model.metadata = {"study": {"label": "dataset", "classes": 3}}
     labels = {"dataset": ["a.h5ad", "b.h5ad", "c.h5ad batch=2"]}
-    made._model = SimpleNamespace(config=c, labels=labels)
+    made._model = SimpleNamespace(config=c, labels=labels, tables={})
     made._source = SimpleNamespace(name=name, obs=pd.DataFrame(obs, index=list("xyz")))
     made._values, made._dataset, made._measured_by = values, np.array(dataset), measured_by
-    return made._metadata()["dataset"].tolist()
+    return made._labels()["dataset"].tolist()
 
 
 def test_a_source_is_known_by_its_name_and_what_divides_it():

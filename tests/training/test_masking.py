@@ -6,7 +6,7 @@ import pytest
 
 from jaxcell.config import defaults
 from jaxcell.data.pipeline import Batches
-from jaxcell.objectives import SPECIALS
+from jaxcell.systems.bmfm_rna import SPECIALS
 from jaxcell.training.masking import hidden_code, mask_tokens, places_of
 from jaxcell.training.step import add_panel
 from tests.conftest import config_of

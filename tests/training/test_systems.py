@@ -22,11 +22,11 @@ NEW = (
 )
 SYSTEMS = [
     *(f"{name}:tiny" for name in NAMES),
-    f"{MLM},nystrom",
 ]
 MORE = [
     *(f"{WCED},performer", f"{WCED},rda,non_input"),
-    *(f"{WCED},nystrom", f"{WCED},modern_bert", f"{MLM},bert", f"{WCED},paper,llama"),
+    *(f"{MLM},nystrom", f"{WCED},nystrom"),
+    *(f"{WCED},modern_bert", f"{MLM},bert", f"{WCED},paper,llama"),
     *NEW,
     "bioformers_decoder:tiny,by_value",
     *(f"{MLM},paper", f"{WCED},flat", f"{MLM},sigmoids", f"{MLM},performer"),

@@ -1,0 +1,1 @@
+"""What the published systems are, as changes of the default config; configs/ names them."""
