@@ -154,12 +154,13 @@ def _make_step(net, c, spec, loss):
         pred, truth = (
             losses.resolve(tree, spec[k], f"losses.{loss}.{k}") for k in ("pred", "target")
         )
-        ids = batch["next_ids" if spec["target"].startswith("batch.next") else "ids"]
+        ids = batch["ids"]
+        if spec["target"].startswith("batch.next"):  # as `step` makes it: of the token behind
+            ids = jnp.roll(ids, -1, axis=1)
         if truth.shape != ids.shape:
             raise ValueError(f"loss: {loss!r} compares {truth.shape}, expected one for each token")
-        where = jnp.ones(truth.shape, bool) & batch["real"][:, None]
-        for path in [spec["where"]] if isinstance(spec["where"], str) else spec["where"]:
-            where = where & losses.resolve(tree, path, f"losses.{loss}.where")
+        where = losses.mask_of(tree, spec["where"], truth.shape, f"losses.{loss}.where")
+        where = where & batch["real"][:, None]
         bins = pred.argmax(axis=-1) if pred.ndim == 3 else jnp.maximum(jnp.rint(pred), 0)
         return {"ids": ids, "truth": truth, "predicted": bins, "where": where}
 

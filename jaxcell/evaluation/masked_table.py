@@ -65,7 +65,8 @@ def how(results):
         f" binning. Every arm is measured on the same masks, m = {mask['ratio']}, p ="
         f" {mask['nonzero']} ({n:,} entries, {mask['draws']} draws of each cell), whatever it was"
         " trained with; the paper does not say. Bins of the normalised arm are those of"
-        " normalised counts, so its truth is another. The regression sees the true values of all other genes, the masked ones too."
+        " normalised counts, so its truth is another. The regression sees the true values of all"
+        " other genes, the masked ones too."
         f" {meta['steps']} steps of {meta['batch_size']} cells, {meta['seeds']} seed"
         f"{'s: mean ± standard deviation' if meta['seeds'] > 1 else ''}."
     )

@@ -123,7 +123,7 @@ def _of_entries(loss, one, tree, where):
         pred = jnp.broadcast_to(pred, target.shape)
     elif (pred.shape[:-1] if by_class else pred.shape) != target.shape:
         raise ValueError(f"{where}: pred has the shape {pred.shape}, target {target.shape}")
-    mask = _mask(tree, one["where"], target.shape, f"{where}.where")
+    mask = mask_of(tree, one["where"], target.shape, f"{where}.where")
     further = _further(loss, 2, one, tree, where)
     counted = mask & real.reshape((-1,) + (1,) * (mask.ndim - 1))
     if by_class:  # −1 gives 0, in value and gradient
@@ -151,7 +151,7 @@ def _of_pairs(loss, one, tree, where):
     for target in compared:
         if target.shape != (x.shape if name == "again" else x.shape[:1]):
             raise ValueError(f"{where}: pred has the shape {x.shape}, target {target.shape}")
-    counted = _mask(tree, one.get("where", ()), x.shape[:1], f"{where}.where")
+    counted = mask_of(tree, one.get("where", ()), x.shape[:1], f"{where}.where")
     further = _further(loss, 2 + len(compared), one, tree, where)
     values, counts = loss(x, *compared, counted & tree["batch"]["real"], **further)
     return jnp.where(counts, values, 0).sum(), counts.sum()
@@ -189,7 +189,7 @@ def labels_read(spec):
     return found
 
 
-def _mask(tree, paths, shape, where):
+def mask_of(tree, paths, shape, where):
     """Where every one of ``paths`` lets through: bool of ``shape``."""
     mask = jnp.ones((1,) * len(shape), bool)
     for path in (paths,) if isinstance(paths, str) else paths:

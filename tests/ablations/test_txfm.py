@@ -7,11 +7,14 @@ import shutil
 import anndata
 import numpy as np
 import pytest
-from jaxcell.ablation import Experiment, experiment_of, txfm_data
-from jaxcell.arms import config_of
 
 import jaxcell
-from jaxcell import arms, cli, config, suites
+from jaxcell import cli, config
+from jaxcell.ablations import arms, runner, txfm, txfm_bench
+from jaxcell.ablations.arms import Budget
+from jaxcell.ablations.runner import experiment_of
+from jaxcell.ablations.suites import suite
+from jaxcell.ablations.txfm_bench import Experiment, TxfmBench
 from jaxcell.evaluation import baselines
 from jaxcell.training import loop
 from tests.conftest import draw_cells
@@ -32,9 +35,20 @@ def tiny(c):
 @pytest.fixture(autouse=True, scope="module")
 def _small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(suites.BUDGETS, "small", tiny)
-        patch.setattr(arms, "MIN_CELLS", 1)
+        patch.setitem(txfm.BUDGETS, "small", Budget(tiny))
+        patch.setattr(txfm_bench, "MIN_CELLS", 1)
         yield
+
+
+DEFAULT = arms.Arm("", "default")
+
+
+def base(budget):
+    return arms.base(txfm.BUDGETS[budget])
+
+
+def config_of(arm, store):
+    return arms.config_of(suite("txfm"), arm, txfm.BUDGETS["small"], store)
 
 
 @pytest.fixture
@@ -175,7 +189,8 @@ def test_references_are_measured_before_anything_is_trained(experiment, tmp_path
 
 def test_results_are_stale_when_what_they_are_measured_by_is_replaced(experiment, tmp_path):
     def mark():
-        return arms.Bench(experiment, tmp_path / "out")._mark(config.defaults())
+        bench = TxfmBench(experiment, tmp_path / "out", Budget(tiny))
+        return runner.mark_of(bench, DEFAULT, config.defaults())
 
     first = mark()
     assert mark() == first
@@ -199,26 +214,26 @@ def test_a_stopped_run_ends_and_says_so(experiment, tmp_path, monkeypatch):
 
 
 def test_the_suite_is_the_papers_table(store):
-    blocks = suites.suite("txfm", suites.base("small"))
+    blocks = txfm.blocks(base("small"))
     assert [title for title, _ in blocks] == [
         "loss", "preprocessing", "# unmasked", "temperature", "decoder", "activation", "backbone",
     ]  # fmt: skip
     assert [len(block) for _, block in blocks] == [5, 2, 4, 5, 4, 4, 3]
-    chosen = suites.arms_of(blocks)
+    chosen = arms.arms_of(blocks)
     assert len(chosen) == 21
     assert next(iter(chosen)) == "default"
 
 
 def test_every_arm_is_a_config_that_holds_and_differs_in_its_own_fields(store, monkeypatch):
-    monkeypatch.setattr(loop, "check", config.check)  # tracing 21 models takes a minute
-    chosen = suites.arms_of(suites.suite("txfm", suites.base("small")))
-    default = config.training_fields(config_of(chosen["default"], "small", store))
+    monkeypatch.setattr(arms.setup, "check", config.check)  # tracing 21 models takes a minute
+    chosen = arms.arms_of(txfm.blocks(base("small")))
+    default = config.training_fields(config_of(chosen["default"], store))
     for name, arm in chosen.items():
-        c = config_of(arm, "small", store)
+        c = config_of(arm, store)
         fields = config.training_fields(c)
         changed = {k for k in fields if k != "name" and fields[k] != default.get(k)}
         assert bool(changed) == (name != "default")
-        assert c.steps == suites.base("small").steps
+        assert c.steps == base("small").steps
         if arm.fields:
             assert changed <= set(arm.fields)
 
@@ -226,13 +241,13 @@ def test_every_arm_is_a_config_that_holds_and_differs_in_its_own_fields(store, m
 def test_backbones_keep_the_papers_ratios():
     sizes = {}
     for name in ("backbone-s", "backbone-l"):
-        arm = suites.arms_of(suites.suite("txfm", suites.base("large")))[name]
+        arm = arms.arms_of(txfm.blocks(base("large")))[name]
         sizes[name] = [
             arm.fields[f"model.{k}"] for k in ("width", "encoder.heads", "encoder.layers")
         ]
     assert sizes == {"backbone-s": [384, 6, 12], "backbone-l": [1024, 16, 24]}
-    small = suites.arms_of(suites.suite("txfm", suites.base("small")))
-    width = suites.base("small").model.width
+    small = arms.arms_of(txfm.blocks(base("small")))
+    width = base("small").model.width
     assert small["backbone-s"].fields["model.width"] * 2 == width
     wider = small["backbone-l"].fields
     assert (wider["model.width"], wider["model.encoder.layers"]) == (width * 4 / 3, 1)
@@ -242,9 +257,13 @@ def test_what_is_refused_before_anything_is_trained(experiment, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="arms: nope unknown; known: mse, "):
         jaxcell.ablate(experiment, out, arms=["nope"])
-    with pytest.raises(ValueError, match="budget: found 'tiny', expected one of small, "):
+    with pytest.raises(
+        ValueError, match="budget: 'tiny' is unknown; known are large, medium, small"
+    ):
         jaxcell.ablate(experiment, out, budget="tiny")
-    with pytest.raises(ValueError, match="suite: found 'scgpt', expected one of txfm"):
+    with pytest.raises(
+        ValueError, match="suite: 'scgpt' is unknown; known are bioformers, scformer, txfm"
+    ):
         jaxcell.ablate(experiment, out, suite_name="scgpt")
     with pytest.raises(FileNotFoundError, match="pbmc_5batch_fullgenes"):
         jaxcell.ablate(tmp_path, out)
@@ -252,8 +271,8 @@ def test_what_is_refused_before_anything_is_trained(experiment, tmp_path):
         jaxcell.ablate(changed(experiment, perturbation="drugs"), out)
     with pytest.raises(ValueError, match="no cell is left"):
         jaxcell.ablate(changed(experiment, drop=("batch=kept", "batch=dropped")), out)
-    with pytest.raises(ValueError, match="seeds: found 0, expected 1 or more"):
-        jaxcell.ablate(experiment, out, seeds=0)
+    with pytest.raises(ValueError, match="seeds: found -1, expected 1 or more"):
+        jaxcell.ablate(experiment, out, seeds=-1)
     said = r"obs\['drug'\] of the .* found no, yes; expected --control 'none'"
     with pytest.raises(ValueError, match=said):
         jaxcell.ablate(changed(experiment, control="none"), out)
@@ -275,16 +294,16 @@ def test_what_is_refused_before_anything_is_trained(experiment, tmp_path):
 
 
 def test_another_experiment_does_not_take_the_folder(experiment, tmp_path):
-    arms.Bench(experiment, tmp_path / "out")
-    arms.Bench(experiment, tmp_path / "out")
+    TxfmBench(experiment, tmp_path / "out", Budget(tiny))
+    TxfmBench(experiment, tmp_path / "out", Budget(tiny))
     file = experiment.train[0]
     text = file.read_bytes()
     file.write_bytes(text[:-1] + b"!")  # of the same size
     with pytest.raises(ValueError, match="was made from"):
-        arms.Bench(experiment, tmp_path / "out")
+        TxfmBench(experiment, tmp_path / "out", Budget(tiny))
     file.write_bytes(text)
     with pytest.raises(ValueError, match="was made from"):
-        arms.Bench(changed(experiment, drop=()), tmp_path / "out")
+        TxfmBench(changed(experiment, drop=()), tmp_path / "out", Budget(tiny))
 
 
 def test_cells_whose_perturbation_is_unknown_are_left_out(experiment, tmp_path):
@@ -293,7 +312,7 @@ def test_cells_whose_perturbation_is_unknown_are_left_out(experiment, tmp_path):
     drug.iloc[:4] = [np.nan, "unknown", "NA", " yes"]
     cells.obs["drug"] = drug
     cells.write_h5ad(tmp_path / "holes.h5ad")
-    kept, batch = arms._perturbed(changed(experiment, perturbed=tmp_path / "holes.h5ad"))
+    kept, batch = txfm_bench._perturbed(changed(experiment, perturbed=tmp_path / "holes.h5ad"))
     assert kept.n_obs == len(batch) == 50 - 3  # ten more have no known donor
     assert set(kept.obs["drug"]) == {"yes", "no"}
 
@@ -305,12 +324,15 @@ def changed(experiment, **fields):
 def test_data_are_the_suites_or_all_ones_own(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXCELL_DATA", raising=False)
     with pytest.raises(ValueError, match="no data: name --data"):
-        experiment_of()
+        experiment_of("txfm")
     monkeypatch.setitem(os.environ, "JAXCELL_DATA", str(tmp_path))
-    assert experiment_of() == txfm_data(tmp_path)
-    with pytest.raises(ValueError, match="--train given: name --perturbed, --pairs too"):
-        experiment_of(train=["a"], perturbed=None, pairs=None)
+    assert experiment_of("txfm") == Experiment.of(tmp_path)
+    said = "--train given: name --perturbed, --perturbation, --control, --batch, --pairs too"
+    with pytest.raises(ValueError, match=said):
+        experiment_of("txfm", train=["a"], perturbed=None, pairs=None)
     with pytest.raises(ValueError, match="leave out --data"):
-        experiment_of(data="x", train=["a"])
+        experiment_of("txfm", data="x", train=["a"])
     with pytest.raises(ValueError, match="--drop, --per-batch given: of one's own files only"):
-        experiment_of(data="x", drop=["a=b"], per_batch=True)
+        experiment_of("txfm", data="x", drop=["a=b"], per_batch=True)
+    with pytest.raises(ValueError, match="--label given: no part of the suite txfm, which takes"):
+        experiment_of("txfm", label="kind")
