@@ -11,12 +11,12 @@ from ml_collections import ConfigDict, config_dict
 
 from jaxcell.config_checks import BASELINES as BASELINES
 from jaxcell.config_checks import PROTOCOLS as PROTOCOLS
-from jaxcell.config_checks import adapts as adapts
-from jaxcell.config_checks import bin_tables as bin_tables
 from jaxcell.config_checks import check as check
-from jaxcell.config_checks import require
-from jaxcell.config_checks import shown_labels as shown_labels
-from jaxcell.config_checks import tokeniser as tokeniser
+from jaxcell.config_data_checks import adapts as adapts
+from jaxcell.config_data_checks import bin_tables as bin_tables
+from jaxcell.config_data_checks import require
+from jaxcell.config_data_checks import shown_labels as shown_labels
+from jaxcell.config_data_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
 from jaxcell.systems.batches import place_batch
 from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER

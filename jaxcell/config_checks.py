@@ -2,19 +2,15 @@
 
 import re
 
+from jaxcell.config_data_checks import among, check_masks, check_transforms, require
+
 STAGES = ("prepare", "train", "embed", "evaluate")
 SCHEDULES = ("one_cycle", "constant", "linear", "cosine", "step")
 OPTIMIZERS = ("adamw", "adam")
 DTYPES = ("auto", "float32", "bfloat16")
-TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
 HVG = ("seurat", "cell_ranger", "seurat_v3", "bioformer")  # of prepare.hvg_flavor
 AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/training/entries.py
-# What predicts a masked field: the targets of which one loss at least has to have one.
-PREDICTED = {
-    "values": ("batch.target", "batch.panel", "batch.panel_raw"),
-    "genes": ("batch.gene_target",),
-}
 PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
@@ -94,7 +90,7 @@ def check(c):
         require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
     _check_optimizer(c)
     among("evaluate.protocols", c.evaluate.protocols, PROTOCOLS)
-    _check_transforms(c)
+    check_transforms(c)
     require(max(c.steps, c.epochs) > 0, "steps", c.steps, "steps or epochs above 0")
     require(m.width % e.heads == 0, "model.width", m.width, f"a multiple of {e.heads} heads")
     require(0 <= e.drop_path < 1, "model.encoder.drop_path", e.drop_path, "within [0, 1)")
@@ -116,7 +112,7 @@ def check(c):
         among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
         there = m.front or m.specials
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
-    _check_masks(c)
+    check_masks(c)
     _check_statistics(c)
     _check_causal(c)
 
@@ -138,11 +134,6 @@ def _check_statistics(c):
         require(ok, f"model.heads.{name}.field", read, "one of model.tokens, which are added up")
 
 
-def adapts(c):
-    """Whether training masks genes by their errors in validation."""
-    return "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
-
-
 def _check_optimizer(c):
     o = c.optimizer
     among("optimizer.kind", [o.kind], OPTIMIZERS)
@@ -161,27 +152,6 @@ def _check_optimizer(c):
     require(given, "optimizer.weight_decay", o.weight_decay, wanted)
 
 
-def _check_masks(c):
-    """What is masked is predicted, and what reads masks or errors has them."""
-    how, masks = c.data.draw_masks, "draw_masks" in c.data.transforms
-    fields = tuple(how.fields) if masks else ()
-    targets = {one.get("target") for one in c.losses.values() if one.weight}
-    for name in fields:
-        known = f"some of {', '.join(PREDICTED)}"
-        require(name in PREDICTED, "data.draw_masks.fields", name, known)
-        wanted = f"masked fields that a loss predicts: {name!r} by {' or '.join(PREDICTED[name])}"
-        require(targets & set(PREDICTED[name]), "data.draw_masks.fields", fields, wanted)
-    blocked, attention = masks and how.blocked, c.model.encoder.attention
-    wanted = "False: only exact attention can keep tokens from being seen"
-    require(not blocked or attention == "exact", "data.draw_masks.blocked", True, wanted)
-    errors, of = c.train.gene_errors, c.train.gene_among
-    wanted = "a prediction, by whose errors data.draw_masks.adaptive masks genes"
-    require(errors or not adapts(c), "train.gene_errors", errors, wanted)
-    wanted = "hidden or measured where no values are masked; or '' as train.gene_errors"
-    known = of != "masked" or "values" in fields
-    require(known or not errors, "train.gene_among", of, wanted)
-
-
 def _check_causal(c):
     """What comes next is predicted by who does not see it, in an order that does not tell it."""
     e, order = c.model.encoder, c.data.sequence.order
@@ -195,6 +165,11 @@ def _check_causal(c):
         wanted = f"'random' for losses.{name}: an order by value tells the next one"
         leaks = ahead and tells and one.target == "batch.next_values"
         require(not leaks, "data.sequence.order", order, wanted)
+        line = c.data.sequence
+        wanted = f"'all' or 'exclude' for losses.{name}: zeros behind the others tell themselves"
+        leaks = ahead and "sequence" in c.data.transforms and one.target == "batch.next_values"
+        known = not leaks or line.zeros in ("all", "exclude")
+        require(known, "data.sequence.zeros", line.zeros, wanted)
     for name in c.model.tokens:
         added = c.model.combine == "sum" or c.model.fields[name].get("kind") != "next"
         wanted = f"'sum', so that special tokens too show what comes next (fields.{name})"
@@ -206,6 +181,8 @@ def _check_after(c):
     for name, one in c.losses.items():
         after = one.get("after", 0.0)
         require(0 <= after < 1, f"losses.{name}.after", after, "a share of the steps, in [0, 1)")
+        beta = one.get("beta", 0.0)
+        require(0 <= beta <= 1, f"losses.{name}.beta", beta, "a cosine from 0 to 1")
     counted = [one.get("after", 0.0) for one in c.losses.values() if one.weight]
     require(min(counted) == 0, "losses.….after", min(counted), "0 for one of them at least")
 
@@ -238,92 +215,6 @@ def _check_labels(c):
             among(f"{where}.kind", [one.kind], LEAVES)
 
 
-def bin_tables(data):
-    """Names of the statistics of training cells by which ``config.data`` makes bins."""
-    if "bin" not in data.transforms:
-        return ()
-    if data.bin.method == "gene":
-        return ("bin_edges",)
-    return ("mean_total",) if data.bin.method == "value" and data.bin.normalised else ()
-
-
-def shown_labels(model):
-    """Labels whose classes ``config.model`` shows to the encoder, norms cells by or tells heads."""
-    shown = [*model.metadata.values(), *model.conditions.values()]
-    shown += [model.domain] if model.norm == "domain" else []
-    return tuple(dict.fromkeys(one.label for one in shown))
-
-
-def tokeniser(data):
-    """The block of ``config.data`` whose ``number`` of genes a cell shows."""
-    return data[next(name for name in data.transforms if name in TOKENISERS)]
-
-
-def _check_transforms(c):
-    names, order = tuple(c.data.transforms), ("thin", "normalise", "bin", "sample_genes")
-    order = (*order, "sequence", "flag_genes", "draw_masks")
-    wanted = (
-        "normalise and one of sample_genes and sequence; thin before them, bin between them; "
-        "flag_genes and draw_masks behind them"
-    )
-    places = [order.index(name) if name in order else -1 for name in names]
-    ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
-    ok = ok and sum(name in names for name in TOKENISERS) == 1
-    require(ok, "data.transforms", names, wanted)
-    front = tuple(c.model.front)
-    first = front == tuple(c.model.specials)[: len(front)]
-    needs = "the first of model.specials, or (), where sample_genes makes the tokens"
-    require("sequence" in names or first, "model.front", front, needs)
-    needs = "sequence, which puts the flagged genes first"
-    require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
-    line = c.data.sequence
-    needs = "less: some genes are shown"
-    require(line.dropout != 1, "data.sequence.dropout", line.dropout, needs)
-    require(not 0 < line.number <= line.chunk, "data.sequence.chunk", line.chunk, needs)
-    _check_bins(c)
-    _check_mask_token(c)
-    _check_flags(c)
-
-
-def _check_bins(c):
-    """What makes values of counts by itself would bring back what the bins have replaced."""
-    if "bin" not in c.data.transforms:
-        return
-    total = c.data.sequence.total
-    if "sequence" in c.data.transforms:
-        wanted = "'cell' with bin among data.transforms: a cell's bins are of all its genes"
-        require(total == "cell", "data.sequence.total", total, wanted)
-    names = tuple(c.data.transforms)
-    wanted = "no thin with bin and draw_masks: what is predicted of thinned counts is not binned"
-    require(not {"thin", "draw_masks"} <= set(names), "data.transforms", names, wanted)
-
-
-def _check_mask_token(c):
-    """Where a hidden token shows a row of a table there has to be a token of that row."""
-    m, specials = c.model, tuple(c.model.specials)
-    if "draw_masks" not in c.data.transforms or "<mask>" in specials:
-        return
-    needs = "<mask> among them, which stands where draw_masks hides"
-    require("genes" not in c.data.draw_masks.fields, "model.specials", specials, f"{needs} genes")
-    for name in m.tokens:
-        field = m.fields.get(name, {})
-        rows = field.get("kind") == "periodic" or field.get("special_rows", False)
-        wanted = f"{needs}: model.fields.{name} has rows for special tokens"
-        require(not rows, "model.specials", specials, wanted)
-
-
-def _check_flags(c):
-    """A field that reads flags of tokens needs the transform that makes them."""
-    made = set()
-    if "flag_genes" in c.data.transforms:
-        made = {f"flags.{c.data.flag_genes.flag}"}
-    for name in c.model.tokens:
-        read = c.model.fields[name].get("input", "") if name in c.model.fields else ""
-        needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"
-        ok = not read.startswith("flags.") or read in made
-        require(ok, f"model.fields.{name}.input", read, needs)
-
-
 def _check_library_size(c):
     """What is scaled to the library size, or shares it out, needs data that are scaled to it."""
     size, scaled = c.data.normalise.library_size, c.data.normalise.scale
@@ -338,15 +229,3 @@ def _check_library_size(c):
             if one.get(field) in kinds:
                 wanted = f"True for {path}.{field} = {one[field]!r}, whose sum is the library size"
                 require(scaled, "data.normalise.scale", scaled, wanted)
-
-
-def among(name, values, known):
-    """Raise ValueError for the first of a field's values that is not known."""
-    for value in values:
-        require(value in known, name, value, f"one of {', '.join(known)}")
-
-
-def require(ok, name, found, expected):
-    """Raise ValueError, which names the field, unless ``ok``."""
-    if not ok:
-        raise ValueError(f"config.{name}: found {found!r}, expected {expected}")

@@ -25,6 +25,7 @@ from jaxcell.training.means import tables_of
 from jaxcell.training.step import compute_dtype, make_forward
 
 CELLS = 4096  # binned at a time
+BINS = ("batch.target", "batch.next_values")  # what is a bin of each token
 
 
 @dataclass
@@ -66,7 +67,8 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     model = load_model(checkpoint)
     how = dict(loss=loss, ratio=ratio, nonzero=nonzero, seed=seed, draws=draws)
     entries = predict(model, store, **how)
-    cut = int(model.config.data.bin.c)
+    bins = model.config.data.bin
+    cut = int(bins.c) if bins.method == "value" else bins.number  # elsewhere c means nothing
     found = {"model": masked.scores(entries.truth, entries.predicted, cut)}
     if k:
         guess = regress(model, store, entries, k)
@@ -108,10 +110,19 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
             f"config.data.transforms: found {c.data.transforms}, expected 'bin' among them"
         )
     spec = lookup(c.losses, loss, "loss")
+    if spec.get("target") not in BINS:
+        raise ValueError(
+            f"loss: found {loss!r}, which compares {spec.get('target', 'pairs of cells')}, "
+            f"expected one of bins: {' or '.join(BINS)}"
+        )
+    c = c.copy_and_resolve_references()  # the model keeps its own
     c.seed = seed
     for name, value in (("ratio", ratio), ("nonzero", nonzero)):
-        if value is not None:
-            c.data.draw_masks[name] = value
+        if value is None:
+            continue
+        if "draw_masks" not in c.data.transforms:
+            raise ValueError(f"{name}: found {value}, expected none: {c.name} masks no genes")
+        c.data.draw_masks[name] = value
     net = CellModel(c.model, compute_dtype(c.dtype))
     known = _tables(model, store, net)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])

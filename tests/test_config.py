@@ -268,3 +268,27 @@ def test_what_comes_next_is_not_told(fields, change, text):
             change(c)
     with pytest.raises(ValueError, match=text):
         config.check(c)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "text"),
+    [
+        # Rows 51 and 52 would be both bins and padding, a hidden value.
+        ("scformer:category", {"data.bin.number": 53}, "fields.value.codes: found .51, 0, 0, 52."),
+        ("scformer:category", {"data.bin.number": 60}, "fields.value.number: found 53"),
+        ("scformer:paper", {"data.bin.number": 60}, "heads.mgm.outputs: found 51, expected 60"),
+        ("bioformer", {"data.bin.number": 52}, "fields.value.number: found 51, expected 52"),
+        ("scformer", {"losses.ecs.beta": 7.0}, "losses.ecs.beta: found 7.0, expected a cosine"),
+        ("scformer", {"train.accumulate": 2}, "train.accumulate: found 2, expected 1"),
+        ("scformer", {"model.fields.value.codes": (0.0,)}, "value.codes: found .0.0,., expected 4"),
+        # Zeros behind the expressed genes: whoever sees one knows the next.
+        ("bioformers_decoder", {"data.sequence.zeros": "random"}, "zeros: found 'random'"),
+        ("bioformers_decoder", {"data.sequence.order": "value"}, "order: found 'value'"),
+    ],
+)
+def test_bins_and_orders_that_do_not_fit_are_refused(name, fields, text):
+    c = config.settled(config_of(name))
+    config.check(c)
+    c.update_from_flattened_dict(fields)
+    with pytest.raises(ValueError, match=text):
+        config.check(c)

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
 BASE = {"registry", "config", "sharding", "variants", "systems"}
-CONFIG = {"config_checks", "config_defaults", "systems", "variants"}
+CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -33,7 +33,8 @@ MAY = {
     "registry": set(),
     "systems": set(),
     "variants": {"systems"},
-    "config_checks": set(),
+    "config_checks": {"config_data_checks"},
+    "config_data_checks": set(),
     "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},

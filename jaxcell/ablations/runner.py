@@ -120,7 +120,7 @@ def ablate(
         for name, arm in chosen.items()
         for seed in range(seeds)
     }
-    references = bench.references(default, seeds)  # cheap: fails before the arms do
+    references = bench.references(default, seeds)
     found, began, ran = {name: {"runs": []} for name in chosen}, time.perf_counter(), 0
     with _compiled_once(out / "compiled"):
         for i, ((name, seed), c) in enumerate(configs.items(), 1):

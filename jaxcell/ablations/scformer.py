@@ -66,15 +66,15 @@ def blocks(c):
     """The nine options: [(title, [Arm, …])].
 
     Without MGM or MVC neither the loss nor the head is there; without both no gene is masked, where
-    the repository would mask them and predict none. Without DSBN the input has plain batch norm,
-    as in the repository.
+    the repository would mask them and predict none. Without DSBN the input has plain batch norm
+    with scale and bias, as in the repository.
     """
     left_out = [
         Arm("w/o MGM", "no_mgm", "no_mgm"),
         Arm("w/o MVC", "no_mvc", "no_mvc"),
         Arm("w/o MGM, MVC", "no_mgm_mvc", "no_mgm,no_mvc"),
         Arm("w/o DAR", "no_dar", "no_dar"),
-        Arm("w/o DSBN", "no_dsbn", fields={"model.norm": "batch"}),
+        Arm("w/o DSBN", "no_dsbn", fields={"model.norm": "batch", "model.domain.affine": True}),
         Arm("w/o ECS", "no_ecs", "no_ecs"),
     ]
     ratios = [

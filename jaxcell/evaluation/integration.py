@@ -131,7 +131,7 @@ def scvi(counts, batch, seed=0, epochs=None):
     cells.obs["batch"] = "one" if batch is None else batch
     import scvi as tools  # sets its loggers' levels, so before they are lowered
 
-    with _quiet(), _one_thread():
+    with _quiet():
         tools.settings.seed = seed
         tools.model.SCVI.setup_anndata(cells, batch_key="batch")
         model = tools.model.SCVI(cells)
@@ -143,19 +143,6 @@ def scvi(counts, batch, seed=0, epochs=None):
             logger=False,
         )
         return np.asarray(model.get_latent_representation(), np.float32)
-
-
-@contextmanager
-def _one_thread():
-    """One thread of torch: of such small layers two take fifty times as long on busy cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ BATCH = "<batch>"  # stands for that label in heads, metadata, conditions and th
 def place_batch(c):
     """Put ``c.batch`` where BATCH stands; without one, take away what reads it. Returns c.
 
-    The domain norm becomes the plain batch norm then, as in scFormer's code.
+    The domain norm becomes the plain batch norm then, with scale and bias, as in scFormer's code.
     """
     m = c.model
     with c.unlocked():
@@ -14,7 +14,8 @@ def place_batch(c):
             losses = [k for k, one in c.losses.items() if one.pred == f"heads.{name}"]
             if c.batch:
                 m.heads[name].label = c.batch
-                c.labels = (*c.labels, name)
+                named = [str(text).partition("=")[0] for text in c.labels]
+                c.labels = (*c.labels, *([] if name in named else [name]))
             else:
                 del m.heads[name]
             for loss in losses:
@@ -31,7 +32,7 @@ def place_batch(c):
         if m.domain.label == BATCH:
             m.domain.label = c.batch
             if m.norm == "domain" and not c.batch:
-                m.norm = "batch"
+                m.norm, m.domain.affine = "batch", True
     return c
 
 

@@ -32,11 +32,15 @@ def adopt_labels(c, store, say):
     users += [(f"losses.{name}.target", label) for label, name in read]
     for where, label in users:
         if label not in known:
+            name = where.split(".")[-2]
+            other = (
+                "--config.batch=LABEL (dataset: its files; '': no batches)"
+                if label == c.batch
+                else f'--config.labels="(\'{name}=LABEL\',)" takes another, "()" none'
+            )
             raise ValueError(
                 f"config.{where}: {store.path} has no label {label!r}; it has "
-                f"{', '.join(known) or 'none'}. Prepare it with --labels {label}, or name the "
-                f"labels to train on: --config.labels=\"('cell_type',)\""
-                f"{'; --config.batch names the batches' if label == c.batch else ''}"
+                f"{', '.join(known) or 'none'}. Prepare it with --labels {label}, or {other}"
             )
     for _, one in label_users(c.model):
         one.classes = len(known[one.label])
@@ -53,10 +57,20 @@ def adopt_labels(c, store, say):
 def _check_classes(c, heads, store):
     """Of a single class there is nothing to learn, and a focal loss of it is no 0 but .173."""
     for name, head in heads.items():
+        if head.get("reverse"):
+            seen = int((cells_of(store, head.label, ("train",)) > 0).sum())
+            if seen < 2:
+                less = "--config.batch=''" if head.label == c.batch else "config.labels without it"
+                raise ValueError(
+                    f"config.model.heads.{name}: {store.path}, label {head.label!r}: the training "
+                    f"cells have {seen} of its classes, expected two or more for an adversary to "
+                    f"tell apart; or {less}"
+                )
         if head.label in c.targets or head.classes > 1:
             continue
         leaves = head.label in c.ontology.labels
         advice = "further terms in config.ontology.terms, or " if leaves else ""
+        advice += "--config.batch='', or " if head.label == c.batch else ""
         raise ValueError(
             f"config.labels: {store.path}, label {head.label!r} of the head {name}: found "
             f"{head.classes} {'leaves' if leaves else 'classes'}, expected two or more: "

@@ -58,6 +58,8 @@ class Run:
             print(optim.describe(self.state.params, c.optimizer.frozen))
         # What training masks by may change (`_mask_by`); validation always masks alike.
         self.train_tables = self.tables
+        if said := optim.short_of_warmup(c, self.steps):
+            print(said)
         self.rate = optim.schedule(c, self.steps, epoch)
         self.best, self.shown = None, {}
         self.first = jax.process_index() == 0  # the one that writes what is the same for all

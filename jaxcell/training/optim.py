@@ -42,6 +42,17 @@ def schedule(c, steps, epoch=0):
     return optax.join_schedules([optax.linear_schedule(0.0, top, rise), behind], [rise])
 
 
+def short_of_warmup(c, steps):
+    """A line where a run of so many steps ends before its learning rate has come down; or ''."""
+    o = c.optimizer
+    if o.schedule == "one_cycle" or o.warmup_steps <= steps // 2:
+        return ""
+    return (
+        f"config.optimizer.warmup_steps: for {o.warmup_steps} of this run's {steps} steps the "
+        "learning rate rises: more epochs, or a shorter warm-up"
+    )
+
+
 def _stairs(c, steps, epoch, rise):
     """Behind the warm-up: the top times ``decay`` for every ``decay_steps`` since the run began."""
     o = c.optimizer

@@ -150,7 +150,7 @@ SCFORMER = {
     "affine": ("scformer", {"model.domain.affine": True, "model.heads.mvc.detach": True}),
     "concat": ("scformer", {"model.heads.mvc.style": "concat_query"}),
     "sum": ("scformer:paper", {"model.heads.mvc.style": "sum_query"}),
-    "one batch": ("scformer", {"model.norm": "batch", "model.domain.affine": True}),
+    "no domains": ("scformer", {"model.norm": "batch", "model.domain.affine": True}),
     "weighted": ("scformer", {"model.pool": "weighted"}),
 }
 
@@ -196,7 +196,7 @@ def scformer_losses(c, want, batch):
     return found
 
 
-SLOW = ("paper", "affine", "concat", "sum", "one batch", "weighted")
+SLOW = ("paper", "affine", "concat", "sum", "no domains", "weighted")
 CASES = [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in SCFORMER]
 
 

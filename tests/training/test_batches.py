@@ -37,7 +37,7 @@ def test_without_batches_nothing_is_left_that_tells_them():
     c.batch = ""
     c = config.settled(c)
     assert not label_users(c.model)
-    assert c.model.norm == "batch"
+    assert (c.model.norm, c.model.domain.affine) == ("batch", True)  # as the repository's
     assert not {"dar", "cls"} & {*c.losses, *c.model.heads}
     assert not any("given" in head for head in c.model.heads.values())
     config.check(c)
@@ -175,3 +175,22 @@ def test_labels_of_held_out_studies_never_enter(held, tmp_path):
     for path in one:
         np.testing.assert_array_equal(one[path], other[path], err_msg=path)
     assert models[0].info["step"] == models[1].info["step"]
+
+
+def test_an_adversary_needs_two_batches_to_train_on(held, tmp_path):
+    """Of the two donors one is held out; the label has two classes all the same."""
+    cells = anndata.read_h5ad(held / "cells.h5ad")
+    cells = cells[cells.obs["donor"] != "d2"].copy()
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    labels, out = ("cell_type", "donor"), tmp_path / "store"
+    prepare(out, tmp_path / "cells.h5ad", labels=labels, hold_out=["donor=d3"], progress=False)
+    c = tiny(tmp_path, "scformer")
+    with pytest.raises(ValueError, match="heads.dar: .*have 1 of its classes.*--config.batch=''"):
+        loop.adopt(config.settled(c), Store.open(out), print)
+    c.batch = "lab"
+    with pytest.raises(ValueError, match=r"no label 'lab'; it has .*--config.batch=LABEL"):
+        loop.adopt(config.settled(c), Store.open(out), print)
+    c = tiny(tmp_path, "bioformer")
+    c.batch, c.labels = "", ("ecs=kind",)
+    with pytest.raises(ValueError, match=r"losses.ecs.target: .*\('ecs=LABEL',\)"):
+        loop.adopt(config.settled(c), Store.open(out), print)

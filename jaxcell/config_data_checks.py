@@ -1,0 +1,156 @@
+"""Checks of what a batch holds, `config.data`, against what model and losses make of it."""
+
+TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
+# What predicts a masked field: the targets of which one loss at least has to have one.
+PREDICTED = {
+    "values": ("batch.target", "batch.panel", "batch.panel_raw"),
+    "genes": ("batch.gene_target",),
+}
+
+
+def check_transforms(c):
+    """Raise ValueError for transforms in a wrong order, or that fit neither each other nor c.model."""
+    names, order = tuple(c.data.transforms), ("thin", "normalise", "bin", "sample_genes")
+    order = (*order, "sequence", "flag_genes", "draw_masks")
+    wanted = (
+        "normalise and one of sample_genes and sequence; thin before them, bin between them; "
+        "flag_genes and draw_masks behind them"
+    )
+    places = [order.index(name) if name in order else -1 for name in names]
+    ok = places == sorted(set(places)) and -1 not in places and "normalise" in names
+    ok = ok and sum(name in names for name in TOKENISERS) == 1
+    require(ok, "data.transforms", names, wanted)
+    front = tuple(c.model.front)
+    first = front == tuple(c.model.specials)[: len(front)]
+    needs = "the first of model.specials, or (), where sample_genes makes the tokens"
+    require("sequence" in names or first, "model.front", front, needs)
+    needs = "sequence, which puts the flagged genes first"
+    require("sequence" in names or "flag_genes" not in names, "data.transforms", names, needs)
+    line = c.data.sequence
+    needs = "less: some genes are shown"
+    require(line.dropout != 1, "data.sequence.dropout", line.dropout, needs)
+    require(not 0 < line.number <= line.chunk, "data.sequence.chunk", line.chunk, needs)
+    _check_bins(c)
+    _check_mask_token(c)
+    _check_flags(c)
+
+
+def _check_bins(c):
+    """What makes values of counts by itself would bring back what the bins have replaced."""
+    if "bin" not in c.data.transforms:
+        return
+    _check_rows(c)
+    total = c.data.sequence.total
+    if "sequence" in c.data.transforms:
+        wanted = "'cell' with bin among data.transforms: a cell's bins are of all its genes"
+        require(total == "cell", "data.sequence.total", total, wanted)
+    names = tuple(c.data.transforms)
+    wanted = "no thin with bin and draw_masks: what is predicted of thinned counts is not binned"
+    require(not {"thin", "draw_masks"} <= set(names), "data.transforms", names, wanted)
+
+
+def _check_rows(c):
+    """Tables and logits have a row for each bin, and codes rows of their own."""
+    number = c.data.bin.number
+    for name in c.model.tokens:
+        field = c.model.fields.get(name, {})
+        if field.get("kind") == "bins":
+            codes = [row for row in field.codes if row > 0]  # 0 is the bin of zero
+            wanted = f"{number} or more, as data.bin.number"
+            require(field.number >= number, f"model.fields.{name}.number", field.number, wanted)
+            wanted = f"rows from data.bin.number = {number} on, or 0, or -1 for none"
+            own = all(row >= number for row in codes)
+            require(own, f"model.fields.{name}.codes", tuple(field.codes), wanted)
+    for one in c.losses.values():
+        _, _, head = one.pred.partition("heads.")
+        head = c.model.heads.get(head, {})
+        if one.get("target") in ("batch.target", "batch.next_values") and "outputs" in head:
+            where = f"model.heads.{one.pred.removeprefix('heads.')}.outputs"
+            wanted = f"{number}, as data.bin.number"
+            classes = one.kind == "cross_entropy"
+            require(not classes or head.outputs == number, where, head.outputs, wanted)
+
+
+def _check_mask_token(c):
+    """Where a hidden token shows a row of a table there has to be a token of that row."""
+    m, specials = c.model, tuple(c.model.specials)
+    if "draw_masks" not in c.data.transforms or "<mask>" in specials:
+        return
+    needs = "<mask> among them, which stands where draw_masks hides"
+    require("genes" not in c.data.draw_masks.fields, "model.specials", specials, f"{needs} genes")
+    for name in m.tokens:
+        field = m.fields.get(name, {})
+        rows = field.get("kind") == "periodic" or field.get("special_rows", False)
+        wanted = f"{needs}: model.fields.{name} has rows for special tokens"
+        require(not rows, "model.specials", specials, wanted)
+
+
+def _check_flags(c):
+    """A field that reads flags of tokens needs the transform that makes them."""
+    made = set()
+    if "flag_genes" in c.data.transforms:
+        made = {f"flags.{c.data.flag_genes.flag}"}
+    for name in c.model.tokens:
+        read = c.model.fields[name].get("input", "") if name in c.model.fields else ""
+        needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"
+        ok = not read.startswith("flags.") or read in made
+        require(ok, f"model.fields.{name}.input", read, needs)
+
+
+def check_masks(c):
+    """What is masked is predicted, and what reads masks or errors has them."""
+    how, masks = c.data.draw_masks, "draw_masks" in c.data.transforms
+    fields = tuple(how.fields) if masks else ()
+    targets = {one.get("target") for one in c.losses.values() if one.weight}
+    for name in fields:
+        known = f"some of {', '.join(PREDICTED)}"
+        require(name in PREDICTED, "data.draw_masks.fields", name, known)
+        wanted = f"masked fields that a loss predicts: {name!r} by {' or '.join(PREDICTED[name])}"
+        require(targets & set(PREDICTED[name]), "data.draw_masks.fields", fields, wanted)
+    blocked, attention = masks and how.blocked, c.model.encoder.attention
+    wanted = "False: only exact attention can keep tokens from being seen"
+    require(not blocked or attention == "exact", "data.draw_masks.blocked", True, wanted)
+    errors, of = c.train.gene_errors, c.train.gene_among
+    wanted = "a prediction, by whose errors data.draw_masks.adaptive masks genes"
+    require(errors or not adapts(c), "train.gene_errors", errors, wanted)
+    wanted = "hidden or measured where no values are masked; or '' as train.gene_errors"
+    known = of != "masked" or "values" in fields
+    require(known or not errors, "train.gene_among", of, wanted)
+
+
+def adapts(c):
+    """Whether training masks genes by their errors in validation."""
+    return "draw_masks" in c.data.transforms and c.data.draw_masks.adaptive
+
+
+def bin_tables(data):
+    """Names of the statistics of training cells by which ``config.data`` makes bins."""
+    if "bin" not in data.transforms:
+        return ()
+    if data.bin.method == "gene":
+        return ("bin_edges",)
+    return ("mean_total",) if data.bin.method == "value" and data.bin.normalised else ()
+
+
+def shown_labels(model):
+    """Labels whose classes ``config.model`` shows to the encoder, norms cells by or tells heads."""
+    shown = [*model.metadata.values(), *model.conditions.values()]
+    shown += [model.domain] if model.norm == "domain" else []
+    return tuple(dict.fromkeys(one.label for one in shown))
+
+
+def tokeniser(data):
+    """The block of ``config.data`` whose ``number`` of genes a cell shows."""
+    return data[next(name for name in data.transforms if name in TOKENISERS)]
+
+
+def among(name, values, known):
+    """Raise ValueError for the first of a field's values that is not known."""
+    for value in values:
+        require(value in known, name, value, f"one of {', '.join(known)}")
+
+
+def require(ok, name, found, expected):
+    """Raise ValueError, which names the field, unless ``ok``."""
+    if not ok:
+        raise ValueError(f"config.{name}: found {found!r}, expected {expected}")
