@@ -9,7 +9,7 @@ PREDICTED = {
 
 
 def check_transforms(c):
-    """Raise ValueError for transforms in a wrong order, or that fit neither each other nor c.model."""
+    """Raise ValueError for transforms in a wrong order, or that do not fit each other."""
     names, order = tuple(c.data.transforms), ("thin", "normalise", "bin", "sample_genes")
     order = (*order, "sequence", "flag_genes", "draw_masks")
     wanted = (

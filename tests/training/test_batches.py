@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcell import config, embed, sharding
+from jaxcell import config, embed, genes, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
@@ -194,3 +194,26 @@ def test_an_adversary_needs_two_batches_to_train_on(held, tmp_path):
     c.batch, c.labels = "", ("ecs=kind",)
     with pytest.raises(ValueError, match=r"losses.ecs.target: .*\('ecs=LABEL',\)"):
         loop.adopt(config.settled(c), Store.open(out), print)
+
+
+SYSTEMS = ("scformer", "bioformer", "bioformers_encoder", "bioformers_decoder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_cells_and_genes_of_every_system(held, tmp_path, name):
+    """Counts in, vectors of cells and genes out; a cell's is its own, whoever comes with it."""
+    c = tiny(held, name)
+    c.batch = c.batch if name in ("scformer", "bioformer") else ""
+    workdir = train(c, tmp_path / "run")
+    cells = anndata.read_h5ad(held / "cells.h5ad")
+    cells = cells[cells.obs["donor"] != "d3"].copy()
+    some = cells[::-3].copy()
+    for adata in (cells, some):
+        embed(adata, workdir, key="X", batch_size=16, progress=False)
+    assert cells.obsm["X"].shape == (len(cells), 32)
+    assert np.ptp(cells.obsm["X"], axis=0).max() > 1e-3
+    np.testing.assert_array_equal(cells.obsm["X"][::-3], some.obsm["X"])
+    vectors = genes(workdir)
+    assert vectors.obsm["codebook"].shape == (60, 32)
+    assert np.isfinite(vectors.obsm["codebook"]).all()
