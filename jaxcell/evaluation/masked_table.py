@@ -66,7 +66,8 @@ def how(results):
         f" {mask['nonzero']} ({n:,} entries, {mask['draws']} draws of each cell), whatever it was"
         " trained with; the paper does not say. Bins of the normalised arm are those of"
         " normalised counts, so its truth is another. The regression sees the true values of all"
-        " other genes, the masked ones too."
+        " other genes, the masked ones too. A model's step is the one of the least loss on these"
+        " same cells; the regression has no such choice."
         f" {meta['steps']} steps of {meta['batch_size']} cells, {meta['seeds']} seed"
         f"{'s: mean ± standard deviation' if meta['seeds'] > 1 else ''}."
     )
