@@ -67,6 +67,7 @@ def adopt(c, store, say):
             one.check(store)
     if "sample_genes" in c.data.transforms:
         _say_unmasked(c, store, say)
+    _fit_tokens(c, store, say)
     # What mixture and sampling name against the store's datasets and labels.
     order(store, c.data, c.seed, c.train.batch_size)
     if said := describe(store, c.data):
@@ -79,6 +80,18 @@ def adopt(c, store, say):
                     f"{facts['source']} has other values ({facts['non_integer']})"
                 )
     return ontologies
+
+
+def _fit_tokens(c, store, say):
+    """No cell has more tokens than the widest panel has genes: what is beyond would be padding."""
+    block, widest = config.tokeniser(c.data), int(store.measured.sum(axis=1).max())
+    if block.number > widest:
+        name = next(n for n in c.data.transforms if c.data.get(n) is block)
+        say(
+            f"config.data.{name}.number: {block.number} genes a cell nominally; no dataset of "
+            f"{store.path} measured more than {widest}, which are its tokens"
+        )
+        block.number = widest
 
 
 def _say_unmasked(c, store, say):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from jaxcell import config, embed
+from jaxcell.data.pipeline import Batches
 from jaxcell.data.statistics import of_tables, statistics
 from jaxcell.data.transforms import build_transforms
 from jaxcell.embedder import Embedder
@@ -243,3 +244,18 @@ def test_a_file_is_known_by_its_name(sources, trained, tmp_path):
     cells.obs["dataset"] = "second.h5ad"
     found = embed(cells, trained, progress=False).obsm[KEY]
     np.testing.assert_array_equal(found, second[:5])
+
+
+@pytest.mark.parametrize("name", ["bioformers_encoder:tiny", "txfm_b:tiny"])
+def test_no_cell_has_more_tokens_than_genes(store, name):
+    """A config for more genes than the store has pads nothing."""
+    c, said = config_of(name), []
+    block = config.tokeniser(c.data)
+    block.number = 1000
+    c.data.store = str(store.path)
+    loop.adopt(c, store, said.append)
+    assert block.number == store.measured.sum(axis=1).max() == 300
+    assert any("1000 genes a cell nominally" in text for text in said)
+    batch = Batches(store, c, "train", 8, stop=1)[0]
+    assert batch["ids"].shape == (8, 301)
+    assert batch["length"].max() == 301
