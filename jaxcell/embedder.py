@@ -206,7 +206,8 @@ class Embedder:
             return  # expressed genes, or in proportion to them: as many as there are
         specials = len(c.model.front or c.model.specials)
         here, there = (forward_flops(c.model, specials + n) for n in (shown.number, shown.trained))
-        if here * self._draws > 5 * there:
+        other = sequence and zeros != c.data.sequence.zeros  # not as in training
+        if other or here * self._draws > 5 * there:
             less = "--zeros exclude" if sequence else f"--genes {shown.trained} --draws 4"
             print(
                 f"each cell shows {shown.number} genes, training showed "

@@ -42,7 +42,10 @@ VARIANTS = {
         ),
     ),
     "category": (ARGS, dict(norm="batch", values=9, mvc="concat query", class_layers=4, classes=2)),
-    "affine": (BINS, dict(norm="domain", domains=2, affine=True, mvc="sum query", outputs=5)),
+    "affine": (
+        BINS | {"n_bins": 5},
+        dict(norm="domain", domains=2, affine=True, mvc="sum query", outputs=5),
+    ),
 }
 
 
