@@ -377,10 +377,8 @@ def wide(tree):
     return jax.tree.map(up, tree)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param("bmfm_rna_wced:tiny", marks=pytest.mark.slow), "bmfm_rna_mlm:tiny"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny"])
 def test_micro_batches_and_warm_up_of_labels(labelled, name):
     """Masked means and labels of which some are unknown: four micro-batches are the whole batch.
 
@@ -484,10 +482,8 @@ def run_config(folder, name, steps=4):
     return c
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param("bmfm_rna_wced:tiny,paper", marks=pytest.mark.slow), "bmfm_rna_mlm:tiny"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bmfm_rna_wced:tiny,paper", "bmfm_rna_mlm:tiny"])
 def test_stopped_and_resumed_is_the_whole_run_bit_for_bit(labelled, tmp_path, name, capsys):
     make = lambda: run_config(labelled, name)
     assert loop.train(make(), tmp_path / "whole")

@@ -20,9 +20,15 @@ from tests.conftest import config_of, draw_cells
 from tests.training.test_training import lines, three_steps
 
 # Each arm of the ablation once; those that do not meet are tried together.
-MORE = ("smooth_l1,clamped_relu", "nb", "softmax,mlp8_decoder", "no_library")
+MORE = (
+    "mse,relu,mlp1_decoder",
+    "smooth_l1,clamped_relu",
+    "nb",
+    "softmax,mlp8_decoder",
+    "no_library",
+)
 ARMS = (
-    *("mse,relu,mlp1_decoder", "zinb,softmax,linear_decoder"),
+    "zinb,softmax,linear_decoder",
     *(pytest.param(names, marks=pytest.mark.slow) for names in MORE),
 )
 
