@@ -18,11 +18,10 @@ from jaxcell.data.store import Store
 from jaxcell.data.transforms import build_transforms
 from jaxcell.evaluation import masked
 from jaxcell.losses import total as losses
-from jaxcell.models.cell import CellModel
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.means import tables_of
-from jaxcell.training.step import compute_dtype, make_forward
+from jaxcell.training.step import make_forward, model_of
 
 CELLS = 4096  # binned at a time
 BINS = ("batch.target", "batch.next_values")  # what is a bin of each token
@@ -123,7 +122,7 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
         if "draw_masks" not in c.data.transforms:
             raise ValueError(f"{name}: found {value}, expected none: {c.name} masks no genes")
         c.data.draw_masks[name] = value
-    net = CellModel(c.model, compute_dtype(c.dtype))
+    net = model_of(c)
     known = _tables(model, store, net)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
     statistics = of_tables(known, len(store.vocabulary))

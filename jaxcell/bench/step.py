@@ -20,11 +20,11 @@ from ml_collections import config_flags
 
 from jaxcell import config, sharding
 from jaxcell.bench.lengths import over_lengths, write
-from jaxcell.models.cell import CellModel, count_parameters
+from jaxcell.models.cell import count_parameters
 from jaxcell.models.cost import training_flops
 from jaxcell.training import optim
 from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
-from jaxcell.training.step import compile_steps, compute_dtype
+from jaxcell.training.step import compile_steps, compute_dtype, model_of
 
 # Dense bf16 TFLOP/s by the vendors' datasheets; the first name that a device kind contains counts.
 PEAKS = (
@@ -94,7 +94,7 @@ def measure(c, cells, steps):
     ``steps``), compile_s, peak_gb (of the fullest device, None where not known) and the setting
     """
     mesh = sharding.make_mesh(c.mesh)
-    model = CellModel(c.model, compute_dtype(c.dtype))
+    model = model_of(c, say=print)
     batch, tables = synthetic(c, model.rows, cells)
     tokens = batch["ids"].shape[1]
     c.train.batch_size = cells

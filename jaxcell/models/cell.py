@@ -50,6 +50,7 @@ class _Cell(nn.Module):
 
     spec: FrozenConfigDict
     dtype: jnp.dtype | None = None
+    kernel: str = "xla"
 
     @nn.compact
     def __call__(
@@ -75,7 +76,7 @@ class _Cell(nn.Module):
         length, blocked = batch["length"] + extra, batch.get("blocked")
         if blocked is not None and extra:
             blocked = jnp.pad(blocked, ((0, 0), (extra, 0)))
-        encoder = Encoder(**spec.encoder, dtype=self.dtype, name="encoder")
+        encoder = Encoder(**spec.encoder, kernel=self.kernel, dtype=self.dtype, name="encoder")
         layers, _, decoder = layers_of(spec)
         # A vector behind the decoder's blocks comes from what the decoder reads.
         read = (decoder,) if depth is not None and depth > layers else heads
@@ -135,6 +136,7 @@ class CellModel:
     ----------
     spec : the config's ``model`` (fields, encoder, pool, heads)
     dtype : the dtype of matrix products; None follows inputs and parameters (float64 parity)
+    kernel : what computes attention, see `models.kernels`; the results are the same to rounding
 
     Attributes
     ----------
@@ -142,7 +144,7 @@ class CellModel:
     token_rows : the same of genes and special tokens
     """
 
-    def __init__(self, spec, dtype=None):
+    def __init__(self, spec, dtype=None, kernel="xla"):
         genes, tokens = spec.vocabulary, spec.vocabulary + len(spec.specials)
         self.rows, self.token_rows = (_up_to(n, spec.vocab_multiple) for n in (genes, tokens))
         front = tuple(spec.front) or tuple(spec.specials)
@@ -151,7 +153,7 @@ class CellModel:
         pools.check(spec.pool, self.spec)
         for name, head in spec.heads.items():
             pools.check_reads(reads_of(head), self.spec, f"config.model.heads.{name}.reads")
-        self._module = _Cell(self.spec, dtype=dtype)
+        self._module = _Cell(self.spec, dtype=dtype, kernel=kernel)
 
     def init(self, key):
         """Parameters and statistics, {'params': …, 'batch_stats': …}, in float32."""

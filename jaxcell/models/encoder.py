@@ -49,6 +49,7 @@ class Encoder(nn.Module):
     kernels: str = "xavier"
     remat: bool = False
     unroll: int = 1
+    kernel: str = "xla"
     dtype: jnp.dtype | None = None
 
     @nn.compact

@@ -44,6 +44,7 @@ class Layer(NamedTuple):
     landmarks: int = 64
     iterations: int = 6
     kernels: str = "xavier"
+    kernel: str = "xla"  # that computes exact attention; see `models.kernels`
 
     def kernel_init(self):
         """The initialiser of linear layers."""

@@ -20,12 +20,11 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
-from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.means import tables_of
 from jaxcell.training.metrics import replace
-from jaxcell.training.step import compute_dtype
+from jaxcell.training.step import model_of
 
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
@@ -93,7 +92,7 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
             "validation cells may have been trained on"
         )
     c.train.gene_errors = c.train.get("gene_errors") or "heads.expression"
-    net = CellModel(c.model, compute_dtype(c.dtype))
+    net = model_of(c)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
     names = ("mean", "zero_logit", *bin_tables(c.data))
     trained = {k: model.tables[k] for k in names if k in model.tables}

@@ -13,12 +13,12 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.losses.total import divide, weighted
-from jaxcell.models.cell import CellModel, labels_of
+from jaxcell.models.cell import labels_of
 from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.means import tables_of
 from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
-from jaxcell.training.step import compile_steps, compute_dtype
+from jaxcell.training.step import compile_steps, model_of
 from jaxcell.training.stop import Stop
 
 
@@ -42,7 +42,7 @@ class Run:
         self.ontologies = adopt(c, self.store, print)
         self.steps = steps_of(c, self.store)
         self.mesh = sharding.make_mesh(c.mesh)
-        self.model = CellModel(c.model, compute_dtype(c.dtype))
+        self.model = model_of(c, say=print)
         self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
         self.inputs = metrics.inputs_of(self.ontologies, self.host_tables)
         # Before the steps are compiled; a run that goes on needs its source no more.

@@ -14,6 +14,7 @@ import optax
 
 from jaxcell import sharding
 from jaxcell.losses import total as losses
+from jaxcell.models import kernels
 from jaxcell.models.cell import CellModel
 from jaxcell.models.expression_heads import bias_at
 from jaxcell.models.fields import next_ids
@@ -34,14 +35,38 @@ class State:
     key: jax.Array
 
 
-def compute_dtype(name):
-    """The dtype of matrix products: 'auto' is bfloat16 on TPU and Ampere or newer, else float32."""
+def compute_dtype(name, platform=None):
+    """The dtype of matrix products: 'auto' is bfloat16 on TPU and Ampere or newer, else float32.
+
+    platform : 'tpu', 'gpu' or 'cpu' that is not this process's own, for a plan
+    """
     if name != "auto":
         return jnp.dtype(name)
     device = jax.devices()[0]
     capability = getattr(device, "compute_capability", None)
     fast = device.platform == "tpu" or (capability is not None and float(capability) >= 8)
+    fast = fast if platform is None else platform != "cpu"
     return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
+
+
+def model_of(c, platform=None, say=None):
+    """A config's model as this machine runs it: dtype of matrix products, attention kernel.
+
+    Parameters
+    ----------
+    c : a settled config
+    platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
+    say : given a line that names the kernel and why it was taken
+
+    Returns
+    -------
+    CellModel
+    """
+    dtype = compute_dtype(c.dtype, platform)
+    kernel, reason = kernels.choose(c, dtype, platform or jax.default_backend())
+    if say:
+        say(f"attention: {kernel}, {reason}")
+    return CellModel(c.model, dtype, kernel)
 
 
 def add_panel(batch, tables, rows, library_size, scale=True):
@@ -224,7 +249,7 @@ def check_parts(c):
     ValueError
         From the registry or the losses: an unknown kind, argument or path, with what there is.
     """
-    model = CellModel(c.model, compute_dtype(c.dtype))
+    model = model_of(c)
 
     batch, tables = batch_shapes(c, 1, 1), table_shapes(c)
     variables = jax.eval_shape(model.init, jax.random.key(0))
