@@ -121,7 +121,7 @@ def defaults():
             "landmarks": 64,  # of nystrom
             "iterations": 6,  # of nystrom's inverse
             "kernels": "xavier",  # how kernels are drawn; or torch, bert
-            "unroll": 1,  # layers compiled side by side: all of them is faster on a CPU
+            "unroll": 0,  # layers compiled side by side, not in a loop; 0: on a GPU all of them
             "remat": "none",  # or computed again for gradients: full (blocks), dots (but products)
         }
     )

@@ -61,11 +61,15 @@ def model_of(c, platform=None, say=None):
     -------
     CellModel
     """
-    dtype = compute_dtype(c.dtype, platform)
-    kernel, reason = kernels.choose(c, dtype, platform or jax.default_backend())
+    dtype, platform = compute_dtype(c.dtype, platform), platform or jax.default_backend()
+    kernel, reason = kernels.choose(c, dtype, platform)
     if say:
         say(f"attention: {kernel}, {reason}")
-    return CellModel(c.model, dtype, kernel)
+    spec = c.model.copy_and_resolve_references()
+    if not spec.encoder.unroll and platform == "gpu":
+        # A loop copies what it keeps of each layer into one array: a tenth of a step on an H200.
+        spec.encoder.unroll = spec.encoder.layers
+    return CellModel(spec, dtype, kernel)
 
 
 def add_panel(batch, tables, rows, library_size, scale=True):
