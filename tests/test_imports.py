@@ -57,6 +57,8 @@ MAY = {
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
+    "hlo": set(),
+    "collectives": {"hlo"},
     "planning": ABOVE,
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
