@@ -29,7 +29,7 @@ class Instruction(NamedTuple):
     def source(self):
         """The path of the Python operation that it came from; '' where the compiler made it."""
         found = _SOURCE.search(self.rest)
-        return found[1] if found else ""
+        return found[1].replace("\\'", "'") if found else ""
 
     @property
     def operands(self):
