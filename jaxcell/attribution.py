@@ -111,7 +111,7 @@ def pad_of(spec, baseline=None):
 def model_to_explain(spec, remat=False):
     """The CellModel of a config's ``model`` whose gradients are those of its outputs."""
     spec = spec.copy_and_resolve_references()
-    spec.encoder.remat = remat
+    spec.encoder.remat = "full" if remat else "none"
     for head in spec.heads.values():
         if head.get("reverse"):
             head.reverse = 0.0  # what it sends back is not the output's gradient

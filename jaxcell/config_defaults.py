@@ -122,7 +122,7 @@ def defaults():
             "iterations": 6,  # of nystrom's inverse
             "kernels": "xavier",  # how kernels are drawn; or torch, bert
             "unroll": 1,  # layers compiled side by side: all of them is faster on a CPU
-            "remat": False,  # recompute layers in the backward pass: less memory, slower
+            "remat": "none",  # or computed again for gradients: full (blocks), dots (but products)
         }
     )
     c.model.pool = "cls"  # or mean, last, pooler, a front token's name; or joined: 'cls+mean'

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcell.models.attention import CHUNK, SCORES
 from jaxcell.models.cell import CellModel, queries_of
+from jaxcell.models.kernels import choose
 from jaxcell.models.pools import names_of
 
 TOKENS = ("ids", "values")  # what a batch holds for each token; flags too
@@ -33,7 +34,7 @@ class Forward:
     """
 
     def __init__(self, c, layer=None, dtype="float32", pool=None, heads=(), tables=None):
-        self._spec, self._layer, self._dtype = c.model, layer, dtype
+        self._config, self._spec, self._layer, self._dtype = c, c.model, layer, dtype
         self._unit = c.embed.unit
         self._pool, self._heads = pool or c.model.pool, tuple(heads)
         fields = {k: (tables or {}).get(k, {}) for k in ("vectors", "known")}
@@ -42,7 +43,9 @@ class Forward:
         self._run, self._distance = self._compiled(dtype), None
 
     def _compiled(self, dtype):
-        net = CellModel(self._spec, None if dtype == "float32" else jnp.dtype(dtype))
+        kind = jnp.dtype(dtype)
+        kernel, _ = choose(self._config, kind, jax.default_backend(), train=False)
+        net = CellModel(self._spec, None if dtype == "float32" else kind, kernel)
         heads, layers = self._heads, self._spec.encoder.layers
 
         def forward(variables, tables, batch):
@@ -65,7 +68,8 @@ class Forward:
             m, tokens = batch["ids"].shape
             several = min(self._layer or layers, layers) > 1
             whole = several or queries_of(net.spec, self._pool, heads) is None
-            few = cells_at_once(m, self._spec.encoder.heads, tokens) if whole else m
+            scores = whole and kernel == "xla"
+            few = cells_at_once(m, self._spec.encoder.heads, tokens) if scores else m
             split = jax.tree.map(lambda a: a.reshape(m // few, few, *a.shape[1:]), batch)
             found = jax.lax.map(some, split)
             return jax.tree.map(lambda a: a.reshape(m, *a.shape[2:]), found)
@@ -77,12 +81,17 @@ class Forward:
         return in_micro_batches(run, batch, self._micro, self._grid)
 
     def _one(self, variables, some):
-        with jax.default_matmul_precision("highest"):
-            made = self._run(variables, self._tables, some)
-            if self._dtype != "float32" and self._distance is None:
-                exact = self._compiled("float32")(variables, self._tables, some)
-                self._distance = _relative_distance(made["cell"], exact["cell"])
+        if self._dtype == "float32":
+            return self._exact(self._run, variables, some)
+        made = self._run(variables, self._tables, some)
+        if self._distance is None:
+            exact = self._exact(self._compiled("float32"), variables, some)
+            self._distance = _relative_distance(made["cell"], exact["cell"])
         return made
+
+    def _exact(self, run, variables, some):
+        with jax.default_matmul_precision("highest"):
+            return run(variables, self._tables, some)
 
     def provenance(self):
         """Precision, pool and layer, as ``uns['jaxcell'][key]`` has them."""

@@ -47,7 +47,10 @@ def memory(c, devices, itemsize):
     block = 18 * t * m.width * itemsize + e.heads * scores * (4 + itemsize)
     last = 8 * t * m.width * itemsize + e.heads * t * (4 + itemsize)
     whole = e.layers if queries_of(CellModel(m).spec) is None else e.layers - 1
-    kept = t * m.width * itemsize * whole + block * (whole > 0) if e.remat else block * whole
+    again = e.remat in ("full", True)
+    kept = t * m.width * itemsize * whole + block * (whole > 0) if again else block * whole
+    if e.remat == "dots":  # in place of 18 arrays and the weights
+        kept = 11 * t * m.width * itemsize * whole + block * (whole > 0)
     kept += last if whole < e.layers else 0
     return {
         "states": 16 * count_parameters(c.model) // axes,

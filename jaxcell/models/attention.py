@@ -6,11 +6,13 @@ B cells, Q query tokens, T tokens, H heads, C channels of one head.
 import jax
 import jax.numpy as jnp
 
+from jaxcell.models import kernels
+
 CHUNK = 4096  # queries at a time, at most
 SCORES = 2**29  # of a chunk, at most: 2 GB in float32
 
 
-def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0):
+def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0, kernel="xla"):
     """Softmax attention of query tokens to the valid tokens of their cell.
 
     q [B, Q, H, C] (the first Q tokens), k, v [B, T, H, C], length [B] (valid prefix) ->
@@ -18,11 +20,15 @@ def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0
     backward, so that memory no longer grows with T². ``blocked`` bool [B, T]: tokens that none but
     themselves may see. ``drop`` (key, rate): dropout of the weights. ``causal``: a query sees the
     tokens up to its own place alone. ``start``: the place of the first query, a number or i32 [B].
+    ``kernel``: of `models.kernels`, which computes the same for as many queries as tokens, without
+    ``blocked``, ``drop`` and ``start``.
 
     Scores and softmax are kept in at least float32, also for bfloat16 inputs; in float64 they stay
     float64, which jax.nn.dot_product_attention does not offer. Rows beyond ``length`` hold numbers
     without meaning: no valid token attends to them and no pool reads them.
     """
+    if kernel != "xla" and blocked is None and drop is None:
+        return kernels.run(kernel, q, k, v, length, causal)
     if q.shape[1] <= CHUNK:
         return _whole(q, k, v, length, blocked, drop, causal, start)
     cells, queries, heads, channels = q.shape

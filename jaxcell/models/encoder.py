@@ -7,6 +7,28 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.layers import Block, Layer
+from jaxcell.registry import lookup
+
+
+def _products(prim, *_, **params):
+    """Whether the backward pass finds what a primitive gave: products with weights, cuDNN's."""
+    of_weights = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(prim, *_, **params)
+    return of_weights or prim.name.startswith("dot_product_attention_fwd")
+
+
+# What the backward pass finds of each block; the rest it computes again.
+REMAT = {
+    "none": None,  # all that differentiation needs
+    "full": jax.checkpoint_policies.nothing_saveable,  # the block's input
+    "dots": _products,  # its matrix products: norms and activations cost less than their memory
+}
+
+
+def _kept(one, remat, looped):
+    """A block as a function that keeps what ``remat`` says for its backward pass."""
+    name = {False: "none", True: "full"}.get(remat, remat)
+    policy = lookup(REMAT, name, "config.model.encoder.remat")
+    return one if policy is None else jax.checkpoint(one, prevent_cse=not looped, policy=policy)
 
 
 class Encoder(nn.Module):
@@ -20,10 +42,10 @@ class Encoder(nn.Module):
     ``causal``: a token sees those up to itself alone, and so all blocks compute only those that are
     asked for. ``dropout_inside`` drops the MLP's hidden layer too, as torch's layer does.
     The rate of stochastic depth rises linearly from 0 at the first block to ``drop_path`` at the
-    last (Huang et al. 2016). ``remat`` keeps only the input of each block for the backward pass;
-    ``unroll`` blocks are compiled side by side instead of in a loop, with the same parameters and
-    results. A first block without its norm (``first_norm`` False) has parameters of its own,
-    ``first`` [1, …], and ``blocks`` are the N - 1 others.
+    last (Huang et al. 2016). ``remat`` says what is kept of a block for the backward pass, see
+    ``REMAT``; ``unroll`` blocks are compiled side by side instead of in a loop, with the same
+    parameters and results. A first block without its norm (``first_norm`` False) has parameters of
+    its own, ``first`` [1, …], and ``blocks`` are the N - 1 others.
     """
 
     layers: int
@@ -47,7 +69,7 @@ class Encoder(nn.Module):
     landmarks: int = 64
     iterations: int = 6
     kernels: str = "xavier"
-    remat: bool = False
+    remat: str | bool = "none"
     unroll: int = 1
     kernel: str = "xla"
     dtype: jnp.dtype | None = None
@@ -100,8 +122,7 @@ class Encoder(nn.Module):
             return block.apply({"params": params}, x, *how, rngs=rngs)
 
         def of(block, queries, weights, looped):
-            one = functools.partial(run, block, queries, weights)
-            return jax.checkpoint(one, prevent_cse=not looped) if self.remat else one
+            return _kept(functools.partial(run, block, queries, weights), self.remat, looped)
 
         for block, name, which in groups:
             number = which.stop - which.start
@@ -111,10 +132,15 @@ class Encoder(nn.Module):
                 continue
             last = which.stop >= depth
             through = min(number, depth - which.start) - last
-            one = of(block, None, False, looped=True)
-            most = jax.tree.map(lambda a, n=through: a[:n], each)
-            step = functools.partial(lambda one, x, each: (one(*x, each), None), one)
-            (x, cache), _ = jax.lax.scan(step, (x, cache), most, unroll=self.unroll)
+            if self.unroll >= through:  # no loop, which would copy what is kept into one array
+                one = of(block, None, False, looped=False)
+                for i in range(through):
+                    x, cache = one(x, cache, jax.tree.map(lambda a, i=i: a[i], each))
+            else:
+                one = of(block, None, False, looped=True)
+                most = jax.tree.map(lambda a, n=through: a[:n], each)
+                step = functools.partial(lambda one, x, each: (one(*x, each), None), one)
+                (x, cache), _ = jax.lax.scan(step, (x, cache), most, unroll=self.unroll)
             if last:  # it stands alone: what nobody reads of it is not computed
                 final = jax.tree.map(lambda a, n=through: a[n], each)
                 x, besides = of(block, queries, weights, looped=False)(x, cache, final)

@@ -4,6 +4,7 @@ B cells, T tokens, D width, H heads, N layers.
 """
 
 import functools
+import logging
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ from jaxcell.models.attention import attention, attention_of_few, attention_weig
 from jaxcell.models.linear_attention import draw_features, nystrom, performer
 from jaxcell.registry import lookup
 from jaxcell.sharding import shard
+
+LOG = logging.getLogger(__name__)
 
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 ACTIVATIONS = {"gelu": gelu, "relu": jax.nn.relu}
@@ -95,7 +98,10 @@ class Attention(nn.Module):
         elif queries is None or layer.causal or weights:
             q, k, v = project(x, slice(0, 3))
             q, how = q[:, :queries], dict(causal=layer.causal)
-            x = attention(q, k, v, length, blocked, self._drop(), **how)
+            kernel = layer.kernel if queries is None else "xla"
+            x = attention(q, k, v, length, blocked, self._drop(), **how, kernel=kernel)
+            if weights and kernel != "xla":
+                LOG.warning("attention weights: computed by xla, since %s keeps none", kernel)
             besides = attention_weights(q, k, length, blocked, **how) if weights else None
         elif queries < width // layer.heads and blocked is None and not self.drop:
             (q,) = project(x[:, :queries], slice(0, 1))

@@ -43,8 +43,7 @@ def compute_dtype(name, platform=None):
     if name != "auto":
         return jnp.dtype(name)
     device = jax.devices()[0]
-    capability = getattr(device, "compute_capability", None)
-    fast = device.platform == "tpu" or (capability is not None and float(capability) >= 8)
+    fast = device.platform == "tpu" or (kernels.capability(device) or 0) >= 8
     fast = fast if platform is None else platform != "cpu"
     return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
 
