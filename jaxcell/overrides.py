@@ -3,6 +3,8 @@
 from absl import flags
 from ml_collections import config_flags
 
+from jaxcell import config
+
 
 def parse(values, argv):
     """Parse flags; what is wrong with them is one line.
@@ -41,6 +43,7 @@ def read(path, fields=()):
     ValueError
         As ``parse``; for an argument that is no field of the config.
     """
+    config.load(path)  # says plainly where there is none
     argv, values = ["jaxcell", f"--config={path}", *fields], flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
     left = parse(values, argv)[1:]

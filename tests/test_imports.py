@@ -63,7 +63,7 @@ MAY = {
     "compiled": {"hlo"},
     "topologies": {"compiled"},
     "fitting": set(),
-    "overrides": set(),
+    "overrides": {"config"},
     "planning": ABOVE | {"collectives", "compiled", "fitting", "topologies"},
     "plan_verb": {"overrides", "planning"},
     "bench": ABOVE | {"planning"},
