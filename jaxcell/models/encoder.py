@@ -158,6 +158,8 @@ class Encoder(nn.Module):
 
 def _init(key, block, number, x, length):
     """Every block's own draw: {…: [number, …]}."""
+    # One cell with one token, which a mesh cannot share out among a kernel's devices.
+    block = block.clone(layer=block.layer._replace(kernel="xla"))
 
     def draw(key):
         rngs = {"params": key, "dropout": key}

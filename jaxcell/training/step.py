@@ -243,15 +243,17 @@ def make_eval_step(model, c):
     return step
 
 
-def check_parts(c):
+def check_parts(c, platform=None):
     """Trace the model and its losses on shapes alone, so that a wrong kind or path is known early.
+
+    platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
 
     Raises
     ------
     ValueError
         From the registry or the losses: an unknown kind, argument or path, with what there is.
     """
-    model = model_of(c)
+    model = model_of(c, platform)
 
     batch, tables = batch_shapes(c, 1, 1), table_shapes(c)
     variables = jax.eval_shape(model.init, jax.random.key(0))
@@ -273,24 +275,24 @@ def check_parts(c):
         raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
 
 
-def compile_steps(model, c, optimizer, mesh, tables, steps=1):
-    """Place a run of so many steps on a mesh.
+def lay_out(model, c, optimizer, mesh, tables, steps=1):
+    """The programs of a run of so many steps on a mesh, of which nothing needs to be there.
+
+    Parameters
+    ----------
+    tables : arrays, or their shapes as ``table_shapes`` has them
 
     Returns
     -------
-    state : State on the mesh, laid out by the config's rules
+    init : tables -> State on the mesh, laid out by the config's rules
     train_step : (state, batch, tables) -> (state, metrics); donates the state
     eval_step : (params, batch_stats, batch, tables) -> sums
-    tables : the tables, replicated on the mesh
+    layout : State of the shardings
     """
     sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
-    whole = sharding.replicated(mesh)
-    tables = jax.device_put(tables, whole)
+    whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     init = functools.partial(initial_state, model, c, optimizer)
     layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
-    rows = sharding.batch_sharding(mesh)
-    with jax.set_mesh(mesh):
-        state = jax.jit(init, out_shardings=layout)(tables)
     train_step = jax.jit(
         make_train_step(model, c, optimizer, steps),
         in_shardings=(layout, rows, whole),
@@ -302,4 +304,20 @@ def compile_steps(model, c, optimizer, mesh, tables, steps=1):
         in_shardings=(layout.params, layout.batch_stats, rows, whole),
         out_shardings=whole,
     )
+    return jax.jit(init, out_shardings=layout), train_step, eval_step, layout
+
+
+def compile_steps(model, c, optimizer, mesh, tables, steps=1):
+    """Place a run of so many steps on a mesh.
+
+    Returns
+    -------
+    state : State on the mesh, laid out by the config's rules
+    train_step, eval_step : see ``lay_out``
+    tables : the tables, replicated on the mesh
+    """
+    tables = jax.device_put(tables, sharding.replicated(mesh))
+    init, train_step, eval_step, _ = lay_out(model, c, optimizer, mesh, tables, steps)
+    with jax.set_mesh(mesh):
+        state = init(tables)
     return state, train_step, eval_step, tables
