@@ -144,6 +144,28 @@ def state_shardings(state, rules, mesh):
     )
 
 
+def table(tree):
+    """What each device holds of a parameter tree, for ``run.json`` and the golden files.
+
+    Parameters
+    ----------
+    tree : nested dict of arrays, or of ShapeDtypeStructs that have a sharding
+
+    Returns
+    -------
+    {path: {'shape', 'spec' (mesh axis of each dimension; [] replicates), 'bytes' on a device}}
+    """
+    found = {}
+    for keys, x in jax.tree_util.tree_leaves_with_path(tree):
+        local = x.sharding.shard_shape(x.shape)
+        found[path_of(keys)] = {
+            "shape": list(x.shape),
+            "spec": list(getattr(x.sharding, "spec", ())),
+            "bytes": int(np.prod(local)) * x.dtype.itemsize,
+        }
+    return found
+
+
 def replicated(mesh):
     """The sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

@@ -57,6 +57,11 @@ def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["data"]["content_hash"] == store.content_hash
     assert run["sessions"][0]["versions"]["jax"] == jax.__version__
+    rows = {"shape": [384, 32], "spec": ["tensor", "fsdp"], "bytes": 384 * 32 * 4}
+    assert run["sharding"]["heads/expression/rows"] == rows
+    assert run["sharding"].keys() == {
+        path.removeprefix("params/") for path in flatten({"params": model.variables["params"]})
+    }
     said = capsys.readouterr()
     assert "mean predictor" in said.err
 
