@@ -4,6 +4,8 @@ import argparse
 import sys
 import warnings
 
+from jaxcell import plan_verb
+
 
 def main(argv=None):
     """Parse and run; a mistake of the user's ends in one line, not a traceback."""
@@ -13,8 +15,14 @@ def main(argv=None):
 
         return start(["jaxcell train", *argv[1:]])
     plain_warnings()
-    asked = vars(_parser().parse_args(argv))
+    parser = _parser()
+    asked, more = parser.parse_known_args(argv)
+    asked = vars(asked)
     verb = asked.pop("verb")
+    if asked.pop("fields", False):
+        asked["overrides"] = more  # --config.x.y=…
+    elif more:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
         verb(asked)
     except (ValueError, OSError, ImportError) as error:
@@ -43,6 +51,7 @@ def _parser():
         help="train by a config; takes what python -m jaxcell.main takes",
         add_help=False,
     )
+    plan_verb.arguments(verbs.add_parser("plan", help="does a config fit: compiled, not run"))
     _embed(verbs.add_parser("embed", help="raw counts → embeddings in obsm"))
     _complete(verbs.add_parser("complete", help="bins of genes that cells did not measure"))
     _explain(verbs.add_parser("explain", help="the genes behind a model's output, cell by cell"))

@@ -16,7 +16,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxcell import config, planning
+from jaxcell import config, overrides, planning
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
@@ -264,15 +264,9 @@ def start(argv=None):
 
 def _parse(argv):
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        # What a config file raises comes with its traceback; what it says is the last line.
-        said = str(error).strip()
-        said = said.splitlines()[-1] if "Traceback" in said else said
-        sys.exit(f"error: {said.removeprefix('ValueError: ')}")
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
-        # From ml_collections: a mistyped field or value, a config that is not there.
-        sys.exit(f"error: --config: {error}")
+        return overrides.parse(flags.FLAGS, argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

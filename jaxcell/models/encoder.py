@@ -170,7 +170,8 @@ class Encoder(nn.Module):
 
 def _init(key, block, number, x, length):
     """Every block's own draw: {…: [number, …]}."""
-    block = block.clone(layer=block.layer._replace(kernel="xla"))  # cuDNN's has no vmap
+    # One cell with one token, which a mesh cannot share out; and cuDNN's kernel has no vmap.
+    block = block.clone(layer=block.layer._replace(kernel="xla"))
 
     def draw(key):
         rngs = {"params": key, "dropout": key}

@@ -193,7 +193,8 @@ class _Qkv(nn.Module):
         bias = None
         if self.layer.bias:
             bias = self.param("bias", nn.initializers.zeros_init(), shape)
-        return nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x, shard(kernel, None, None, "tensor", None), bias
 
 
 class Mlp(nn.Module):
@@ -263,12 +264,13 @@ class Block(nn.Module):
         attend = Attention(layer, drop=self.drop, dtype=self.dtype, name="attention")
         h = norm("norm1")(x) if first and self.normed else x
         h, besides = attend(h, length, queries, blocked, cache, weights)
-        x = x[:, :queries] + self._branch(h, rate, "scale1")
+        x = shard(x[:, :queries] + self._branch(h, rate, "scale1"), "batch", None, None)
         x = x if first else norm("norm1")(x)
         inside = layer.dropout if self.drop and layer.dropout_inside else 0.0
         kinds = layer.hidden, layer.activation, layer.bias, layer.kernels
         mlp = Mlp(*kinds, dropout=inside, dtype=self.dtype, name="mlp")
         x = x + self._branch(mlp(norm("norm2")(x) if first else x), rate, "scale2")
+        x = shard(x, "batch", None, None)
         return x if first else norm("norm2")(x), besides
 
     def _branch(self, h, rate, name):

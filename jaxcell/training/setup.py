@@ -13,12 +13,15 @@ from jaxcell.training.labels import adopt_labels
 from jaxcell.training.step import check_parts
 
 
-def check(c):
-    """Raise for whatever in a config is wrong or not installed, before anything is read."""
+def check(c, platform=None):
+    """Raise for whatever in a config is wrong or not installed, before anything is read.
+
+    platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
+    """
     config.check(c)
     build_transforms(c.data, c.model)
     build_samplers(c.data)
-    check_parts(c)
+    check_parts(c, platform)
     drop, blocks = c.model.encoder.drop_path, c.model.encoder.layers
     if drop and blocks == 1:
         raise ValueError(

@@ -94,12 +94,15 @@ def add_panel(batch, tables, rows, library_size, scale=True):
         return jnp.zeros(rows, counts.dtype).at[ids].add(counts, mode="drop")
 
     raw = jax.vmap(scatter)(batch["panel_ids"], batch["panel_counts"])
+    # Over 'vocab' each device scatters into its own genes: it drops what falls to the others'.
+    raw = sharding.shard(raw, "batch", "vocab")
     measured = tables["measured"][tables["gene_set"][batch["dataset"]]]
+    measured = sharding.shard(measured, "batch", "vocab")
     scaled = raw
     if scale:
         divisor = batch["total"][:, None]
         scaled = raw * jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
-    panel = sharding.shard(jnp.log1p(scaled), "batch", None)
+    panel = sharding.shard(jnp.log1p(scaled), "batch", "vocab")
     return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
 
 
@@ -189,7 +192,7 @@ def shown(batch, rows):
         ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
         return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
 
-    return jax.vmap(one)(batch["ids"], batch["length"])
+    return sharding.shard(jax.vmap(one)(batch["ids"], batch["length"]), "batch", "vocab")
 
 
 def make_parts(model, c):
@@ -244,15 +247,17 @@ def make_eval_step(model, c):
     return step
 
 
-def check_parts(c):
+def check_parts(c, platform=None):
     """Trace the model and its losses on shapes alone, so that a wrong kind or path is known early.
+
+    platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
 
     Raises
     ------
     ValueError
         From the registry or the losses: an unknown kind, argument or path, with what there is.
     """
-    model = model_of(c)
+    model = model_of(c, platform)
 
     batch, tables = batch_shapes(c, 1, 1), table_shapes(c)
     variables = jax.eval_shape(model.init, jax.random.key(0))
@@ -274,24 +279,24 @@ def check_parts(c):
         raise ValueError(f"config.best: {c.best[0]!r} is unknown; known are {', '.join(known)}")
 
 
-def compile_steps(model, c, optimizer, mesh, tables, steps=1):
-    """Place a run of so many steps on a mesh.
+def lay_out(model, c, optimizer, mesh, tables, steps=1):
+    """The programs of a run of so many steps on a mesh, of which nothing needs to be there.
+
+    Parameters
+    ----------
+    tables : arrays, or their shapes as ``table_shapes`` has them
 
     Returns
     -------
-    state : State on the mesh, laid out by the config's rules
+    init : tables -> State on the mesh, laid out by the config's rules
     train_step : (state, batch, tables) -> (state, metrics); donates the state
     eval_step : (params, batch_stats, batch, tables) -> sums
-    tables : the tables, replicated on the mesh
+    layout : State of the shardings
     """
     sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
-    whole = sharding.replicated(mesh)
-    tables = jax.device_put(tables, whole)
+    whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     init = functools.partial(initial_state, model, c, optimizer)
     layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
-    rows = sharding.batch_sharding(mesh)
-    with jax.set_mesh(mesh):
-        state = jax.jit(init, out_shardings=layout)(tables)
     train_step = jax.jit(
         make_train_step(model, c, optimizer, steps),
         in_shardings=(layout, rows, whole),
@@ -303,4 +308,20 @@ def compile_steps(model, c, optimizer, mesh, tables, steps=1):
         in_shardings=(layout.params, layout.batch_stats, rows, whole),
         out_shardings=whole,
     )
+    return jax.jit(init, out_shardings=layout), train_step, eval_step, layout
+
+
+def compile_steps(model, c, optimizer, mesh, tables, steps=1):
+    """Place a run of so many steps on a mesh.
+
+    Returns
+    -------
+    state : State on the mesh, laid out by the config's rules
+    train_step, eval_step : see ``lay_out``
+    tables : the tables, replicated on the mesh
+    """
+    tables = jax.device_put(tables, sharding.replicated(mesh))
+    init, train_step, eval_step, _ = lay_out(model, c, optimizer, mesh, tables, steps)
+    with jax.set_mesh(mesh):
+        state = init(tables)
     return state, train_step, eval_step, tables
