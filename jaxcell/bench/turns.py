@@ -42,12 +42,13 @@ def alternate(sides, turns, say=print):
     """
     # Both hold their memory at a time; JAX would take three quarters of a GPU's.
     env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    running = {}
+    running, found = {}, {}
     try:
         for name, arguments in sides.items():
             pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
             running[name] = subprocess.Popen([sys.executable, "-m", *arguments], **pipes)
-        found = {name: _answer(name, process) for name, process in running.items()}
+            # One at a time: compilers try kernels out, which another's work would disturb.
+            found[name] = _answer(name, running[name])
         seen = {name: [] for name in sides}
         for turn in range(turns):
             for name, process in running.items():
