@@ -58,9 +58,8 @@ def alternate(sides, turns, say=print):
             say(f"turn {turn + 1} of {turns}: " + ", ".join(_show(n, seen[n][-1]) for n in sides))
     finally:
         for process in running.values():
-            process.stdin.close()
             process.terminate()
-            process.wait()
+            process.communicate()
     for name, answers in seen.items():
         known = [k for k, value in answers[0].items() if value is not None]
         found[name] |= {k: statistics.median(a[k] for a in answers) for k in known}
