@@ -157,6 +157,17 @@ def rows_divide(batch_size, mesh, accumulate=1):
         )
 
 
+def put(tree, sharding):
+    """What every process holds whole (numpy) → global arrays of that sharding."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    # device_put would gather the arrays of all processes on each device, to compare them.
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__),
+        tree,
+    )
+
+
 def to_global(batch, mesh):
     """Rows of this process (nested dict of numpy) → global arrays over ('data', 'fsdp')."""
     sharding = batch_sharding(mesh)

@@ -283,7 +283,7 @@ def compile_steps(model, c, optimizer, mesh, tables, steps=1):
     """
     sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
     whole = sharding.replicated(mesh)
-    tables = jax.device_put(tables, whole)
+    tables = sharding.put(tables, whole)
     init = functools.partial(initial_state, model, c, optimizer)
     layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
     rows = sharding.batch_sharding(mesh)
