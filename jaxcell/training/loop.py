@@ -142,13 +142,13 @@ class Run:
         return {Path(self.workdir) / name: write for name, write in work.items()}
 
     def _batches(self, split, **where):
-        mine = {"process": processes.index(), "processes": processes.count()}
         t = self.c.train
         # Validation takes no more memory than training: a micro-batch at a time.
         size = t.batch_size // (t.accumulate if split == "valid" else 1)
         # What travels with the model: embedding shows its cells by the same numbers.
         known = of_tables(self.host_tables, len(self.store.vocabulary))
-        return Batches(self.store, self.c, split, size, statistics=known, **where, **mine)
+        rows = sharding.rows_here(self.mesh, size)
+        return Batches(self.store, self.c, split, size, statistics=known, rows=rows, **where)
 
     def _steps(self, start, stop):
         c, pending = self.c, []
