@@ -91,6 +91,9 @@ def _checked(launcher, address, number, process):
             f"seen: {seen()}"
         )
     where = os.environ.get(address or "JAX_COORDINATOR_ADDRESS")
+    port = os.environ.get("JAX_COORDINATOR_PORT")
+    if where and port and ":" not in where:  # as xpk gives them
+        where = f"{where}:{port}"
     if where and not re.fullmatch(r"\S+:\d+", where):
         raise ValueError(
             f"many processes by {launcher}: JAX_COORDINATOR_ADDRESS is {where!r}, expected "

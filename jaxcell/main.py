@@ -248,7 +248,8 @@ def dry_run(c):
 
 def main(_):
     """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    for library in ("absl", "jax"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     plain_warnings()
     asked = flags.FLAGS
     c, done = asked.config, True

@@ -8,6 +8,8 @@ would time out where process 0 prepares a store for hours. With one process all 
 import itertools
 import json
 import os
+import sys
+import threading
 
 import jax
 
@@ -27,16 +29,21 @@ class OtherProcess(ValueError):
 def initialise(timeout=300):
     """Join the other processes of this job, before anything starts a backend; alone, do nothing.
 
-    timeout : seconds to wait for the others
+    timeout : seconds to wait for the others; without them the process ends, with status 1 and a
+        line that says which variables were seen
 
     Raises
     ------
     ValueError
-        When the launcher's variables do not hold, or the others did not come; says which were seen.
+        When the launcher's variables do not hold, or process 0 cannot listen; says which were seen.
     """
     job = launchers.find()
     if job is None or jax.distributed.is_initialized():
         return
+    who = f"process {job.process} of {job.processes} by {job.launcher}"
+    alone = threading.Timer(timeout, _end_alone, [job, who, timeout])
+    alone.daemon = True
+    alone.start()
     try:
         jax.distributed.initialize(
             job.coordinator,
@@ -44,17 +51,29 @@ def initialise(timeout=300):
             job.process,
             local_device_ids=job.devices,
             cluster_detection_method="deactivate",
-            initialization_timeout=timeout,
+            initialization_timeout=timeout + 60,  # behind it JAX aborts, with a stack trace in C++
             # One that fails alone would hold up its own end, and by it the others', for as long.
             shutdown_timeout_seconds=60,
         )
     except RuntimeError as error:
         raise ValueError(
-            f"process {job.process} of {job.processes} by {job.launcher}: the processes did not "
-            f"meet at {job.coordinator} within {timeout} s ({str(error).splitlines()[0]}); seen: "
-            f"{launchers.seen()}"
+            f"{who}: cannot meet the others at {job.coordinator} ({str(error).splitlines()[0]}); "
+            f"seen: {launchers.seen()}"
         ) from error
+    finally:
+        alone.cancel()
     say(f"{job.processes} processes by {job.launcher}, process 0 at {job.coordinator}")
+
+
+def _end_alone(job, who, timeout):
+    print(
+        f"error: {who}: the others did not come to {job.coordinator} within {timeout} s. Are all "
+        "of them started, with the same variables but their own number, and can they reach that "
+        f"address? seen: {launchers.seen()}",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def count():

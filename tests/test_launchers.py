@@ -57,6 +57,8 @@ def test_explicit_variables(seen):
     assert find() == Job("explicit variables", "host:1234", 2, 1)
     seen(EXPLICIT, JAX_NUM_PROCESSES="1", JAX_PROCESS_ID="0")
     assert find() is None
+    seen(EXPLICIT, JAX_COORDINATOR_ADDRESS="host", JAX_COORDINATOR_PORT="99")
+    assert find().coordinator == "host:99"
     seen(SLURM, EXPLICIT)  # they win
     assert find().process == 1
 

@@ -24,6 +24,7 @@ from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 
 FORMAT_VERSION = 1
+PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
 
 @contextlib.contextmanager
@@ -59,10 +60,10 @@ def _locked(workdir):
         yield text
 
 
-def _shares(workdir, text, patience=30):
+def _shares(workdir, text):
     """Raise when what process 0 wrote there cannot be read here."""
     path = Path(workdir) / ".lock"
-    for _ in range(1 if processes.first() else patience):  # NFS shows new files with a delay
+    for _ in range(1 if processes.first() else PATIENCE):
         if path.exists() and path.read_text() == text:
             return
         time.sleep(1)

@@ -139,7 +139,6 @@ def test_two_processes_on_one_machine_are_one_run(store, tmp_path):
 
 SRUN = """
 # Two tasks on this node, as SLURM starts them; status of the worst.
-echo "$@" >> "$FAKE/srun"
 [[ $1 == --kill-on-bad-exit=0 ]] && shift
 export SLURM_STEP_NODELIST=localhost SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_NODEID=0
 export SLURM_STEP_TASKS_PER_NODE=2
@@ -159,16 +158,18 @@ exit $worst
 def test_a_slurm_job_that_is_asked_to_stop_goes_on_when_it_is_started_again(store, tmp_path):
     """SIGTERM to one of two tasks: both save one step and leave; then as if nothing had been."""
     scontrol = 'echo "$@" >> "$FAKE/scontrol"'
+    told = tmp_path / "told"
+    told.mkdir()
     path = commands(tmp_path, srun=SRUN, scontrol=scontrol)
     fields = {"steps": 60, "train.validate_every": 30, "train.gene_errors": ""}
 
     def job(workdir, number):
-        more = {"PATH": path, "FAKE": str(tmp_path), "SLURM_JOB_ID": str(number)}
+        more = {"PATH": path, "FAKE": str(told), "SLURM_JOB_ID": str(number)}
         argv = ["bash", LAUNCH / "slurm.sh", *flags(store, workdir, **fields)]
         return subprocess.Popen(argv, env=environment(1, **more), cwd=ROOT)
 
     def logs():
-        return "\n".join((tmp_path / f"task{i}.log").read_text() for i in (0, 1))
+        return "\n".join((told / f"task{i}.log").read_text() for i in (0, 1))
 
     halves, whole, port = tmp_path / "halves", tmp_path / "whole", os.getpid() % 4000
     first = job(halves, port)
@@ -178,21 +179,21 @@ def test_a_slurm_job_that_is_asked_to_stop_goes_on_when_it_is_started_again(stor
             break
         assert first.poll() is None, logs()
         time.sleep(0.1)
-    os.kill(int((tmp_path / "task1.pid").read_text()), signal.SIGTERM)
+    os.kill(int((told / "task1.pid").read_text()), signal.SIGTERM)
     assert first.wait(timeout=200) == 75, logs()
-    assert (tmp_path / "scontrol").read_text() == f"requeue {port}\n"
-    said = (tmp_path / "task0.log").read_text()
+    assert (told / "scontrol").read_text() == f"requeue {port}\n"
+    said = (told / "task0.log").read_text()
     (step,) = re.findall(r"asked to stop: saved step (\d+) of 60", said)
     assert 4 <= int(step) < 60
-    assert "asked to stop" not in (tmp_path / "task1.log").read_text()
+    assert "asked to stop" not in (told / "task1.log").read_text()
     saved = [int(p.name) for p in (halves / "checkpoints").iterdir() if p.name.isdigit()]
     assert int(step) == max(saved)
     second = job(halves, port + 1)
     assert second.wait(timeout=400) == 0, logs()
-    assert "2 processes by SLURM, process 0 at localhost:" in (tmp_path / "task0.log").read_text()
-    assert f"goes on from step {step} of 60" in (tmp_path / "task0.log").read_text()
+    assert "2 processes by SLURM, process 0 at localhost:" in (told / "task0.log").read_text()
+    assert f"goes on from step {step} of 60" in (told / "task0.log").read_text()
     assert job(whole, port + 2).wait(timeout=400) == 0, logs()
-    assert (tmp_path / "scontrol").read_text().count("requeue") == 1
+    assert (told / "scontrol").read_text().count("requeue") == 1
     a, b = load_model(halves), load_model(whole)
     assert a.info == b.info
     assert a.sha256 == b.sha256  # the same mesh: bit for bit
