@@ -137,6 +137,38 @@ def test_two_processes_on_one_machine_are_one_run(store, tmp_path):
     assert load_model(tmp_path).info["step"] in "12"
 
 
+@pytest.mark.slow
+def test_all_stages_by_two_processes(sources, tmp_path):
+    """Process 0 prepares, embeds, evaluates, and looks at AvgBIO; both train; again: skipped."""
+    argv = [LAUNCH / "local.sh", "2", "--config=configs/demo.py:tiny", f"--workdir={tmp_path}"]
+    fields = {
+        "prepare.files": (str(sources[0]),),
+        "prepare.labels": ("kind",),
+        "prepare.hold_out_fraction": 0.5,
+        "embed.input": sources[0],
+        "evaluate.label": "kind",
+        "best": ("val/avg_bio", "max"),
+        "steps": 4,
+        "train.validate_every": 2,
+    }
+    argv += [f"--config.{name}={value}" for name, value in fields.items()]
+    more = {"env": environment(1), "capture_output": True, "text": True, "cwd": ROOT}
+    done = subprocess.run(argv, **more, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("embeddings: ") == 2
+    assert done.stdout.count("report: ") == 1
+    assert done.stderr.count("error") == 0
+    assert {"results.json", "report.md", "embeddings.h5ad", "gene_errors.tsv"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+    assert [one["step"] for one in lines(tmp_path) if "val/avg_bio" in one] == [2, 4]
+    again = subprocess.run(argv, **more, timeout=600)
+    assert again.returncode == 0, again.stderr
+    for stage in ("prepare", "embed", "evaluate"):
+        assert again.stdout.count(f"{stage}: finished with this config and these files") == 1
+    assert again.stdout.count("trained to step 4 already, skipped") == 1
+
+
 SRUN = """
 # Two tasks on this node, as SLURM starts them; status of the worst.
 [[ $1 == --kill-on-bad-exit=0 ]] && shift
