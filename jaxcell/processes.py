@@ -76,6 +76,15 @@ def _end_alone(job, who, timeout):
     os._exit(1)
 
 
+def check():
+    """Raise when JAX sees processes that have not joined: each of them would write the same run."""
+    if jax.process_count() != count():
+        raise ValueError(
+            f"this is one of {jax.process_count()} processes by JAX, and has joined no other; call "
+            "jaxcell.processes.initialise() before anything computes, as jaxcell.main does"
+        )
+
+
 def count():
     """How many processes run this program; starts no backend."""
     return distributed.global_state.num_processes if _client() else 1

@@ -8,6 +8,7 @@
 # as fast and simpler: this is for trying what runs on many machines.
 #
 # Ctrl-C or SIGTERM: all processes save the same step and end with status 75; the same line goes on.
+# A second one ends them at once.
 set -euo pipefail
 
 number=${1:?the number of processes, then the flags of jaxcell.main}
@@ -33,7 +34,12 @@ for ((i = 0; i < number; i++)); do
   JAX_PROCESS_ID=$i "$python" -m jaxcell.main "$@" &
   pids+=($!)
 done
-trap 'kill -TERM "${pids[@]}" 2> /dev/null || true' TERM INT
+signal=TERM
+stop() {
+  kill "-$signal" "${pids[@]}" 2> /dev/null || true
+  signal=KILL
+}
+trap stop TERM INT
 
 # The first status that is no 0, but 75 (stopped, goes on) only where no process failed.
 status=0

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from jaxcell import processes
+from jaxcell.training import loop
 from tests.many import environment, free_port, two
+from tests.training.test_training import tiny
 
 TOGETHER = """
 import sys
@@ -82,6 +85,12 @@ def test_processes_that_do_not_come_are_said():
     assert done.returncode == 1
     assert "error: process 1 of 2 by explicit variables: the others did not come" in done.stderr
     assert "JAX_NUM_PROCESSES=2, JAX_PROCESS_ID=1" in done.stderr
+
+
+def test_processes_that_have_not_joined_are_refused(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)  # as on a TPU slice
+    with pytest.raises(ValueError, match=r"one of 4 processes .* call jaxcell\.processes\.initial"):
+        loop.train(tiny(store), tmp_path)
 
 
 def test_one_process_is_free_of_it(capsys):

@@ -38,6 +38,7 @@ class Run:
         if c.best[0] == "val/avg_bio" and monitor is None:
             raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
         self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
+        processes.check()
         self.store = processes.together(lambda: self._opened(c.data.store))
         processes.same(c.data.store, self.store.content_hash)
         self.ontologies = adopt(c, self.store, say)
