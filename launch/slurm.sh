@@ -39,8 +39,8 @@ python=${PYTHON:-python}
 # A proxy between the nodes makes them wait for each other for ever.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
 
-# XLA's flags for GPUs that talk to each other: collectives run beside the computation.
-export XLA_FLAGS="${XLA_FLAGS:-} ${JAXCELL_GPU_FLAGS:-}"
+# XLA's flags for GPUs that talk to each other, so that collectives run beside the computation:
+# export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true"
 # Compiled programs are kept, so that a job that is started again computes at once.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/jaxcell}
 
