@@ -3,20 +3,23 @@
     python -m jaxcell.main --config=configs/txfm_b.py [--workdir=DIR] [--config.x.y=…] [--dry_run]
 
 Stages are prepare, train, embed and evaluate; one that is finished with the same config is skipped.
+Started as many processes (see launch/), it is one run: all train, process 0 does the other stages.
 """
 
+import functools
 import hashlib
 import json
 import logging
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxcell import config, overrides, planning
+from jaxcell import config, overrides, planning, processes
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
@@ -33,6 +36,9 @@ READS = {
     "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
+# Of a run that was asked to stop: the same command goes on, which a launcher must not take for the
+# end (EX_TEMPFAIL of sysexits.h; a container that leaves with 0 is not started again).
+STOPPED = 75
 
 
 def train(c, workdir=None):
@@ -64,8 +70,9 @@ def train(c, workdir=None):
 
 
 def default_workdir(c):
-    """``runs/<config>-<time>``."""
-    return Path("runs") / f"{c.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """``runs/<config>-<time>``, the time of process 0."""
+    now = processes.from_first(lambda: time.strftime("%Y%m%d-%H%M%S"))
+    return Path("runs") / f"{c.name}-{now}"
 
 
 def require_store(c):
@@ -86,19 +93,20 @@ def run(c, workdir):
         For whatever is wrong with the config, its data, or the workdir.
     """
     setup.check(config.settled(c))
+    processes.same("the config", config.flat(c))
     workdir = Path(workdir)
     if "prepare" in c.stages and not c.data.store:
         c.data.store = str(workdir / "store")
     if "train" in c.stages:
         require_store(c)
-    print(f"{c.name}: {', '.join(c.stages)} in {workdir}")
+    processes.say(f"{c.name}: {', '.join(c.stages)} in {workdir}")
     for stage in c.stages:
         if stage == "train":  # knows by its checkpoints what is done
             if not loop.train(c, workdir, monitor=monitor_of(c)):
                 return False
             continue
         with lock(workdir):
-            _stage(c, stage, workdir)
+            processes.from_first(functools.partial(_stage, c, stage, workdir))
     return True
 
 
@@ -224,7 +232,7 @@ def dry_run(c):
     steps, data = None, f"no store (nominal vocabulary of {c.model.vocabulary:,} genes)"
     if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):
         store = Store.open(c.data.store)
-        setup.adopt(c, store, print)
+        setup.adopt(c, store, processes.say)
         steps = setup.steps_of(c, store)
         data = (
             f"{c.data.store}: {store.sizes['train']:,} training and {store.sizes['valid']:,} "
@@ -235,22 +243,33 @@ def dry_run(c):
     device = jax.devices()[0].device_kind
     lines = planning.describe(c, jax.device_count(), itemsize, device, steps, data)
     for what, text in lines.items():
-        print(f"{what:>10}  {text}")
+        processes.say(f"{what:>10}  {text}")
 
 
 def main(_):
     """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    for library in ("absl", "jax"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     plain_warnings()
     asked = flags.FLAGS
-    c = asked.config
+    c, done = asked.config, True
     try:
+        processes.initialise()
+        if not processes.first():
+            warnings.simplefilter("ignore")  # process 0 shows them
         if asked.dry_run:
             dry_run(c)
-        elif not run(c, asked.workdir or default_workdir(c)):
-            print("stopped before the end")
+        else:
+            done = run(c, asked.workdir or default_workdir(c))
+        processes.wait()
+    except processes.OtherProcess:
+        sys.exit(1)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+        whose = f"process {processes.index()}: " if processes.count() > 1 else ""
+        sys.exit(f"error: {whose}{error}")
+    if not done:
+        processes.say("stopped before the end; the same command goes on from there")
+        sys.exit(STOPPED)
 
 
 def start(argv=None):

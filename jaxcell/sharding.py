@@ -188,7 +188,52 @@ def rows_divide(batch_size, mesh, accumulate=1):
         )
 
 
+def put(tree, sharding):
+    """What every process holds whole (numpy) → global arrays of that sharding."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    # device_put would gather the arrays of all processes on each device, to compare them.
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__),
+        tree,
+    )
+
+
+def _parts_here(mesh):
+    """Which of a batch's data × fsdp parts the devices of this process hold, ascending."""
+    number = mesh.shape["data"] * mesh.shape["fsdp"]
+    held = batch_sharding(mesh).addressable_devices_indices_map((number,))
+    return sorted({index[0].start or 0 for index in held.values()}), number
+
+
+def rows_here(mesh, batch_size):
+    """Which rows of a batch this process has to read: int [b], ascending.
+
+    Those of its devices: where the axis tensor spans processes these read the same rows, and they
+    need not be contiguous, since a TPU's mesh follows its wires.
+    """
+    parts, number = _parts_here(mesh)
+    each = batch_size // number
+    return (np.array(parts)[:, None] * each + np.arange(each)).ravel()
+
+
 def to_global(batch, mesh):
-    """Rows of this process (nested dict of numpy) → global arrays over ('data', 'fsdp')."""
+    """Rows of this process (nested dict of numpy) → global arrays over ('data', 'fsdp').
+
+    The rows are those of `rows_here`.
+    """
     sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+    if sharding.is_fully_addressable:
+        return jax.device_put(batch, sharding)
+    parts, number = _parts_here(mesh)
+
+    def place(x):
+        each = len(x) // len(parts)
+
+        def part(index):
+            first = parts.index((index[0].start or 0) // each) * each
+            return x[first : first + each]
+
+        return jax.make_array_from_callback((each * number, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(place, batch)

@@ -4,10 +4,12 @@ import os
 import tempfile
 
 # Tests compile much and compute little: without LLVM's optimisation they take a third less time.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
+# A child has them already, perhaps with fewer devices (tests.many).
+if "device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "")
+        + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    )
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The same tiny steps are compiled in many tests and in child processes: once is enough. Each worker
 # of pytest-xdist has a folder, which its children share: JAX writes into it without a lock.

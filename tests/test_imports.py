@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 BASE = {"registry", "config", "sharding", "variants", "systems"}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
-ABOVE = {"training"} | PARTS
+ABOVE = {"training", "processes"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
 PUBLIC = (
     "embed",
@@ -32,6 +32,8 @@ PUBLIC = (
 
 MAY = {
     "registry": set(),
+    "launchers": set(),
+    "processes": {"launchers"},
     "systems": set(),
     "variants": {"systems"},
     "config_checks": {"config_data_checks"},
@@ -42,7 +44,7 @@ MAY = {
     "data": BASE,
     "models": BASE,
     "losses": BASE,
-    "training": PARTS,
+    "training": PARTS | {"processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,

@@ -1,6 +1,6 @@
 """A store → the batches of a run; what step s holds depends on (seed, s) alone.
 
-B cells of the global batch, b of them this process' (contiguous rows).
+B cells of the global batch, b of them this process'.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ class Batches:
     start, stop : steps; stop is ignored for 'valid'
     statistics : of training cells, see `jaxcell.data.statistics`; None: the store's
     process, processes : this process takes rows [process · B / processes, …) of every batch
+    rows : which rows it takes instead, int [b]
     """
 
     def __init__(
@@ -47,15 +48,17 @@ class Batches:
         processes=1,
         statistics=None,
         passes=1,
+        rows=None,
     ):
         if batch_size % processes:
             raise ValueError(
                 f"config.train.batch_size: {batch_size} does not divide over {processes} processes"
             )
         self._store, self._split, self._size = store, split, batch_size
-        self._rows = range(
-            process * batch_size // processes, (process + 1) * batch_size // processes
-        )
+        if rows is None:
+            each = batch_size // processes
+            rows = np.arange(process * each, (process + 1) * each)
+        self._rows = rows
         self._cells = store.sizes[split]
         self._seed, self._start = c.seed, start
         self._pass = -(-self._cells // batch_size)  # steps
@@ -76,7 +79,7 @@ class Batches:
 
     def __getitem__(self, i):
         first = (self._start + int(i)) * self._size
-        positions = np.arange(first + self._rows.start, first + self._rows.stop)
+        positions = first + self._rows
         if self._split == "train":
             epochs, cells = self._order(positions)
             real = np.ones(len(cells), bool)

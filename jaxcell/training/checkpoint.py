@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,18 +17,30 @@ from orbax.checkpoint import checkpoint_managers as managers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from jaxcell import config
+from jaxcell import config, processes
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 
 FORMAT_VERSION = 1
+PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
 
 @contextlib.contextmanager
 def lock(workdir):
-    """Keep a second run out of ``workdir`` for as long as this one lives."""
+    """Keep a second run out of ``workdir`` for as long as this one lives.
+
+    Of many processes the first holds the lock, and the others see by it that they share the folder.
+    """
+    with contextlib.ExitStack() as held:
+        text = processes.from_first(lambda: held.enter_context(_locked(workdir)))
+        processes.together(lambda: _shares(workdir, text))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(workdir):
     Path(workdir).mkdir(parents=True, exist_ok=True)
     with open(Path(workdir) / ".lock", "a+") as file:
         try:
@@ -39,9 +52,25 @@ def lock(workdir):
                 "wait for it or name another --workdir"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        text = f"process {os.getpid()} on {os.uname().nodename} since {now}"
+        file.write(text)
         file.flush()
-        yield
+        os.fsync(file.fileno())  # before other machines look
+        yield text
+
+
+def _shares(workdir, text):
+    """Raise when what process 0 wrote there cannot be read here."""
+    path = Path(workdir) / ".lock"
+    for _ in range(1 if processes.first() else PATIENCE):
+        if path.exists() and path.read_text() == text:
+            return
+        time.sleep(1)
+    raise ValueError(
+        f"{workdir}: {os.uname().nodename} does not see what process 0 ({text}) wrote there; "
+        "--workdir must be one folder that all processes share"
+    )
 
 
 def begun(workdir):

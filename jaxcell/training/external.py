@@ -7,6 +7,7 @@ import numpy as np
 from jaxcell.data.genes import GeneNames, read_gene_map, strip_version
 from jaxcell.data.matching import match
 from jaxcell.models.cell import CellModel
+from jaxcell.processes import say
 
 
 def external_tables(spec, vocabulary):
@@ -42,7 +43,7 @@ def external_tables(spec, vocabulary):
         column = np.flatnonzero(matched.columns >= 0)
         table[matched.columns[column]], known[matched.columns[column]] = vectors[column], True
         twice = f" ({len(matched.duplicated)} twice: the first is taken)"
-        print(
+        say(
             f"{where}: {matched.n_matched:,} of {len(vocabulary):,} genes have vectors in "
             f"{field.file}{twice if matched.duplicated else ''}; the others are learned"
         )

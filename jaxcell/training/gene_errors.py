@@ -127,8 +127,8 @@ class Measure:
         whole, rows = self._whole, self._rows
         found = self._summed(batches, lambda batch: self._levels(variables, batch, tables))
         level = found["sum"] / np.where(found["number"] > 0, found["number"], 1)
-        on_device = jax.device_put(level.astype(np.float32), whole)
-        counts = jax.device_put(np.zeros(rows * 2 * BINS, np.int32), whole)
+        on_device = sharding.put(level.astype(np.float32), whole)
+        counts = sharding.put(np.zeros(rows * 2 * BINS, np.int32), whole)
 
         def add(batch):
             nonlocal counts

@@ -7,13 +7,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcell import sharding
+from jaxcell import processes, sharding
 from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import labels_of
+from jaxcell.processes import say
 from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.means import tables_of
@@ -31,18 +32,19 @@ class Run:
 
     def __init__(self, c, workdir, on_step=None, monitor=None):
         if left := left_out(c):
-            print(f"config.labels: does not name the label heads {', '.join(left)}: left out")
+            say(f"config.labels: does not name the label heads {', '.join(left)}: left out")
         c = settled(c)  # a copy: what the store overrides stays out of the caller's
         check(c)
         if c.best[0] == "val/avg_bio" and monitor is None:
             raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
         self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
-        self.store = Store.open(c.data.store)
-        self.store.verify(records=False)
-        self.ontologies = adopt(c, self.store, print)
+        processes.check()
+        self.store = processes.together(lambda: self._opened(c.data.store))
+        processes.same(c.data.store, self.store.content_hash)
+        self.ontologies = adopt(c, self.store, say)
         self.steps = steps_of(c, self.store)
         self.mesh = sharding.make_mesh(c.mesh)
-        self.model = model_of(c, say=print)
+        self.model = model_of(c, say=say)
         self.host_tables = tables_of(self.store, c, self.model.rows, self.ontologies)
         self.inputs = metrics.inputs_of(self.ontologies, self.host_tables)
         # Before the steps are compiled; a run that goes on needs its source no more.
@@ -55,18 +57,24 @@ class Run:
             self.model, c, optimizer, self.mesh, self.host_tables, self.steps
         )
         if c.optimizer.frozen:
-            print(optim.describe(self.state.params, c.optimizer.frozen))
+            say(optim.describe(self.state.params, c.optimizer.frozen))
         # What training masks by may change (`_mask_by`); validation always masks alike.
         self.train_tables = self.tables
         if said := optim.short_of_warmup(c, self.steps):
-            print(said)
+            say(said)
         self.rate = optim.schedule(c, self.steps, epoch)
         self.best, self.shown = None, {}
-        self.first = jax.process_index() == 0  # the one that writes what is the same for all
+        self.first = processes.first()  # the one that writes what is the same for all
         self.adaptive = adapts(c)
         if not self.store.sizes["valid"]:
-            print(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
+            say(f"{self.store.path}: holds no validation cells; model/ keeps the newest step")
         self.every = c.train.validate_every or epoch
+
+    @staticmethod
+    def _opened(path):
+        store = Store.open(path)
+        store.verify(records=False)
+        return store
 
     def go(self):
         """Train to the last step, or until asked to stop; True when the last step was reached."""
@@ -74,16 +82,17 @@ class Run:
         with lock(self.workdir), Stop() as stop:
             self.checkpoints = Checkpoints(self.workdir, c)
             start = self.checkpoints.latest() or 0
+            processes.same(f"the newest step in {self.workdir}", start)
             if start:
                 self.checkpoints.check()
                 metrics.check_data(self.workdir, self.store, self.inputs)
             trained, closing = start >= self.steps, self._closing()
             if trained:  # but perhaps killed before its last files were there
-                closing = {path: write for path, write in closing.items() if not path.exists()}
-                lacks = ", ".join(path.name for path in closing)
-                what = f"writes {lacks}" if lacks else "skipped"
-                print(f"{self.workdir}: trained to step {start} already, {what}")
-            if trained and not closing:
+                lacks = processes.from_first(lambda: [p.name for p in closing if not p.exists()])
+                closing = {path: write for path, write in closing.items() if path.name in lacks}
+                what = f"writes {', '.join(lacks)}" if lacks else "skipped"
+                say(f"{self.workdir}: trained to step {start} already, {what}")
+            if trained and not lacks:
                 self.checkpoints.close()
                 return True
             if start:
@@ -107,7 +116,7 @@ class Run:
     def _open(self, start):
         """What a session that trains does first: say where it starts, write it into run.json."""
         if start:
-            print(f"{self.workdir}: goes on from step {start} of {self.steps}")
+            say(f"{self.workdir}: goes on from step {start} of {self.steps}")
         if self.adaptive and (rates := adaptive.load(self.workdir, start)) is not None:
             self._mask_by(rates)
         warm = None if start else self._warm_start()
@@ -121,7 +130,7 @@ class Run:
         warm, self.warm = self.warm, None  # its arrays are let go
         if warm is None:
             return None
-        print(warm.report)
+        say(warm.report)
         self.state = warm.apply(self.state)
         return warm.provenance
 
@@ -135,13 +144,13 @@ class Run:
         return {Path(self.workdir) / name: write for name, write in work.items()}
 
     def _batches(self, split, **where):
-        processes = {"process": jax.process_index(), "processes": jax.process_count()}
         t = self.c.train
         # Validation takes no more memory than training: a micro-batch at a time.
         size = t.batch_size // (t.accumulate if split == "valid" else 1)
         # What travels with the model: embedding shows its cells by the same numbers.
         known = of_tables(self.host_tables, len(self.store.vocabulary))
-        return Batches(self.store, self.c, split, size, statistics=known, **where, **processes)
+        rows = sharding.rows_here(self.mesh, size)
+        return Batches(self.store, self.c, split, size, statistics=known, rows=rows, **where)
 
     def _steps(self, start, stop):
         c, pending = self.c, []
@@ -158,7 +167,7 @@ class Run:
                 self.progress.step()
                 if self.on_step:
                     self.on_step(step)
-                asked = stop.asked  # once: a signal that comes later waits for the next step
+                asked = stop.at(step)  # once: a signal that comes later waits for the next step
                 self._keep(step, pending, asked)
                 if asked and step < self.steps:
                     self.checkpoints.wait()
@@ -190,7 +199,7 @@ class Run:
 
     def _mask_by(self, rates):
         whole = sharding.replicated(self.mesh)
-        self.train_tables = {**self.tables, "mask_rate": jax.device_put(rates, whole)}
+        self.train_tables = {**self.tables, "mask_rate": sharding.put(rates, whole)}
 
     def _gene_errors(self):
         """Write the last step's errors per gene, and their summary into the journal."""
@@ -215,8 +224,10 @@ class Run:
             self._finite(step, self.shown["loss"])
             found = {f"val/{k}": v for k, v in self.shown.items()}
             if self.monitor:
-                seen = self.monitor(self._variables())
+                seen = self._monitored()
                 found |= {f"val/{k}": v for k, v in seen.items()}
+            # One machine's last digit must not decide otherwise than another's what is the best.
+            found = processes.from_first(lambda: found)
             self.journal.write(step, **found)
             more = "".join(f", {k} {v:.3f}" for k, v in seen.items())
             self.progress.say(f"step {step}: validation {metrics.show(self.shown)}{more}")
@@ -256,19 +267,28 @@ class Run:
             if value is None or not _better(value, self.best, mode):
                 return False
             self.best = value
+        variables = processes.on_host(self._variables())
+        if not self.first:
+            return True
         used = {*self.store.labels, *labels_of(self.c.model)}
         model = Model(
             config=self.c,
             vocabulary=self.store.vocabulary.with_specials(self.c.model.specials),
             labels={k: names for k, names in self.store.classes.items() if k in used},
             ontologies=self.ontologies,
-            variables=jax.device_get(self._variables()),
+            variables=variables,
             tables=self.host_tables,
             info={"step": step, "store": self.store.content_hash, **found},
         )
-        if self.first:
-            save_model(self.workdir, model)
+        save_model(self.workdir, model)
         return True
+
+    def _monitored(self):
+        """What the monitor finds, on process 0 alone: it computes on one machine."""
+        variables = self._variables()
+        if processes.count() > 1:
+            variables = processes.on_host(variables)
+        return processes.from_first(lambda: self.monitor(variables))
 
     def _variables(self):
         return {"params": self.state.params, "batch_stats": self.state.batch_stats}

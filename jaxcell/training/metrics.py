@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from jaxcell import config
+from jaxcell import config, processes
 
 PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -26,11 +26,15 @@ def replace(path, text):
 class Journal:
     """``WORKDIR/metrics.jsonl``, an object a line; a restart drops what lies after its step.
 
+    Of many processes the first writes, the others write nothing.
+
     writers : whatever else takes the numbers, by ``write(step, {name: number})`` and ``close()``
     """
 
     def __init__(self, workdir, start, writers=()):
         self._path, self._writers = Path(workdir) / "metrics.jsonl", writers
+        if not processes.first():
+            return
         kept = []
         if self._path.exists():
             lines = self._path.read_text().splitlines(keepends=True)
@@ -41,6 +45,8 @@ class Journal:
 
     def write(self, step, **values):
         """Append one line with the step and plain numbers."""
+        if not processes.first():
+            return
         with open(self._path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for writer in self._writers:
@@ -94,14 +100,14 @@ def verdict(means):
 
 
 class Progress:
-    """A bar with steps, cells/s, time left and the newest losses."""
+    """A bar with steps, cells/s, time left and the newest losses; on process 0."""
 
-    def __init__(self, start, stop, batch_size, enabled=True):
+    def __init__(self, start, stop, batch_size):
         self._bar = tqdm(
             total=stop,
             initial=start,
             unit="step",
-            disable=not enabled,
+            disable=not processes.first(),
             dynamic_ncols=True,
             mininterval=0.5,
         )
@@ -122,7 +128,8 @@ class Progress:
 
     def say(self, text):
         """Print a line above the bar."""
-        self._bar.write(text)
+        if processes.first():
+            self._bar.write(text)
 
     def close(self):
         """End the bar."""
@@ -168,7 +175,11 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
     inputs : as `inputs_of` makes them
     warm : where the parameters of step 0 came from; a session that goes on keeps what is there
     layout : what each device of this session holds of the parameters, see `sharding.table`
+
+    Of many processes the first writes.
     """
+    if not processes.first():
+        return
     path = Path(workdir) / "run.json"
     run = json.loads(path.read_text()) if path.exists() else {"sessions": []}
     if not start:
@@ -191,6 +202,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
             "versions": {p: _version(p) for p in PACKAGES},
             "commit": commit(),
             "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+            "processes": processes.count(),
             "mesh": dict(mesh.shape),
         }
     )

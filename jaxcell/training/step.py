@@ -320,7 +320,7 @@ def compile_steps(model, c, optimizer, mesh, tables, steps=1):
     train_step, eval_step : see ``lay_out``
     tables : the tables, replicated on the mesh
     """
-    tables = jax.device_put(tables, sharding.replicated(mesh))
+    tables = sharding.put(tables, sharding.replicated(mesh))
     init, train_step, eval_step, _ = lay_out(model, c, optimizer, mesh, tables, steps)
     with jax.set_mesh(mesh):
         state = init(tables)

@@ -1,23 +1,41 @@
 """Signals that ask a run to save and return."""
 
+import os
 import signal
 import threading
 
+from jaxcell import processes
+
 
 class Stop:
-    """Set by SIGTERM (or by Ctrl-C once): the run saves and returns."""
+    """Set by SIGTERM (or by Ctrl-C once): the run saves and returns.
+
+    Of many processes any one may be asked. JAX's preemption service then holds SIGTERM (and what
+    else the platform gives notice by) from ``jax.distributed.initialize`` on, and picks the step.
+    """
 
     def __enter__(self):
-        self.asked, self._before = False, {}
+        self._asked, self._before, self._many = False, {}, processes.count() > 1
+        mine = (signal.SIGINT,) if self._many else (signal.SIGTERM, signal.SIGINT)
         if threading.current_thread() is threading.main_thread():
-            for s in (signal.SIGTERM, signal.SIGINT):
+            for s in mine:
                 self._before[s] = signal.signal(s, self._ask)
         return self
 
     def _ask(self, number, frame):
-        self.asked = True
+        self._asked = True
         # A second Ctrl-C ends at once.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._many:
+            os.kill(os.getpid(), signal.SIGTERM)  # to the service, for all
+
+    def at(self, step):
+        """Whether to stop behind this step: the same on all processes, which all ask at each."""
+        if not self._many:
+            return self._asked
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.reached_preemption_sync_point(step)
 
     def __exit__(self, *_):
         for s, handler in self._before.items():
