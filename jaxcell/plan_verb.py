@@ -48,7 +48,7 @@ def show(found):
         f"genes, {found['tokens']:,} tokens a cell",
         "FLOPs": f"{found['flops_per_cell'] / 1e9:,.4g} G for a cell of a training step",
         "machine": f"{found['topology']}: {found['devices']} × {found['device_kind']}, mesh "
-        f"{mesh}; {found['dtype']}; {found['kernel']}",
+        f"{mesh}; {found['dtype']}; {found['kernel']}; remat: {found['remat']}",
         "memory": f"{size(limit)} a device, says {found['memory_told_by']}",
         "batch": f"{_cells(asked)}: {verdict(asked, limit)}",
         "largest": _largest(found),

@@ -16,7 +16,7 @@ from jaxcell import compiled, config, fitting, sharding
 from jaxcell.collectives import by_kind, collectives
 from jaxcell.models.cell import CellModel, count_parameters, queries_of
 from jaxcell.models.cost import forward_flops, training_flops
-from jaxcell.topologies import LOCAL, machine_of
+from jaxcell.topologies import COMPILER, LOCAL, machine_of
 from jaxcell.training import optim, setup
 from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
 from jaxcell.training.step import compute_dtype, lay_out, model_of
@@ -202,6 +202,9 @@ class _Step:
             found |= {"needed": refused.needed, "buffers": [b._asdict() for b in refused.buffers]}
         else:
             found |= self._facts_of(program)
+            if self.machine.told_by == COMPILER:
+                # What it has accepted fits: libtpu counts some of the chip's own memory as well.
+                found["needed"] = min(found["needed"], limit)
             found["fits"] = found["needed"] <= limit
         found["seconds"] = time.perf_counter() - began
         self.told[cells] = found
@@ -245,6 +248,7 @@ class _Step:
             "memory_told_by": machine.told_by,
             "mesh": dict(self.mesh.shape),
             "accumulate": c.train.accumulate,
+            "remat": c.model.encoder.remat,
             "dtype": str(compute_dtype(c.dtype, machine.platform)),
             "kernel": self.kernel,
             "versions": {

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxcell.compiled import Refused, refusal
 
 LOCAL = "local"
+COMPILER = "the compiler"  # says what a program may use of an absent device
 _NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+){1,2})")
 # libtpu ends the process (a failed check, no exception) for a flat slice that is wider.
 _WIDEST = {"v5e": 16, "v6e": 16}
@@ -57,7 +58,7 @@ def machine_of(topology=LOCAL, memory=None):
         found, told_by = _local_memory(devices)
     else:
         devices = _slice(topology)
-        found, told_by = _limit(devices[0]), "the compiler"
+        found, told_by = _limit(devices[0]), COMPILER
     if memory:
         found, told_by = int(memory), "you"
     return Machine(list(devices), devices[0].platform, found, told_by)
