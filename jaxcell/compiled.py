@@ -113,7 +113,7 @@ def refusal(error):
         return Refusal(_bytes(early[1], early[2]), _bytes(early[3], early[4]), [])
     used = re.search(rf"Used {_SIZE} of {_SIZE}", text)
     found = re.finditer(
-        rf"Size: {_SIZE}\s*\n(?:\s+Operator: op_name=\"([^\"]*)\"[^\n]*\n)?\s+Shape: ([^\n{{]*)",
+        rf"Size: {_SIZE}\s*\n(?:\s+Operator: [^\n]*?op_name=\"([^\"]*)\"[^\n]*\n)?\s+Shape: ([^\n{{]*)",
         text,
     )
     listed = [Buffer(_bytes(m[1], m[2]), m[4].strip(), m[3] or "") for m in found]

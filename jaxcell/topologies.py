@@ -94,12 +94,13 @@ def _slice(topology):
 
 
 def _alone():
-    """Keep libtpu from asking around, before it is loaded, what slice it is part of.
+    """Keep libtpu, before it is loaded, from asking what slice it is part of, and from its lock.
 
     JAX has set TPU_SKIP_MDS_QUERY where it found no TPU in this machine; there libtpu would still
-    complain of variables that are not set.
+    complain of variables that are not set, and let one process at a time load it.
     """
     if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
