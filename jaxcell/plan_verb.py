@@ -52,6 +52,7 @@ def show(found):
         "memory": f"{size(limit)} a device, says {found['memory_told_by']}",
         "batch": f"{_cells(asked)}: {verdict(asked, limit)}",
         "largest": _largest(found),
+        "hint": _hint(found),
     }
     text = "\n".join(f"{what:>10}  {said}" for what, said in lines.items() if said)
     detailed = asked if asked["fits"] else found["largest"] or asked
@@ -71,6 +72,19 @@ def _largest(found):
         return "not even one cell a device fits: more fsdp or tensor, or remat" if small else ""
     more = f"; {fails['batch']:,} do not" if fails else ""
     return f"{_cells(best)}: {verdict(best, found['memory'])}{more}"
+
+
+def _hint(found):
+    """How the batch that was asked for may be computed piece by piece, where it does not fit."""
+    best, cells = found["largest"], found["asked"]["cells"]
+    if found["asked"]["fits"] or best is None:
+        return ""
+    parts = next(n for n in range(2, cells + 1) if cells % n == 0 and cells // n <= best["cells"])
+    number = parts * found["accumulate"]
+    return (
+        f"--config.train.accumulate={number} computes {found['asked']['batch']:,} cells in "
+        f"{number} micro-batches of {cells // parts} a device, not tried"
+    )
 
 
 def _details(one):

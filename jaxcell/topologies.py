@@ -1,7 +1,8 @@
 """Devices to compile for: a TPU slice that is not there, or what this machine has.
 
 An absent slice comes from libtpu (extra tpu), whose compiler needs no TPU. Nothing of its runtime
-starts: its devices can be compiled for and nothing else.
+starts: its devices can be compiled for and nothing else. Of a v4 the compiler knows each of a
+chip's two cores as a device, with half of its memory.
 """
 
 import importlib.util
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcell.compiled import Refused, refusal
+from jaxcell.compiled import refusal
 
 LOCAL = "local"
 COMPILER = "the compiler"  # says what a program may use of an absent device
@@ -117,7 +118,9 @@ def _limit(device):
         if found.limit:
             return found.limit
         raise
-    raise Refused(f"the compiler for {device.device_kind} sets no limit to memory; give one")
+    raise ValueError(
+        f"--memory: found none, expected one: the compiler for {device.device_kind} sets no limit"
+    )
 
 
 def _local_memory(devices):

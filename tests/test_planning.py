@@ -18,7 +18,8 @@ GIB = 2**30
 
 def small():
     c = config_of("txfm_b:tiny")
-    c.model.encoder.layers, c.model.width, c.model.vocabulary = 2, 16, 128
+    c.model.encoder.layers, c.model.width, c.model.vocabulary = 1, 16, 128
+    c.model.encoder.drop_path, c.model.heads.expression.blocks = 0.0, 1
     c.train.batch_size = 16
     # Named, so that a run is laid out on all eight devices of the tests.
     c.mesh.data = 8
@@ -73,16 +74,19 @@ def test_a_config_that_does_not_fit_says_the_largest_batch_that_does(planned):
     text = plan_verb.show(found)
     assert re.search(r"batch  16 cells, 2 a device: does not fit: .* of ", text)
     assert re.search(r"largest  8 cells, 1 a device: fits: .*; 16 do not", text)
+    assert "hint  --config.train.accumulate=2 computes 16 cells in 2 micro-batches of 1" in text
     assert "bytes of a device, with 8 cells:" in text
 
 
-def test_fsdp_shards_the_states_and_gathers_parameters():
+def test_fsdp_shards_the_states_of_a_model_of_a_store(store):
     c = small()
-    c.mesh.data, c.mesh.fsdp = 2, 4
-    found = jaxcell.plan(c, search=False)["asked"]
-    assert "all-gather" in found["collectives"]
+    c.mesh.data, c.mesh.fsdp, c.data.store = 2, 4, str(store.path)
+    found = jaxcell.plan(c, search=False)
+    asked, c.model.vocabulary = found["asked"], found["genes"]
+    assert found["genes"] == len(store.vocabulary) != small().model.vocabulary
+    assert "all-gather" in asked["collectives"]
     whole = 4 * sum(x.size for x in jax.tree.leaves(_parameters(c)))
-    assert whole / 4 <= found["split"]["parameters"] < whole / 2
+    assert whole / 4 <= asked["split"]["parameters"] < whole / 2
 
 
 def _parameters(c):
@@ -143,9 +147,36 @@ EARLY = (
 )
 
 
+LATE = """\
+RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 41.75G of 15.50G hbm.
+
+Total hbm usage >= 41.80G:
+    reserved        528.00M
+
+  Largest program allocations in hbm:
+
+  1. Size: 32.00G
+     Operator: op_type="mul" op_name="jit(step)/encoder/mul" source_file="a.py" source_line=1
+     Shape: s32[8388608,8,4]{2,1,0:T(8,128)}
+     Unpadded size: 1.00G
+     Allocation type: HLO temp
+     ==========================
+
+  2. Size: 64.00M
+     Shape: bf16[4096,8192]{1,0:T(8,128)(2,1)}
+     Unpadded size: 64.00M
+"""
+
+
 def test_refusals_for_memory_are_read():
     found = compiled.refusal(RuntimeError(EARLY))
     assert (size(found.needed), size(found.limit)) == ("41.37 GiB", "15.75 GiB")
+    found = compiled.refusal(RuntimeError(LATE))
+    assert (size(found.needed), size(found.limit)) == ("41.75 GiB", "15.50 GiB")
+    assert found.buffers == [
+        (32 * GIB, "s32[8388608,8,4]", "jit(step)/encoder/mul"),
+        (GIB // 16, "bf16[4096,8192]", ""),
+    ]
     with pytest.raises(RuntimeError, match="Mosaic failed"):
         compiled.refusal(RuntimeError("INTERNAL: Mosaic failed to compile TPU kernel"))
 
