@@ -7,6 +7,7 @@ from jaxcell.config_data_checks import among, check_masks, check_transforms, req
 STAGES = ("prepare", "train", "embed", "evaluate")
 SCHEDULES = ("one_cycle", "constant", "linear", "cosine", "step")
 OPTIMIZERS = ("adamw", "adam")
+MOMENTS = ("float32", "bfloat16")
 DTYPES = ("auto", "float32", "bfloat16")
 ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
 HVG = ("seurat", "cell_ranger", "seurat_v3", "bioformer")  # of prepare.hvg_flavor
@@ -137,6 +138,7 @@ def _check_statistics(c):
 def _check_optimizer(c):
     o = c.optimizer
     among("optimizer.kind", [o.kind], OPTIMIZERS)
+    among("optimizer.moments", [o.moments], MOMENTS)
     among("optimizer.schedule", [o.schedule], SCHEDULES)
     require(o.learning_rate > 0, "optimizer.learning_rate", o.learning_rate, "a number above 0")
     for name in ("clip", "warmup_steps", "decay_steps", "weight_decay"):

@@ -121,7 +121,7 @@ def defaults():
             "landmarks": 64,  # of nystrom
             "iterations": 6,  # of nystrom's inverse
             "kernels": "xavier",  # how kernels are drawn; or torch, bert
-            "unroll": 1,  # layers compiled side by side: all of them is faster on a CPU
+            "unroll": 0,  # layers compiled side by side, not in a loop; 0: on a GPU all of them
             "remat": "none",  # or computed again for gradients: full (blocks), dots (but products)
         }
     )
@@ -167,6 +167,7 @@ def defaults():
     c.optimizer.b1 = 0.9
     c.optimizer.b2 = 0.999
     c.optimizer.eps = 1e-6
+    c.optimizer.moments = "float32"  # or bfloat16: of the first; the second stays in float32
     c.optimizer.weight_decay = config_dict.placeholder(float)  # none (adamw): 1 / (lr · steps)
     c.optimizer.decayed = r"kernel$|embedding$|rows$"  # paths that decay: no bias, norm or scale
     c.optimizer.frozen = ""  # paths (regex) that do not train at all; "": every parameter trains

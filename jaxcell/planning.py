@@ -30,11 +30,12 @@ GIB = 2**30
 def memory(c, devices, itemsize):
     """Estimated bytes on each device, from the config alone (nothing is compiled).
 
-    States: parameters, their gradients and AdamW's two moments, 16 bytes a parameter, over the
-    fsdp and tensor axes. Activations of this device's cells: what autodiff keeps of each block
-    (about 18 arrays of [T, D], 4 of them of width 4 D in the MLP already counted, and the softmax
-    weights [H, T, T] in float32 and in the compute dtype; of a last block that computes CLS alone
-    eight arrays [T, D], the tokens' own among them, and weights [H, T]); six float32 panels [R].
+    States: parameters, their gradients and AdamW's two moments, 16 bytes a parameter (14 with
+    ``optimizer.moments`` bfloat16), over the fsdp and tensor axes. Activations of this device's
+    cells: what autodiff keeps of each block (about 18 arrays of [T, D], 4 of them of width 4 D in
+    the MLP already counted, and the softmax weights [H, T, T] in float32 and in the compute dtype;
+    of a last block that computes CLS alone eight arrays [T, D], the tokens' own among them, and
+    weights [H, T]); six float32 panels [R].
 
     Returns
     -------
@@ -52,8 +53,9 @@ def memory(c, devices, itemsize):
     if e.remat == "dots":  # in place of 18 arrays and the weights
         kept = 11 * t * m.width * itemsize * whole + block * (whole > 0)
     kept += last if whole < e.layers else 0
+    each = 14 if c.optimizer.moments == "bfloat16" else 16
     return {
-        "states": 16 * count_parameters(c.model) // axes,
+        "states": each * count_parameters(c.model) // axes,
         "activations": cells * (kept + 6 * 4 * CellModel(m).rows),
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
-LOGICAL = {"batch": ("data", "fsdp"), "tensor": "tensor", None: None}
+LOGICAL = {"batch": ("data", "fsdp"), "vocab": "tensor", "tensor": "tensor", None: None}
 
 
 def make_mesh(spec, devices=None):
@@ -43,14 +43,23 @@ def make_mesh(spec, devices=None):
 
 
 def shard(x, *names):
-    """Constrain ``x`` to a layout named by logical axes ('batch', 'tensor', None).
+    """Constrain ``x`` to a layout named by logical axes ('batch', 'vocab', 'tensor', None).
 
-    The identity without a mesh, under shard_map's manual axes, and on eager arrays.
+    The identity without a mesh or on one of a single device, under shard_map's manual axes, and on
+    eager arrays.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.manual_axes or not isinstance(x, jax.core.Tracer):
+    if mesh.empty or mesh.size == 1 or mesh.manual_axes or not isinstance(x, jax.core.Tracer):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*(LOGICAL[n] for n in names)))
+
+
+def dot_of_whole(x, kernel, *how, **more):
+    """``lax.dot_general`` of a linear layer whose kernel is gathered, and not what it multiplies.
+
+    For kernels over 'fsdp' alone; left to itself XLA may split the layer over 'tensor' as well.
+    """
+    return jax.lax.dot_general(x, shard(kernel, *(None,) * kernel.ndim), *how, **more)
 
 
 def path_of(keys):
@@ -133,6 +142,28 @@ def state_shardings(state, rules, mesh):
     return jax.tree.map(
         lambda s: NamedSharding(mesh, s), placed, is_leaf=lambda s: isinstance(s, PartitionSpec)
     )
+
+
+def table(tree):
+    """What each device holds of a parameter tree, for ``run.json`` and the golden files.
+
+    Parameters
+    ----------
+    tree : nested dict of arrays, or of ShapeDtypeStructs that have a sharding
+
+    Returns
+    -------
+    {path: {'shape', 'spec' (mesh axis of each dimension; [] replicates), 'bytes' on a device}}
+    """
+    found = {}
+    for keys, x in jax.tree_util.tree_leaves_with_path(tree):
+        local = x.sharding.shard_shape(x.shape)
+        found[path_of(keys)] = {
+            "shape": list(x.shape),
+            "spec": list(getattr(x.sharding, "spec", ())),
+            "bytes": int(np.prod(local)) * x.dtype.itemsize,
+        }
+    return found
 
 
 def replicated(mesh):

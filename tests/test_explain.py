@@ -12,7 +12,7 @@ import torch
 
 from jaxcell import attributions, cli, embed
 from jaxcell.attribution import integrate, model_to_explain, pad_of, quadrature
-from jaxcell.bench.step import synthetic
+from jaxcell.bench.synthetic import synthetic
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.attribution_figures import groups_figure, top_genes, top_genes_figure

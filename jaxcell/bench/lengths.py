@@ -4,6 +4,7 @@ python -m jaxcell.bench.step --config=configs/bmfm_rna_mlm.py --lengths=1024,204
 """
 
 import json
+import sys
 from pathlib import Path
 
 from jaxcell.models.cell import queries_of
@@ -51,6 +52,14 @@ def over_lengths(c, lengths, measure, cells=1, steps=1):
             rows.append({"attention": kind, **kept})
             print(show(rows[-1]), flush=True)
     return rows
+
+
+def whole_numbers(texts, least):
+    """Lengths from the command line."""
+    for text in texts:
+        if not text.strip().isdecimal() or int(text) < least:
+            sys.exit(f"error: --lengths: found {text!r}, expected tokens, {least} at least")
+    return [int(text) for text in texts]
 
 
 def show(row):

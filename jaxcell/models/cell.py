@@ -142,6 +142,7 @@ class CellModel:
     ----------
     rows : rows of a gene table: the vocabulary rounded up to ``spec.vocab_multiple``
     token_rows : the same of genes and special tokens
+    kernel : as given
     """
 
     def __init__(self, spec, dtype=None, kernel="xla"):
@@ -153,6 +154,7 @@ class CellModel:
         pools.check(spec.pool, self.spec)
         for name, head in spec.heads.items():
             pools.check_reads(reads_of(head), self.spec, f"config.model.heads.{name}.reads")
+        self.kernel = kernel
         self._module = _Cell(self.spec, dtype=dtype, kernel=kernel)
 
     def init(self, key):

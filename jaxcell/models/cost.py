@@ -112,6 +112,6 @@ def _token_mlp(spec, head):
     return (1 + zero) * hidden + first * (head.get("outputs", TokenMlp.outputs) + zero)
 
 
-def training_flops(spec, tokens):
+def training_flops(spec, tokens, *, whole=False):
     """A training step's operations for one cell: the backward pass costs twice the forward."""
-    return 3 * forward_flops(spec, tokens)
+    return 3 * forward_flops(spec, tokens, whole=whole)

@@ -6,21 +6,27 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcell.models.layers import Block, Layer
+from jaxcell.models.layers import KEPT, Block, Layer
 from jaxcell.registry import lookup
 
 
-def _products(prim, *_, **params):
-    """Whether the backward pass finds what a primitive gave: products with weights, cuDNN's."""
-    of_weights = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(prim, *_, **params)
-    return of_weights or prim.name.startswith("dot_product_attention_fwd")
+def _products(*names):
+    """Whether the backward pass finds what a primitive gave: what has a name, and cuDNN's."""
+    named = jax.checkpoint_policies.save_only_these_names(*names)
+
+    def keeps(prim, *_, **params):
+        return prim.name.startswith("dot_product_attention_fwd") or named(prim, *_, **params)
+
+    return keeps
 
 
 # What the backward pass finds of each block; the rest it computes again.
 REMAT = {
     "none": None,  # all that differentiation needs
     "full": jax.checkpoint_policies.nothing_saveable,  # the block's input
-    "dots": _products,  # its matrix products: norms and activations cost less than their memory
+    "dots": _products(
+        KEPT
+    ),  # its matrix products: norms and activations cost less than their memory
 }
 
 
@@ -101,7 +107,11 @@ class Encoder(nn.Module):
         if self.causal and queries is not None:  # they see no others
             x, queries = x[:, :queries], None
             blocked = None if blocked is None else blocked[:, : x.shape[1]]
-        depth = self.layers if depth is None else depth
+        tokens, depth = x.shape[1], self.layers if depth is None else depth
+        if self.kernel == "cudnn" and tokens % 2 and cache is None:
+            # Some versions take no odd number. One more here is cheaper than copies in each block.
+            x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))
+            blocked = None if blocked is None else jnp.pad(blocked, ((0, 0), (0, 1)))
         drop_path, drop = train and self.drop_path > 0, train and self.dropout > 0
         layer = self._layer(x.shape[-1])
         make = functools.partial(Block, layer, drop_path, drop, dtype=self.dtype, parent=None)
@@ -124,6 +134,7 @@ class Encoder(nn.Module):
         def of(block, queries, weights, looped):
             return _kept(functools.partial(run, block, queries, weights), self.remat, looped)
 
+        unroll = max(self.unroll, 1)
         for block, name, which in groups:
             number = which.stop - which.start
             stacked = self.param(name, _init, block, number, x[:1, :1], length[:1])
@@ -132,7 +143,7 @@ class Encoder(nn.Module):
                 continue
             last = which.stop >= depth
             through = min(number, depth - which.start) - last
-            if self.unroll >= through:  # no loop, which would copy what is kept into one array
+            if unroll >= through:  # no loop, which would copy what is kept into one array
                 one = of(block, None, False, looped=False)
                 for i in range(through):
                     x, cache = one(x, cache, jax.tree.map(lambda a, i=i: a[i], each))
@@ -140,7 +151,7 @@ class Encoder(nn.Module):
                 one = of(block, None, False, looped=True)
                 most = jax.tree.map(lambda a, n=through: a[:n], each)
                 step = functools.partial(lambda one, x, each: (one(*x, each), None), one)
-                (x, cache), _ = jax.lax.scan(step, (x, cache), most, unroll=self.unroll)
+                (x, cache), _ = jax.lax.scan(step, (x, cache), most, unroll=unroll)
             if last:  # it stands alone: what nobody reads of it is not computed
                 final = jax.tree.map(lambda a, n=through: a[n], each)
                 x, besides = of(block, queries, weights, looped=False)(x, cache, final)
@@ -148,7 +159,8 @@ class Encoder(nn.Module):
             x = layer.make_norm("norm", self.dtype)(x)
         if cache is not None:
             return x, besides._replace(length=cache.length + length)
-        return (x, besides) if weights else x
+        x = x[:, :tokens]
+        return (x, besides[:, :, :tokens, :tokens]) if weights else x
 
     def _layer(self, width):
         hidden = self.hidden or int(self.mlp_ratio * width)
@@ -158,7 +170,7 @@ class Encoder(nn.Module):
 
 def _init(key, block, number, x, length):
     """Every block's own draw: {…: [number, …]}."""
-    # One cell with one token, which a mesh cannot share out among a kernel's devices.
+    # One cell with one token, which a mesh cannot share out; and cuDNN's kernel has no vmap.
     block = block.clone(layer=block.layer._replace(kernel="xla"))
 
     def draw(key):

@@ -13,16 +13,20 @@ from flax import linen as nn
 from jaxcell.models.count_activations import COUNT_ACTIVATIONS
 from jaxcell.models.layers import INITS, Mlp, gelu
 from jaxcell.registry import lookup
+from jaxcell.sharding import shard
 
 
-def _gene_logits(cell, table, bias, dtype):
-    """Product cell [B, D] · table [R, D] + bias [R] -> [B, R] in float32 or wider."""
+def _gene_logits(cell, table, bias, dtype, rows="vocab"):
+    """Product cell [B, D] · table [R, D] + bias [R] -> [B, R] in float32 or wider.
+
+    Over 'vocab' each device multiplies by its own rows; their gradients meet in the cell's alone.
+    ``rows`` None: of a table that no device needs to share.
+    """
     dtype = dtype or jnp.promote_types(cell.dtype, table.dtype)
     wide = jnp.promote_types(dtype, jnp.float32)
-    logits = jnp.einsum(
-        "bd,vd->bv", cell.astype(dtype), table.astype(dtype), preferred_element_type=wide
-    )
-    return logits + bias[None]
+    cell, table = shard(cell.astype(dtype), "batch", None), shard(table.astype(dtype), rows, None)
+    logits = jnp.einsum("bd,vd->bv", cell, table, preferred_element_type=wide)
+    return shard(logits + bias[None], "batch", rows)
 
 
 class VocabularyMlp(nn.Module):
@@ -49,6 +53,7 @@ class VocabularyMlp(nn.Module):
         width = cell.shape[-1]
         for i in range(self.blocks if depth is None else depth):
             cell = cell + Mlp(width, dtype=self.dtype, name=f"blocks_{i}")(cell)
+            cell = shard(cell, "batch", None)
         if depth is not None:
             return cell
         table = self.param("rows", nn.initializers.normal(0.02), (self.rows, width))
@@ -154,7 +159,7 @@ class TokenParts(nn.Module):
         table = self.param("parts", draw, (number, width))
         bias = self.param("parts_bias", zeros, (number,))
         shape = x.shape[:2]
-        values = _gene_logits(x.reshape(-1, width), table, bias, self.dtype)
+        values = _gene_logits(x.reshape(-1, width), table, bias, self.dtype, rows=None)
         values = values.reshape(*shape, number)
         found = {part: values[..., i] for i, part in enumerate(self.parts)}
         if self.genes:

@@ -14,6 +14,7 @@ from ml_collections import FrozenConfigDict
 from jaxcell.models.norms import BatchNorm
 from jaxcell.models.values import VALUES, code_of
 from jaxcell.registry import build, lookup
+from jaxcell.sharding import dot_of_whole, shard
 
 
 class Taken(NamedTuple):
@@ -51,7 +52,16 @@ class Between(NamedTuple):
 
 
 def _vectors(field):
-    return jnp.take(*field, axis=0) if isinstance(field, Taken) else field
+    return _take(*field) if isinstance(field, Taken) else field
+
+
+def _take(table, ids):
+    """Rows ids [B, T] of table [R, D] -> [B, T, D].
+
+    Of a table over 'vocab' each device takes the rows that are its own, zeros for the others, and
+    the sum over devices is what was asked for: the table stays where it is.
+    """
+    return shard(jnp.take(table, ids, axis=0), "batch", None, None)
 
 
 class Lookup(nn.Module):
@@ -82,6 +92,8 @@ class Lookup(nn.Module):
             )
         name = "rows" if isinstance(self.of, int) else "embedding"  # gene tables can be sharded
         table = self.param(name, nn.initializers.normal(self.std), (rows, self.width))
+        if name == "embedding":
+            table = shard(table, "vocab", None)
         if self.norm:  # of rows, which are fewer than tokens
             table = nn.LayerNorm(epsilon=1e-5, name="norm")(table)
         field, _, flag = self.input.partition(".")  # 'ids', or 'flags.perturbed'
@@ -113,7 +125,8 @@ class NextGene(nn.Module):
         ids = batch.get("next_ids")
         ids = next_ids(batch["ids"], batch["length"]) if ids is None else ids
         there = (ids >= 0) & (ids < self.vocabulary)
-        return jnp.where(there[..., None], jnp.take(table, jnp.where(there, ids, 0), axis=0), 0)
+        table = shard(table, "vocab", None)
+        return jnp.where(there[..., None], _take(table, jnp.where(there, ids, 0)), 0)
 
 
 class External(nn.Module):
@@ -138,8 +151,9 @@ class External(nn.Module):
         vectors = batch["tables"]["vectors"][self.name]
         known = batch["tables"]["known"][self.name]
         table = jnp.where(known[:, None], vectors.astype(table.dtype), table)
-        dense = nn.Dense(self.width, dtype=self.dtype, name="dense")
-        return dense(jnp.take(table, batch[self.input], axis=0))
+        how = dict(dtype=self.dtype, dot_general=dot_of_whole)
+        dense = nn.Dense(self.width, **how, name="dense")
+        return dense(_take(shard(table, "vocab", None), batch[self.input]))
 
 
 class Concat(nn.Module):
@@ -158,6 +172,7 @@ class Concat(nn.Module):
     def __call__(self, fields):
         widths = [(f.table if isinstance(f, Taken) else f).shape[-1] for f in fields]
         kernel = self.param("kernel", nn.initializers.xavier_uniform(), (sum(widths), self.width))
+        kernel = shard(kernel, None, None)  # over 'fsdp' it is gathered, not what it multiplies
         out = self.param("bias", nn.initializers.zeros_init(), (self.width,))[None, None]
         start = 0
         for field, width in zip(fields, widths, strict=True):
@@ -169,8 +184,8 @@ class Concat(nn.Module):
         if isinstance(field, Taken):
             table, ids = field
             if table.shape[0] > ids.size:
-                return self._project(jnp.take(table, ids, axis=0), kernel)
-            return jnp.take(self._project(table, kernel), ids, axis=0)
+                return self._project(_take(table, ids), kernel)
+            return _take(self._project(table, kernel), ids)
         if field.shape[-1] == 1:
             return field * kernel[None]
         dtype = self.dtype or jnp.promote_types(field.dtype, kernel.dtype)
@@ -286,6 +301,7 @@ class Fields(nn.Module):
             made["vocabulary"] = spec.vocabulary
             encoder = build(FIELDS, field, where, **made)
             part = encoder(batch)
+            part = part if isinstance(part, Taken) else shard(part, "batch", None, None)
             if between is not None:
                 part = between(name, encoder, part, batch, spec.vocabulary)
             if keep is not None:

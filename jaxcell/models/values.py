@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.layers import INITS
+from jaxcell.sharding import dot_of_whole
 
 BASIS = 48  # frequencies of the periodic encoder
 BASIS_SCALE = 0.01
@@ -78,6 +79,7 @@ class Periodic(nn.Module):
             use_bias=False,
             dtype=self.dtype,
             kernel_init=INITS[self.kernels],
+            dot_general=dot_of_whole,
             name="dense",
         )
         return jnp.where(is_value[..., None], project(waves), jnp.take(table, rows, axis=0))
@@ -113,7 +115,8 @@ class ValueMlp(nn.Module):
             rows, is_value = split_codes(x, self.specials)
             h = jnp.where(is_value[..., None], h, jnp.take(table, rows, axis=0))
             h = jax.nn.leaky_relu(h, 0.01)
-        out = nn.Dense(self.width, dtype=self.dtype, kernel_init=draw, name="out")(h)
+        how = dict(dtype=self.dtype, kernel_init=draw, dot_general=dot_of_whole)
+        out = nn.Dense(self.width, **how, name="out")(h)
         return out if self.special_rows else jax.nn.leaky_relu(out, 0.01)
 
 
@@ -153,7 +156,8 @@ class Continuous(nn.Module):
         kernel = self.param("in_kernel", draw, (1, self.width))
         bias = self.param("in_bias", nn.initializers.zeros_init(), (self.width,))
         h = jax.nn.relu(x[..., None] * kernel[None] + bias[None, None])
-        h = nn.Dense(self.width, dtype=self.dtype, kernel_init=draw, name="out")(h)
+        how = dict(dtype=self.dtype, kernel_init=draw, dot_general=dot_of_whole)
+        h = nn.Dense(self.width, **how, name="out")(h)
         return nn.LayerNorm(epsilon=1e-5, name="norm")(h)
 
 

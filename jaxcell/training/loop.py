@@ -113,7 +113,8 @@ class Run:
         warm = None if start else self._warm_start()
         self.best = self.checkpoints.best()
         data = self.store, self.inputs
-        metrics.write_run(self.workdir, self.c, *data, self.mesh, start, self.steps, warm)
+        layout = sharding.table(self.state.params)
+        metrics.write_run(self.workdir, self.c, *data, self.mesh, start, self.steps, warm, layout)
 
     def _warm_start(self):
         """Load what ``train.init_from`` names into the new state; returns where it came from."""

@@ -162,11 +162,12 @@ def check_data(workdir, store, inputs):
         )
 
 
-def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None):
+def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=None):
     """Add this session to ``WORKDIR/run.json``: config, versions, data, code and devices.
 
     inputs : as `inputs_of` makes them
     warm : where the parameters of step 0 came from; a session that goes on keeps what is there
+    layout : what each device of this session holds of the parameters, see `sharding.table`
     """
     path = Path(workdir) / "run.json"
     run = json.loads(path.read_text()) if path.exists() else {"sessions": []}
@@ -174,6 +175,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None):
         run["init_from"] = warm
     run["config"] = json.loads(config.to_json(c))
     run["steps"] = steps
+    run["sharding"] = layout
     run["data"] = {
         "store": str(store.path),
         "content_hash": store.content_hash,

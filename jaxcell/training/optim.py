@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxcell.sharding import path_of
@@ -73,6 +74,11 @@ def build(c, steps, epoch=0):
     because weight_decay · θ joins the gradient before the moments, as in torch.optim.Adam. With
     ``optimizer.clip`` gradients are scaled down to that norm, over all parameters, first (torch
     adds 1e-6 to their norm).
+
+    With ``optimizer.moments`` 'bfloat16' the first moment is kept in bfloat16, 2 bytes a parameter
+    less. The second stays in float32: a step moves it by (1 - b2) = 0.1 % of what is new, and
+    bfloat16 tells numbers 0.4 % apart from each other, so that it would come to a stand wherever
+    the gradients' squares fall slowly. The first moves by (1 - b1) = 10 %.
     """
     o = c.optimizer
 
@@ -88,7 +94,27 @@ def build(c, steps, epoch=0):
         steps_of = optax.chain(penalty, optax.adam(rate, **moments))
     else:
         steps_of = optax.adamw(rate, **moments, weight_decay=decay, mask=decayed)
+    steps_of = _with_narrow_mu(steps_of) if o.moments == "bfloat16" else steps_of
     return optax.chain(optax.clip_by_global_norm(o.clip), steps_of) if o.clip else steps_of
+
+
+def _with_narrow_mu(inner):
+    """An optimizer whose first moment ``mu`` is bfloat16 between steps, and not within one.
+
+    optax's own ``mu_dtype`` rounds b1 to bfloat16 as well, 0.9 to 0.8984: moments 1.6 % too small.
+    """
+
+    def cast(state, dtype):
+        mu = optax.tree_utils.tree_get(state, "mu")
+        return optax.tree_utils.tree_set(state, mu=jax.tree.map(lambda x: x.astype(dtype), mu))
+
+    def update(updates, state, params=None):
+        found, state = inner.update(updates, cast(state, jnp.float32), params)
+        return found, cast(state, jnp.bfloat16)
+
+    return optax.GradientTransformation(
+        lambda params: cast(inner.init(params), jnp.bfloat16), update
+    )
 
 
 def split(params, frozen):

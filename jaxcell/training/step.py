@@ -61,11 +61,15 @@ def model_of(c, platform=None, say=None):
     -------
     CellModel
     """
-    dtype = compute_dtype(c.dtype, platform)
-    kernel, reason = kernels.choose(c, dtype, platform or jax.default_backend())
+    dtype, platform = compute_dtype(c.dtype, platform), platform or jax.default_backend()
+    kernel, reason = kernels.choose(c, dtype, platform)
     if say:
         say(f"attention: {kernel}, {reason}")
-    return CellModel(c.model, dtype, kernel)
+    spec = c.model.copy_and_resolve_references()
+    if not spec.encoder.unroll and platform == "gpu":
+        # A loop copies what it keeps of each layer into one array: a tenth of a step on an H200.
+        spec.encoder.unroll = spec.encoder.layers
+    return CellModel(spec, dtype, kernel)
 
 
 def add_panel(batch, tables, rows, library_size, scale=True):
@@ -90,12 +94,15 @@ def add_panel(batch, tables, rows, library_size, scale=True):
         return jnp.zeros(rows, counts.dtype).at[ids].add(counts, mode="drop")
 
     raw = jax.vmap(scatter)(batch["panel_ids"], batch["panel_counts"])
+    # Over 'vocab' each device scatters into its own genes: it drops what falls to the others'.
+    raw = sharding.shard(raw, "batch", "vocab")
     measured = tables["measured"][tables["gene_set"][batch["dataset"]]]
+    measured = sharding.shard(measured, "batch", "vocab")
     scaled = raw
     if scale:
         divisor = batch["total"][:, None]
         scaled = raw * jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
-    panel = sharding.shard(jnp.log1p(scaled), "batch", None)
+    panel = sharding.shard(jnp.log1p(scaled), "batch", "vocab")
     return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
 
 
@@ -185,7 +192,7 @@ def shown(batch, rows):
         ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
         return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
 
-    return jax.vmap(one)(batch["ids"], batch["length"])
+    return sharding.shard(jax.vmap(one)(batch["ids"], batch["length"]), "batch", "vocab")
 
 
 def make_parts(model, c):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxcell.bench import lengths
-from jaxcell.bench.step import _whole_numbers
+from jaxcell.bench.lengths import whole_numbers
 from tests.conftest import config_of
 
 
@@ -45,7 +45,7 @@ def test_heads_that_read_the_first_tokens_alone_are_refused():
 @pytest.mark.parametrize("text", ["abc", "2", "-5", ""])
 def test_lengths_that_are_none_are_named(text):
     with pytest.raises(SystemExit, match=f"--lengths: found '{text}', expected tokens, 3 at least"):
-        _whole_numbers(["128", text], 3)
+        whole_numbers(["128", text], 3)
 
 
 def test_table_and_picture(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jaxcell import config
-from jaxcell.bench.step import synthetic
+from jaxcell.bench.synthetic import synthetic
 from jaxcell.losses import total as losses
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.training.masking import mask_tokens

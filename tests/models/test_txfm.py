@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jaxcell import config
-from jaxcell.bench.step import synthetic
+from jaxcell.bench.synthetic import synthetic
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.models.cost import forward_flops, training_flops
 from jaxcell.training import optim

@@ -3,20 +3,17 @@
 import warnings
 
 import anndata
-import jax
 import numpy as np
-import optax
 import pytest
 
-from jaxcell import config, embed, genes, sharding
+from jaxcell import config, embed, genes
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.main import train
-from jaxcell.models.cell import CellModel, label_users
+from jaxcell.models.cell import label_users
 from jaxcell.training import loop
 from jaxcell.training.checkpoint import flatten, load_model
-from jaxcell.training.step import compile_steps
 from tests.conftest import config_of, draw_labelled
 
 
@@ -115,43 +112,6 @@ def test_a_batch_that_training_never_saw_is_unknown(held, tmp_path, name):
     assert tables["trained"]["donor"].tolist() == [True, True, False]
     if name == "scformer":  # its vectors have length 1
         np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "axes", [(8, 1, 1), pytest.param((2, 2, 2), marks=pytest.mark.slow)], ids=str
-)
-@pytest.mark.parametrize("name", ["scformer", pytest.param("bioformer", marks=pytest.mark.slow)])
-def test_eight_devices_do_what_one_does(labelled, name, axes):
-    """Domain norm, pairs of cells, adversary: losses, gradients, statistics of three steps."""
-    with jax.enable_x64(True):
-        one, before = three_steps(labelled, name, (1, 1, 1))
-        eight, after = three_steps(labelled, name, axes)
-    np.testing.assert_allclose(eight, one, rtol=1e-9)
-    assert one[2, 0] != one[0, 0]
-    for path in before:
-        np.testing.assert_allclose(after[path], before[path], rtol=1e-9, atol=1e-9, err_msg=path)
-
-
-def three_steps(labelled, name, axes):
-    c = tiny(labelled, name)
-    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
-    c = config.settled(c)
-    store = Store.open(c.data.store)
-    loop.adopt(c, store, print)
-    wide = lambda t: jax.tree.map(
-        lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
-    )
-    model = CellModel(c.model)
-    tables = wide(loop.tables_of(store, c, model.rows))
-    mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
-    state, step, _, tables = compile_steps(model, c, optax.sgd(1e-4), mesh, tables)
-    batches, found = Batches(store, c, "train", 16, stop=3), []
-    state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state)
-    for i in range(3):
-        with jax.set_mesh(mesh):
-            state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
-        found.append([float(metrics[k]) for k in ("loss", "grad_norm", "ecs")])
-    return np.array(found), {**flatten(state.params), **flatten({"stats": state.batch_stats})}
 
 
 @pytest.mark.slow

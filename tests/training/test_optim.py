@@ -175,3 +175,35 @@ def test_a_wrong_optimizer_is_refused(field, value, text):
     with pytest.raises(ValueError) as error:
         config.check(c)
     assert text in str(error.value)
+
+
+def test_a_first_moment_in_bfloat16_trains_alike():
+    """Gradients that fall by a thousand: a second moment in bfloat16 would stay at their top."""
+    random = np.random.default_rng(0)
+    params = {"kernel": np.zeros(64, np.float32)}
+    fall = np.concatenate([np.ones(20), np.full(1500, 1e-3)])
+    noise = random.normal(size=(len(fall), 64)) * 0.3 + 1
+    gradients = jax.numpy.asarray(fall[:, None] * noise, np.float32)
+    found = {}
+    for kind in ("float32", "bfloat16"):
+        optimizer = optim.build(settings(moments=kind), STEPS)
+
+        def step(carry, gradient, optimizer=optimizer):
+            params, state = carry
+            updates, state = optimizer.update({"kernel": gradient}, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        run = jax.jit(lambda carry, step=step: jax.lax.scan(step, carry, gradients)[0])
+        after, state = run((params, optimizer.init(params)))
+        first, second = (optax.tree_utils.tree_get(state, name)["kernel"] for name in ("mu", "nu"))
+        assert (first.dtype, second.dtype) == (kind, "float32")
+        found[kind] = np.asarray(after["kernel"]), np.asarray(second)
+    for ours, theirs in zip(found["bfloat16"], found["float32"], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=5e-3)
+        np.testing.assert_allclose(ours.mean(), theirs.mean(), rtol=5e-4)
+    assert (found["bfloat16"][1] < 0.01).all()  # of about 0.02 where the gradients began to fall
+
+
+def test_moments_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="optimizer.moments: found 'float16', expected"):
+        settings(moments="float16")

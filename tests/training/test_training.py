@@ -9,7 +9,6 @@ import sys
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from jaxcell import sharding
@@ -19,7 +18,6 @@ from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, metrics, optim, setup
 from jaxcell.training.checkpoint import flatten, load_model, lock
 from jaxcell.training.step import compile_steps
-from jaxcell.variants import variant
 from tests.conftest import ROOT, config_of
 
 
@@ -57,6 +55,11 @@ def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["data"]["content_hash"] == store.content_hash
     assert run["sessions"][0]["versions"]["jax"] == jax.__version__
+    rows = {"shape": [384, 32], "spec": ["tensor", "fsdp"], "bytes": 384 * 32 * 4}
+    assert run["sharding"]["heads/expression/rows"] == rows
+    assert run["sharding"].keys() == {
+        path.removeprefix("params/") for path in flatten({"params": model.variables["params"]})
+    }
     said = capsys.readouterr()
     assert "mean predictor" in said.err
 
@@ -256,40 +259,3 @@ def test_the_decoder_starts_as_the_mean_predictor(store):
     variables = {"params": state.params, "batch_stats": {}}
     predicted = model.apply(variables, batch, {}, train=False)[0]["heads"]["expression"]
     np.testing.assert_allclose(predicted[0], tables["mean"], atol=2e-5)
-
-
-MESHES = [*(pytest.param(a, marks=pytest.mark.slow) for a in ((8, 1, 1), (1, 8, 1))), (2, 2, 2)]
-
-
-@pytest.mark.parametrize("axes", MESHES, ids=lambda a: "x".join(map(str, a)))
-def test_a_mesh_of_eight_gives_the_losses_of_one_device(store, axes):
-    """Loss, gradient norm and parameters of three steps of SGD, in float64 to 1e-9."""
-    with jax.enable_x64(True):
-        one, before = three_steps(store, (1, 1, 1))
-        eight, after = three_steps(store, axes)
-    np.testing.assert_allclose(eight, one, rtol=1e-9)
-    assert one[2, 0] < one[0, 0]  # the steps do something
-    for path in before:
-        np.testing.assert_allclose(after[path], before[path], rtol=1e-9, atol=1e-9, err_msg=path)
-
-
-def three_steps(store, axes, arm="", steps=3, **fields):
-    c = tiny(store, dtype="float32", **{"model.encoder.drop_path": 0.1, **fields})
-    c = variant(c, arm)
-    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
-    loop.adopt(c, store, print)
-    wide = lambda t: jax.tree.map(
-        lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, t
-    )
-    model = CellModel(c.model)
-    tables = wide(loop.tables_of(store, c, model.rows))
-    mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
-    optimizer = optax.sgd(1e-6)
-    state, step, _, tables = compile_steps(model, c, optimizer, mesh, tables)
-    batches, found = Batches(store, c, "train", 16, stop=steps), []
-    state = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state)
-    for i in range(steps):
-        with jax.set_mesh(mesh):
-            state, metrics = step(state, sharding.to_global(wide(batches[i]), mesh), tables)
-        found.append([float(metrics["loss"]), float(metrics["grad_norm"])])
-    return np.array(found), flatten(state.params)

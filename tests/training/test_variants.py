@@ -17,7 +17,7 @@ from jaxcell.training import loop, metrics, optim
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.step import add_panel, compile_steps, make_forward
 from tests.conftest import config_of, draw_cells
-from tests.training.test_training import lines, three_steps
+from tests.training.test_training import lines
 
 # Each arm of the ablation once; those that do not meet are tried together.
 MORE = (
@@ -86,19 +86,6 @@ def test_a_run_with_new_heads_keeps_what_a_run_promises(store, tmp_path):
     assert params["dispersion"]["values"].shape == (384,)
     assert np.abs(params["dispersion"]["values"][:300]).min() > 0  # all of them are trained
     assert not params["dispersion"]["values"][300:].any()  # and no padded row
-
-
-@pytest.mark.slow
-def test_a_mesh_of_eight_gives_the_losses_of_one_device(store):
-    """Dispersion and zero inflation too, in float64 to 1e-9; softmax sums over a sharded axis."""
-    with jax.enable_x64(True):
-        one, before = three_steps(store, (1, 1, 1), "zinb,softmax")
-        eight, after = three_steps(store, (2, 2, 2), "zinb,softmax")
-    np.testing.assert_allclose(eight, one, rtol=1e-9)
-    assert (one[:, 1] > 1).all()  # there are gradients to move by
-    assert "heads/zero_inflation/rows" in before
-    for path in before:
-        np.testing.assert_allclose(after[path], before[path], rtol=1e-9, atol=1e-9, err_msg=path)
 
 
 @pytest.mark.parametrize("names", ["", "no_library"])
