@@ -10,7 +10,7 @@ import pytest
 
 import jaxcell
 from jaxcell import cli, compiled, fitting, overrides, plan_verb, topologies
-from jaxcell.planning import size
+from jaxcell.trials import size
 from tests.conftest import ROOT, config_of
 
 GIB = 2**30
