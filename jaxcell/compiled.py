@@ -12,16 +12,17 @@ from jaxcell import hlo
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)i?B?"
+_ALLOCATION = re.compile(
+    rf"Size: {_SIZE}\s*\n"
+    r"(?:\s+Operator: [^\n]*?op_name=\"([^\"]*)\"[^\n]*\n)?"
+    r"\s+Shape: ([^\n{]*)"
+)
 # Operations whose results are other names for what is there already.
 ALIASES = {
     *("tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "parameter"),
     *("optimization-barrier", "copy-done", "async-done", "all-gather-done", "all-reduce-done"),
     *("collective-permute-done", "send-done", "recv-done", "async-update"),
 }
-
-
-class Refused(ValueError):
-    """A compiler that will not compile, for another reason than memory."""
 
 
 class Buffer(NamedTuple):
@@ -93,8 +94,8 @@ def buffers(text, number=8):
             for dtype, dims, size, space in hlo.arrays(one.shape):
                 shape = hlo.text_of(dtype, dims)
                 known = largest.get(shape)
-                # The first that has a name in Python tells best what it is.
-                if not space and (known is None or not known.source):
+                # The first with a path in Python, or an argument's name, tells best what it is.
+                if not space and (known is None or not re.search(r"[/\[]", known.source)):
                     largest[shape] = Buffer(size, shape, one.source)
     return sorted(largest.values(), key=lambda b: -b.bytes)[:number]
 
@@ -112,10 +113,7 @@ def refusal(error):
     if early := re.search(rf"temporaries \({_SIZE}\) exceeds available \w+ \({_SIZE}\)", text):
         return Refusal(_bytes(early[1], early[2]), _bytes(early[3], early[4]), [])
     used = re.search(rf"Used {_SIZE} of {_SIZE}", text)
-    found = re.finditer(
-        rf"Size: {_SIZE}\s*\n(?:\s+Operator: op_name=\"([^\"]*)\"[^\n]*\n)?\s+Shape: ([^\n{{]*)",
-        text,
-    )
+    found = _ALLOCATION.finditer(text)
     listed = [Buffer(_bytes(m[1], m[2]), m[4].strip(), m[3] or "") for m in found]
     return Refusal(
         _bytes(used[1], used[2]) if used else None,

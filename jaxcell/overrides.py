@@ -11,7 +11,7 @@ def parse(values, argv):
 
     Parameters
     ----------
-    values : absl FlagValues
+    values : absl FlagValues, or what takes argv as they do
     argv : with the program's name first
 
     Returns
@@ -43,10 +43,13 @@ def read(path, fields=()):
     ValueError
         As ``parse``; for an argument that is no field of the config.
     """
-    config.load(path)  # says plainly where there is none
-    argv, values = ["jaxcell", f"--config={path}", *fields], flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    left = parse(values, argv)[1:]
+    c, argv, values = config.load(path), ["jaxcell", *fields], flags.FlagValues()
+
+    def changed(argv):
+        config_flags.DEFINE_config_dict("config", c, flag_values=values, sys_argv=argv)
+        return values(argv)
+
+    left = parse(changed, argv)[1:]
     if left:
         raise ValueError(f"found {' '.join(left)}, expected --config.FIELD=VALUE")
     return values.config

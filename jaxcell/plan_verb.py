@@ -39,7 +39,7 @@ def run(asked):
 
 def show(found):
     """A plan as text: the answer first."""
-    from jaxcell.planning import size, verdict
+    from jaxcell.trials import size, verdict
 
     mesh = ", ".join(f"{axis} {size}" for axis, size in found["mesh"].items())
     asked, limit = found["asked"], found["memory"]
@@ -48,10 +48,11 @@ def show(found):
         f"genes, {found['tokens']:,} tokens a cell",
         "FLOPs": f"{found['flops_per_cell'] / 1e9:,.4g} G for a cell of a training step",
         "machine": f"{found['topology']}: {found['devices']} × {found['device_kind']}, mesh "
-        f"{mesh}; {found['dtype']}; {found['kernel']}",
+        f"{mesh}; {found['dtype']}; {found['kernel']}; remat: {found['remat']}",
         "memory": f"{size(limit)} a device, says {found['memory_told_by']}",
         "batch": f"{_cells(asked)}: {verdict(asked, limit)}",
         "largest": _largest(found),
+        "hint": _hint(found),
     }
     text = "\n".join(f"{what:>10}  {said}" for what, said in lines.items() if said)
     detailed = asked if asked["fits"] else found["largest"] or asked
@@ -63,7 +64,7 @@ def _cells(one):
 
 
 def _largest(found):
-    from jaxcell.planning import verdict
+    from jaxcell.trials import verdict
 
     best, fails = found["largest"], found["fails"]
     if best is None:
@@ -73,9 +74,22 @@ def _largest(found):
     return f"{_cells(best)}: {verdict(best, found['memory'])}{more}"
 
 
+def _hint(found):
+    """How the batch that was asked for may be computed piece by piece, where it does not fit."""
+    best, cells = found["largest"], found["asked"]["cells"]
+    if found["asked"]["fits"] or best is None:
+        return ""
+    parts = next(n for n in range(2, cells + 1) if cells % n == 0 and cells // n <= best["cells"])
+    number = parts * found["accumulate"]
+    return (
+        f"--config.train.accumulate={number} computes {found['asked']['batch']:,} cells in "
+        f"{number} micro-batches of {cells // parts} a device, not tried"
+    )
+
+
 def _details(one):
     """Blocks of lines about one batch: its bytes, largest buffers and collectives."""
-    from jaxcell.planning import size
+    from jaxcell.trials import size
 
     if "split" in one:
         yield _block(

@@ -1,7 +1,8 @@
 """Devices to compile for: a TPU slice that is not there, or what this machine has.
 
 An absent slice comes from libtpu (extra tpu), whose compiler needs no TPU. Nothing of its runtime
-starts: its devices can be compiled for and nothing else.
+starts: its devices can be compiled for and nothing else. Of a v4 the compiler knows each of a
+chip's two cores as a device, with half of its memory.
 """
 
 import importlib.util
@@ -14,9 +15,10 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcell.compiled import Refused, refusal
+from jaxcell.compiled import refusal
 
 LOCAL = "local"
+COMPILER = "the compiler"  # says what a program may use of an absent device
 _NAME = re.compile(r"([a-z0-9]+):(\d+(?:x\d+){1,2})")
 # libtpu ends the process (a failed check, no exception) for a flat slice that is wider.
 _WIDEST = {"v5e": 16, "v6e": 16}
@@ -57,7 +59,7 @@ def machine_of(topology=LOCAL, memory=None):
         found, told_by = _local_memory(devices)
     else:
         devices = _slice(topology)
-        found, told_by = _limit(devices[0]), "the compiler"
+        found, told_by = _limit(devices[0]), COMPILER
     if memory:
         found, told_by = int(memory), "you"
     return Machine(list(devices), devices[0].platform, found, told_by)
@@ -93,12 +95,13 @@ def _slice(topology):
 
 
 def _alone():
-    """Keep libtpu from asking around, before it is loaded, what slice it is part of.
+    """Keep libtpu, before it is loaded, from asking what slice it is part of, and from its lock.
 
     JAX has set TPU_SKIP_MDS_QUERY where it found no TPU in this machine; there libtpu would still
-    complain of variables that are not set.
+    complain of variables that are not set, and let one process at a time load it.
     """
     if os.environ.get("TPU_SKIP_MDS_QUERY") == "1":
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
         os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
@@ -115,7 +118,9 @@ def _limit(device):
         if found.limit:
             return found.limit
         raise
-    raise Refused(f"the compiler for {device.device_kind} sets no limit to memory; give one")
+    raise ValueError(
+        f"--memory: found none, expected one: the compiler for {device.device_kind} sets no limit"
+    )
 
 
 def _local_memory(devices):

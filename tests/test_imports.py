@@ -66,8 +66,9 @@ MAY = {
     "topologies": {"compiled"},
     "fitting": set(),
     "overrides": {"config"},
-    "planning": ABOVE | {"collectives", "compiled", "fitting", "topologies"},
-    "plan_verb": {"overrides", "planning"},
+    "trials": ABOVE | {"collectives", "compiled", "fitting", "topologies"},
+    "planning": ABOVE | {"fitting", "topologies", "trials"},
+    "plan_verb": {"overrides", "trials"},
     "bench": ABOVE | {"planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE,
