@@ -188,6 +188,7 @@ def test_a_regex_that_freezes_nothing_or_all_is_refused(store, regex, text):
 @pytest.mark.slow
 def test_a_run_with_frozen_parameters_says_so_and_resumes(store, tmp_path, capsys):
     fields = {"optimizer.frozen": FROZEN, "train.accumulate": 2, "train.save_every": 1}
+    fields["optimizer.moments"] = "bfloat16"
     c = tiny(store, **fields)
     assert not loop.train(c, tmp_path, lambda step: step == 3 and os.kill(os.getpid(), 15))
     assert loop.train(tiny(store, **fields), tmp_path)
