@@ -109,7 +109,6 @@ def _prepare(p):
     p.add_argument("--hvg", type=int, metavar="N", help="keep the N most variable genes")
     p.add_argument(
         "--hvg-flavor",
-        default="seurat",
         choices=("seurat", "cell_ranger", "seurat_v3", "bioformer"),
         help="how they are chosen; seurat by default",
     )

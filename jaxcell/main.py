@@ -158,7 +158,7 @@ def _prepare(c, workdir):
         allow_non_integer=p.allow_non_integer,
         measured_by=p.get("measured_by") or None,
         hvg=p.hvg or None,
-        hvg_flavor=p.hvg_flavor,
+        hvg_flavor=p.hvg_flavor if p.hvg or p.hvg_flavor != "seurat" else None,
         hvg_batch=p.hvg_batch or None,
         seed=c.seed,
     )

@@ -49,7 +49,7 @@ def prepare(
     allow_non_integer=False,
     measured_by=None,
     hvg=None,
-    hvg_flavor="seurat",
+    hvg_flavor=None,
     hvg_batch=None,
     seed=0,
     shards=None,
@@ -94,8 +94,9 @@ def prepare(
     hvg : int, optional
         Keep so many highly variable genes, chosen over all files by their kept training cells, in
         the vocabulary's order. All of them are read once more for it, or twice (seurat_v3).
-    hvg_flavor : {'seurat', 'cell_ranger', 'seurat_v3', 'bioformer'}
-        scanpy's flavours, or the variance of BioFormer; see ``jaxcell.data.variable_genes``.
+    hvg_flavor : {'seurat', 'cell_ranger', 'seurat_v3', 'bioformer'}, optional
+        scanpy's flavours, or the variance of BioFormer; see ``jaxcell.data.variable_genes``. By
+        default 'seurat'.
     hvg_batch : str, optional
         obs column of scanpy's batches, among which its flavours count in how many a gene is
         variable; a value is one batch in all files. By default each dataset is one.
@@ -118,6 +119,7 @@ def prepare(
     out = Path(out)
     _check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
+    hvg_flavor = (hvg_flavor or "seurat") if hvg else None
     labels = [labels] if isinstance(labels, str) else list(labels)
     hold_out = parse_hold_out(hold_out)
     options = {
@@ -125,7 +127,7 @@ def prepare(
         "hold_out_fraction": hold_out_fraction,
         "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
         "duplicates": duplicates, "allow_non_integer": allow_non_integer,
-        "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor if hvg else None,
+        "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor,
         "hvg_batch": hvg_batch, "seed": seed,
     }  # fmt: skip
     if not 0 <= hold_out_fraction < 1:

@@ -105,10 +105,11 @@ def check_options(hvg, flavor, batch):
     ImportError
         seurat_v3 needs scikit-misc.
     """
-    lookup(FLAVORS, flavor, "hvg_flavor")
+    if flavor is not None:
+        lookup(FLAVORS, flavor, "hvg_flavor")
     if hvg is None:
-        for name, value, default in (("flavor", flavor, "seurat"), ("batch", batch, None)):
-            if value != default:
+        for name, value in (("flavor", flavor), ("batch", batch)):
+            if value is not None:
                 raise ValueError(
                     f"hvg_{name} is {value!r}, but no genes are to be chosen: say how many (--hvg)"
                 )

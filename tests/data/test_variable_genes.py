@@ -257,6 +257,7 @@ def test_config_and_prepare_know_the_same_flavours():
         ({"hvg_flavor": "scran"}, "hvg_flavor: 'scran' is unknown; known are bioformer, cell_r"),
         ({"hvg": None, "hvg_batch": "batch"}, r"hvg_batch is 'batch', but no genes .*\(--hvg\)"),
         ({"hvg": None, "hvg_flavor": "seurat_v3"}, "hvg_flavor is 'seurat_v3', but no genes"),
+        ({"hvg": None, "hvg_flavor": "seurat"}, "hvg_flavor is 'seurat', but no genes"),
         ({"hvg_flavor": "bioformer", "hvg_batch": "batch"}, "pools all cells and counts datasets"),
         ({"hvg_batch": "donor"}, "hvg_batch 'donor': AnnData has no such obs column; it has: b"),
         ({"hvg_batch": "type"}, r"AnnData: type is empty .* for 50 of 150 training cells"),
