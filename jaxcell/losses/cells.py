@@ -8,6 +8,8 @@ that does not count reaches neither values nor gradients of others, whatever its
 import jax
 import jax.numpy as jnp
 
+from jaxcell.sharding import shard
+
 # A vector without any entry of this size has no direction: its cosine with any other is 0.
 SMALLEST = 1e-12
 
@@ -97,8 +99,10 @@ def _pairs(counted):
 
 
 def _cosines(x, y):
+    # On a mesh a device compares its own cells with all, whose vectors it gathers.
+    x, y = shard(_unit(x), "batch", None), shard(_unit(y), None, None)
     # TF32's or bfloat16's products would be cosines of three digits.
-    return jnp.matmul(_unit(x), _unit(y).T, precision="highest")
+    return jnp.matmul(x, y.T, precision="highest")
 
 
 def _unit(x):
