@@ -32,6 +32,7 @@ def test_scripts_are_bash(path):
 
 def test_the_jobset_has_what_its_processes_need():
     import yaml  # ml_collections brings it
+
     job = yaml.safe_load((LAUNCH / "gke_jobset.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     assert job["spec"]["failurePolicy"]["maxRestarts"] > 0

@@ -1,0 +1,41 @@
+"""Arguments that several verbs take alike."""
+
+import argparse
+
+
+def genes(p):
+    """How counts and genes of a file are read."""
+    p.add_argument("--counts", default="X", help="where the raw counts are: X, layers/NAME or raw")
+    p.add_argument(
+        "--identifiers", default="auto", choices=("auto", "symbols", "ensembl"), help="gene names"
+    )
+    p.add_argument("--gene-map", metavar="TSV", help="ensembl, symbol, aliases; or JAXCELL_GENES")
+    p.add_argument(
+        "--duplicates",
+        default="error",
+        choices=("error", "sum", "first"),
+        help="what to do with genes that a file names twice",
+    )
+    non_integer(p)
+
+
+def non_integer(p):
+    """Whether counts may be estimated ones."""
+    p.add_argument(
+        "--allow-non-integer", action="store_true", help="take counts that are not integers"
+    )
+
+
+def genes_shown(text):
+    """A number of genes above 0, or 'all'."""
+    if text == "all":
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number above 0, or all")
+    return int(text)
+
+
+def named(text):
+    """NAME=FILE -> (NAME, FILE); FILE -> ('', FILE), also where a folder of it has a =."""
+    name, sign, path = text.partition("=")
+    return (name, path) if sign and "/" not in name else ("", text)
