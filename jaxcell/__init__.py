@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _VERBS = {
     "prepare": "jaxcell.data.prepare",
     "train": "jaxcell.main",
-    "plan": "jaxcell.planning",
+    "plan": "jaxcell.planning.plan",
     "embed": "jaxcell.embedding",
     "evaluate": "jaxcell.evaluation.report",
     "annotation": "jaxcell.cell_types",

@@ -19,15 +19,16 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxcell import config, overrides, planning, processes
+from jaxcell import config, overrides, processes
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
+from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.checkpoint import lock
-from jaxcell.training.step import compute_dtype
+from jaxcell.training.step import compute_dtype, model_of
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -239,9 +240,9 @@ def dry_run(c):
             f"validation cells of {len(store.datasets)} datasets"
         )
     steps = c.steps or steps
-    itemsize = compute_dtype(c.dtype).itemsize
+    itemsize, kernel = compute_dtype(c.dtype).itemsize, model_of(c).kernel
     device = jax.devices()[0].device_kind
-    lines = planning.describe(c, jax.device_count(), itemsize, device, steps, data)
+    lines = estimate.describe(c, jax.device_count(), itemsize, device, steps, data, kernel)
     for what, text in lines.items():
         processes.say(f"{what:>10}  {text}")
 

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcell import cli, main, planning
+from jaxcell import cli, main
 from jaxcell.config_checks import check
 from jaxcell.models.cell import CellModel
+from jaxcell.planning import estimate
 from jaxcell.training.checkpoint import lock
 from tests.conftest import ROOT, config_of
 from tests.training.test_training import tiny
@@ -65,7 +66,7 @@ def test_planned_activations_of_one_block_are_about_what_xla_takes(genes):
 
     variables = jax.eval_shape(model.init, jax.random.key(0))
     found = jax.jit(jax.grad(loss)).lower(variables, batch).compile().memory_analysis()
-    planned = planning.memory(c, devices=1, itemsize=4)["activations"]
+    planned = estimate.memory(c, devices=1, itemsize=4)["activations"]
     assert 0.5 < planned / found.temp_size_in_bytes < 2
 
 

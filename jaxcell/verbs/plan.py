@@ -39,7 +39,7 @@ def run(asked):
 
 def show(found):
     """A plan as text: the answer first."""
-    from jaxcell.trials import size, verdict
+    from jaxcell.planning.trials import size, verdict
 
     mesh = ", ".join(f"{axis} {size}" for axis, size in found["mesh"].items())
     asked, limit = found["asked"], found["memory"]
@@ -64,7 +64,7 @@ def _cells(one):
 
 
 def _largest(found):
-    from jaxcell.trials import verdict
+    from jaxcell.planning.trials import verdict
 
     best, fails = found["largest"], found["fails"]
     if best is None:
@@ -89,7 +89,7 @@ def _hint(found):
 
 def _details(one):
     """Blocks of lines about one batch: its bytes, largest buffers and collectives."""
-    from jaxcell.trials import size
+    from jaxcell.planning.trials import size
 
     if "split" in one:
         yield _block(

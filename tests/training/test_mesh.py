@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcell.collectives import collectives
+from jaxcell.planning.collectives import collectives
 from jaxcell.training import optim
 from tests.training.meshes import assert_same, run_on
 from tests.training.test_systems import system

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcell import config, planning, sharding
+from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.store import Store
 from jaxcell.models.cell import CellModel, queries_of
+from jaxcell.planning import estimate
 from jaxcell.training import loop, optim
 from jaxcell.training.step import compile_steps
 from tests.conftest import ROOT, config_of, labelled_config
@@ -107,6 +108,6 @@ def test_planned_activations_are_about_what_xla_takes(name, genes, fields):
 
     variables = jax.eval_shape(model.init, jax.random.key(0))
     found = jax.jit(jax.grad(loss)).lower(variables, batch).compile().memory_analysis()
-    planned = planning.memory(c, devices=1, itemsize=4)["activations"]
+    planned = estimate.memory(c, devices=1, itemsize=4)["activations"]
     assert (queries_of(model.spec) is None) == ("mlm" in name)
     assert 0.4 < planned / found.temp_size_in_bytes < 2.5, found.temp_size_in_bytes

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxcell import hlo
-from jaxcell.collectives import by_kind, collectives
+from jaxcell.planning import hlo
+from jaxcell.planning.collectives import by_kind, collectives
 
 LAYERS, WIDTH, ROWS = 5, 64, 16
 

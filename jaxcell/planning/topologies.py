@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcell.compiled import refusal
+from jaxcell.planning.compiled import refusal
 
 LOCAL = "local"
 COMPILER = "the compiler"  # says what a program may use of an absent device

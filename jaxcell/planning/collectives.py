@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from jaxcell import hlo
+from jaxcell.planning import hlo
 
 KINDS = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all"),

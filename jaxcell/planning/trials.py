@@ -9,11 +9,12 @@ import time
 
 import jax
 
-from jaxcell import compiled, fitting, sharding
-from jaxcell.collectives import by_kind, collectives
+from jaxcell import sharding
 from jaxcell.models.cell import count_parameters
 from jaxcell.models.cost import training_flops
-from jaxcell.topologies import COMPILER, LOCAL
+from jaxcell.planning import compiled, fitting
+from jaxcell.planning.collectives import by_kind, collectives
+from jaxcell.planning.topologies import COMPILER, LOCAL
 from jaxcell.training import optim, setup
 from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
 from jaxcell.training.step import compute_dtype, lay_out, model_of

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 import jaxcell
-from jaxcell import cli, compiled, fitting, overrides, topologies
-from jaxcell.trials import size
+from jaxcell import cli, overrides
+from jaxcell.planning import compiled, fitting, topologies
+from jaxcell.planning.trials import size
 from jaxcell.verbs import plan as plan_verb
 from tests.conftest import ROOT, config_of
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-from jaxcell import hlo
+from jaxcell.planning import hlo
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)i?B?"
