@@ -62,14 +62,7 @@ MAY = {
     "ablations": ABOVE | VERBS | {"masked_prediction"},
     "overrides": {"config"},
     "planning": ABOVE,
-    "verbs": {
-        "ablations",
-        "evaluation",
-        "gene_vectors",
-        "masked_prediction",
-        "overrides",
-        "planning",
-    },
+    "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "training"},
     "bench": ABOVE | {"forward", "planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE,
