@@ -28,7 +28,7 @@ from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.checkpoint import lock
-from jaxcell.training.step import compute_dtype, model_of
+from jaxcell.training.machine import compute_dtype, model_of
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {

@@ -20,8 +20,9 @@ from jaxcell.evaluation import masked
 from jaxcell.losses import total as losses
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import load_model
+from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
-from jaxcell.training.step import make_forward, model_of
+from jaxcell.training.step import make_forward
 
 CELLS = 4096  # binned at a time
 BINS = ("batch.target", "batch.next_values")  # what is a bin of each token

@@ -105,7 +105,7 @@ def test_imports_go_one_way(path, parts):
             assert name.split(".")[0] != "data"
 
 
-STEPS = [f"training/{file}.py" for file in ("step", "optim", "gradients")]
+STEPS = [f"training/{file}.py" for file in ("step", "panel", "machine", "optim", "gradients")]
 
 
 @pytest.mark.parametrize("room", ["models", "losses", *STEPS])

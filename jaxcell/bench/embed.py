@@ -19,8 +19,8 @@ from jaxcell.bench.synthetic import synthetic
 from jaxcell.forward import Forward
 from jaxcell.models.cell import CellModel
 from jaxcell.models.cost import forward_flops
+from jaxcell.training.machine import compute_dtype
 from jaxcell.training.shapes import tokens_of
-from jaxcell.training.step import compute_dtype
 
 
 class Ready:

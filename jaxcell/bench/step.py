@@ -27,8 +27,9 @@ from jaxcell.bench.synthetic import synthetic
 from jaxcell.models.cell import count_parameters
 from jaxcell.models.cost import training_flops
 from jaxcell.training import optim
+from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.shapes import tokens_of
-from jaxcell.training.step import compile_steps, compute_dtype, model_of
+from jaxcell.training.step import compile_steps
 
 
 class Ready(NamedTuple):

@@ -16,8 +16,9 @@ from jaxcell.planning import compiled, fitting
 from jaxcell.planning.collectives import by_kind, collectives
 from jaxcell.planning.topologies import COMPILER, LOCAL
 from jaxcell.training import optim, setup
+from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
-from jaxcell.training.step import compute_dtype, lay_out, model_of
+from jaxcell.training.step import lay_out
 
 PANEL = 8192  # genes with a count in a cell, at most, where no store tells
 GIB = 2**30

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxcell.losses.total import resolve
-from jaxcell.training.step import make_forward, shown
+from jaxcell.training.panel import shown
+from jaxcell.training.step import make_forward
 
 BINS = 512
 

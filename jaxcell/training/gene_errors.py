@@ -22,9 +22,9 @@ from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
+from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.training.metrics import replace
-from jaxcell.training.step import model_of
 
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 

@@ -17,9 +17,10 @@ from jaxcell.models.cell import labels_of
 from jaxcell.processes import say
 from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
+from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
-from jaxcell.training.step import compile_steps, model_of
+from jaxcell.training.step import compile_steps
 from jaxcell.training.stop import Stop
 
 

@@ -1,7 +1,6 @@
 """One training step as a pure function, and the state it carries.
 
 Imports jax, flax, optax, chex and ml_collections only, so that it runs where nothing else is.
-B cells, N panel slots, R rows of a gene table (vocabulary, padded), G gene sets.
 """
 
 import functools
@@ -14,13 +13,13 @@ import optax
 
 from jaxcell import sharding
 from jaxcell.losses import total as losses
-from jaxcell.models import kernels
-from jaxcell.models.cell import CellModel
 from jaxcell.models.expression_heads import bias_at
 from jaxcell.models.fields import next_ids
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
+from jaxcell.training.machine import model_of
 from jaxcell.training.masking import mask_tokens
+from jaxcell.training.panel import add_panel, at_tokens, has_next, shown
 from jaxcell.training.shapes import batch_shapes, table_shapes
 
 
@@ -33,77 +32,6 @@ class State:
     batch_stats: Any
     opt_state: Any
     key: jax.Array
-
-
-def compute_dtype(name, platform=None):
-    """The dtype of matrix products: 'auto' is bfloat16 on TPU and Ampere or newer, else float32.
-
-    platform : 'tpu', 'gpu' or 'cpu' that is not this process's own, for a plan
-    """
-    if name != "auto":
-        return jnp.dtype(name)
-    device = jax.devices()[0]
-    fast = device.platform == "tpu" or (kernels.capability(device) or 0) >= 8
-    fast = fast if platform is None else platform != "cpu"
-    return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
-
-
-def model_of(c, platform=None, say=None):
-    """A config's model as this machine runs it: dtype of matrix products, attention kernel.
-
-    Parameters
-    ----------
-    c : a settled config
-    platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
-    say : given a line that names the kernel and why it was taken
-
-    Returns
-    -------
-    CellModel
-    """
-    dtype, platform = compute_dtype(c.dtype, platform), platform or jax.default_backend()
-    kernel, reason = kernels.choose(c, dtype, platform)
-    if say:
-        say(f"attention: {kernel}, {reason}")
-    spec = c.model.copy_and_resolve_references()
-    if not spec.encoder.unroll and platform == "gpu":
-        # A loop copies what it keeps of each layer into one array: a tenth of a step on an H200.
-        spec.encoder.unroll = spec.encoder.layers
-    return CellModel(spec, dtype, kernel)
-
-
-def add_panel(batch, tables, rows, library_size, scale=True):
-    """Scatter each cell's sparse counts into the panel, on the device.
-
-    Parameters
-    ----------
-    batch : with panel_ids i32 [B, N] (V where empty), panel_counts [B, N], total [B], dataset [B]
-    tables : measured bool [G, R], gene_set i32 [datasets]
-    rows : R
-    library_size : what a cell's counts are scaled to before log1p
-    scale : False leaves them as they are
-
-    Returns
-    -------
-    the batch with panel_raw [B, R], panel [B, R] (log1p of the scaled counts) and measured [B, R]
-    """
-
-    # vmap over cells: indexing by an arange over the batch would add all-gathers on a mesh. Empty
-    # slots add a count of 0, wherever they land.
-    def scatter(ids, counts):
-        return jnp.zeros(rows, counts.dtype).at[ids].add(counts, mode="drop")
-
-    raw = jax.vmap(scatter)(batch["panel_ids"], batch["panel_counts"])
-    # Over 'vocab' each device scatters into its own genes: it drops what falls to the others'.
-    raw = sharding.shard(raw, "batch", "vocab")
-    measured = tables["measured"][tables["gene_set"][batch["dataset"]]]
-    measured = sharding.shard(measured, "batch", "vocab")
-    scaled = raw
-    if scale:
-        divisor = batch["total"][:, None]
-        scaled = raw * jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
-    panel = sharding.shard(jnp.log1p(scaled), "batch", "vocab")
-    return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
 
 
 def initial_state(model, c, optimizer, tables):
@@ -162,37 +90,11 @@ def make_forward(model, c):
         "batch.shown": lambda batch, tables: shown(batch, model.rows),
         "batch.token_mean": lambda batch, tables: at_tokens(tables["mean"][None], batch),
         "batch.token_panel": lambda batch, tables: at_tokens(batch["panel"], batch),
-        "batch.next": lambda batch, tables: _has_next(batch),
+        "batch.next": lambda batch, tables: has_next(batch),
         "batch.next_ids": lambda batch, tables: next_ids(batch["ids"], batch["length"]),
         "batch.next_values": lambda batch, tables: jnp.roll(batch["values"], -1, axis=1),
     }
     return forward
-
-
-def at_tokens(panel, batch):
-    """What a panel [B, R] (or [1, R], of all cells) holds at each token's gene: [B, T].
-
-    At special tokens and behind a cell's last token it is whatever the padded rows hold.
-    """
-    ids = batch["ids"]
-    if len(panel) != len(ids):
-        return jnp.take(panel[0], ids, mode="clip")
-    return jax.vmap(lambda row, genes: jnp.take(row, genes, mode="clip"))(panel, ids)
-
-
-def _has_next(batch):
-    """Whether a gene's token follows each: bool [B, T]."""
-    return jnp.arange(batch["ids"].shape[1])[None] + 1 < batch["length"][:, None]
-
-
-def shown(batch, rows):
-    """Bool [B, R]: the genes that a cell's tokens show (and special tokens in padded rows)."""
-
-    def one(ids, length):
-        ids = jnp.where(jnp.arange(ids.shape[0]) < length, ids, rows)
-        return jnp.zeros(rows, bool).at[ids].set(True, mode="drop")
-
-    return sharding.shard(jax.vmap(one)(batch["ids"], batch["length"]), "batch", "vocab")
 
 
 def make_parts(model, c):

@@ -8,7 +8,7 @@ import pytest
 from jaxcell.data import prepare as module
 from jaxcell.data.pipeline import Batches
 from jaxcell.training.means import tables_of
-from jaxcell.training.step import add_panel
+from jaxcell.training.panel import add_panel
 from tests.conftest import config_of
 from tests.data.conftest import GENES, cells, counts
 from tests.data.test_prepare import everything

@@ -13,7 +13,7 @@ from jaxcell.models import kernels
 from jaxcell.models.attention import attention
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import make_mesh
-from jaxcell.training.step import model_of
+from jaxcell.training.machine import model_of
 from tests.conftest import config_of
 
 

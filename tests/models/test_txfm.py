@@ -13,7 +13,8 @@ from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.models.cost import forward_flops, training_flops
 from jaxcell.training import optim
 from jaxcell.training.checkpoint import flatten
-from jaxcell.training.step import add_panel, make_parts
+from jaxcell.training.panel import add_panel
+from jaxcell.training.step import make_parts
 from tests.conftest import config_of
 from tests.reference import txfm as reference
 

@@ -8,7 +8,7 @@ from jaxcell.config import defaults
 from jaxcell.data.pipeline import Batches
 from jaxcell.systems.bmfm_rna import SPECIALS
 from jaxcell.training.masking import hidden_code, mask_tokens, places_of
-from jaxcell.training.step import add_panel
+from jaxcell.training.panel import add_panel
 from tests.conftest import config_of
 from tests.reference import bmfm_cells as reference
 

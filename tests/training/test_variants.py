@@ -15,7 +15,8 @@ from jaxcell.losses.total import divide
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, metrics, optim
 from jaxcell.training.checkpoint import load_model
-from jaxcell.training.step import add_panel, compile_steps, make_forward
+from jaxcell.training.panel import add_panel
+from jaxcell.training.step import compile_steps, make_forward
 from tests.conftest import config_of, draw_cells
 from tests.training.test_training import lines
 
