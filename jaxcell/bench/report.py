@@ -8,7 +8,7 @@ import jax
 # Dense bf16 TFLOP/s by the vendors' datasheets; the first name that a device kind contains counts.
 PEAKS = (
     ("H200", 989), ("H100", 989), ("A100", 312), ("L40S", 362), ("L4", 121),
-    ("v6 lite", 918), ("v6e", 918), ("v5p", 459), ("v5 lite", 197), ("v5e", 197), ("v4", 275),
+    ("v6 lite", 918), ("v6e", 918), ("v5 lite", 197), ("v5e", 197), ("v5", 459), ("v4", 275),
 )  # fmt: skip
 UNKNOWN = {"mfu": "unknown peak of this device", "peak_gb": "not told by this device"}
 

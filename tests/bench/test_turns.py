@@ -57,4 +57,5 @@ def test_both_sides_are_shown_written_and_drawn(tmp_path, capsys):
 def test_peaks_are_told_by_the_device_kind():
     assert report.peak_tflops("NVIDIA H200") == report.peak_tflops("NVIDIA H100 80GB HBM3") == 989
     assert report.peak_tflops("TPU v5 lite") == 197
+    assert report.peak_tflops("TPU v5") == report.peak_tflops("TPU v5p") == 459
     assert report.peak_tflops("cpu") is None
