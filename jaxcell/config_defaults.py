@@ -15,7 +15,7 @@ def defaults():
     c.seed = 0  # of initial parameters, order of cells, visible genes, stochastic depth
     c.stages = ("train",)  # of prepare, train, embed, evaluate; each is a block of this config
     c.dtype = "auto"  # of matrix products: bfloat16 on TPU and Ampere or newer, else float32
-    c.attention = "auto"  # kernel of exact attention: xla, cudnn (GPU) or flash (TPU)
+    c.attention = "auto"  # how: cudnn (GPU), flash (TPU), cells (CPU), or xla, which all have
     c.epochs = 200  # as many cells as so many passes over the (capped) training cells
     c.steps = 0  # optimizer steps; 0: from epochs, otherwise it wins
     c.best = ("val/loss", "min")  # model/ keeps the best step by it; or ("val/avg_bio", "max")

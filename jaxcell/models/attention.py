@@ -3,10 +3,10 @@
 B cells, Q query tokens, T tokens, H heads, C channels of one head.
 """
 
-import jax
 import jax.numpy as jnp
 
 from jaxcell.models import kernels
+from jaxcell.models.scores import in_chunks, plain, weights_of, wide
 
 CHUNK = 4096  # queries at a time, at most
 SCORES = 2**29  # of a chunk, at most: 2 GB in float32
@@ -30,46 +30,9 @@ def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0
     if kernel != "xla" and blocked is None and drop is None:
         return kernels.run(kernel, q, k, v, length, causal)
     if q.shape[1] <= CHUNK:
-        return _whole(q, k, v, length, blocked, drop, causal, start)
-    cells, queries, heads, channels = q.shape
-    size = max(min(CHUNK, SCORES // (cells * heads * k.shape[1])), 1)
-    chunks = -(-queries // size)
-    q = jnp.pad(q, ((0, 0), (0, chunks * size - queries), (0, 0), (0, 0)))
-    q = jnp.moveaxis(q.reshape(cells, chunks, size, heads, channels), 1, 0)
-    starts = size * jnp.arange(chunks)
-    keys = starts if drop is None else jax.random.split(drop[0], chunks)
-
-    def one(part):
-        q, first, key = part
-        own = None if drop is None else (key, drop[1])
-        return _whole(q, k, v, length, blocked, own, causal, start + first)
-
-    # Scores are recomputed in the backward pass; kept, they would be as large as without chunks.
-    some = jax.checkpoint(one, prevent_cse=False)
-    out = jnp.moveaxis(jax.lax.map(some, (q, starts, keys)), 0, 1)
-    return out.reshape(cells, chunks * size, heads, channels)[:, :queries]
-
-
-def _whole(q, k, v, length, blocked, drop, causal, start):
-    weights = attention_weights(q, k, length, blocked, causal=causal, start=start)
-    if drop is not None:
-        key, rate = drop
-        kept = jax.random.bernoulli(key, 1 - rate, weights.shape)
-        weights = jnp.where(kept, weights / (1 - rate), 0)
-    return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(v.dtype), v)
-
-
-def attention_weights(q, k, length, blocked=None, *, causal=False, start=0):
-    """The softmax weights of `attention`, before dropout: [B, H, Q, T] in float32 or wider."""
-    scores = jnp.einsum("bqhc,bkhc->bhqk", q, k, preferred_element_type=_wide(q))
-    if causal or blocked is not None:
-        places = jnp.reshape(start, (-1, 1)) + jnp.arange(q.shape[1])[None]  # [B or 1, Q]
-        own, keys = places[..., None], jnp.arange(k.shape[1])[None, None]
-        hidden = keys > own if causal else jnp.zeros((), bool)
-        if blocked is not None:
-            hidden = hidden | (blocked[:, None, :] & (keys != own))
-        scores = jnp.where(hidden[:, None], jnp.finfo(scores.dtype).min, scores)
-    return _weights(scores, q, length)
+        return plain(q, k, v, length, blocked, drop, causal, start)
+    size = max(min(CHUNK, SCORES // (q.shape[0] * q.shape[2] * k.shape[1])), 1)
+    return in_chunks(q, k, v, length, size, blocked, drop, causal, start)
 
 
 def attention_of_few(q, x, keys, values, length):
@@ -84,20 +47,8 @@ def attention_of_few(q, x, keys, values, length):
     the caller's to add.
     """
     back = jnp.einsum("bqhc,dhc->bqhd", q, keys)
-    weights = _weights(
-        jnp.einsum("bqhd,bkd->bhqk", back, x, preferred_element_type=_wide(q)), q, length
+    weights = weights_of(
+        jnp.einsum("bqhd,bkd->bhqk", back, x, preferred_element_type=wide(q)), q, length
     )
     read = jnp.einsum("bhqk,bkd->bqhd", weights.astype(x.dtype), x)
     return jnp.einsum("bqhd,dhc->bqhc", read, values)
-
-
-def _wide(q):
-    return jnp.promote_types(q.dtype, jnp.float32)
-
-
-def _weights(scores, q, length):
-    """Softmax over the valid tokens: scores [B, H, Q, T] in wide precision -> [B, H, Q, T]."""
-    scores = scores * q.shape[-1] ** -0.5
-    valid = jnp.arange(scores.shape[-1])[None, :] < length[:, None]
-    scores = jnp.where(valid[:, None, None, :], scores, jnp.finfo(scores.dtype).min)
-    return jax.nn.softmax(scores, axis=-1)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
-from jaxcell.models.attention import attention, attention_of_few, attention_weights
+from jaxcell.models.attention import attention, attention_of_few
 from jaxcell.models.linear_attention import draw_features, nystrom, performer
+from jaxcell.models.scores import attention_weights
 from jaxcell.registry import lookup
 from jaxcell.sharding import shard
 
@@ -133,7 +134,7 @@ class Attention(nn.Module):
             q, how = q[:, :queries], dict(causal=layer.causal)
             kernel = layer.kernel if queries is None else "xla"
             x = attention(q, k, v, length, blocked, self._drop(), **how, kernel=kernel)
-            if weights and kernel != "xla":
+            if weights and kernel in ("cudnn", "flash"):
                 LOG.warning("attention weights: computed by xla, since %s keeps none", kernel)
             besides = attention_weights(q, k, length, blocked, **how) if weights else None
         elif queries < width // layer.heads and blocked is None and not self.drop:

@@ -79,7 +79,7 @@ def test_a_measured_step_says_what_it_measured():
     c = config_of("txfm_b:tiny")
     said = []
     found = measure(c, 8, 2, said.append)
-    assert said == ["attention: xla, since cpu has no kernel of its own"]
+    assert said == ["attention: cells, for float32 on cpu"]
     assert found["batch"] == 8
     assert found["tokens"] == 33
     assert found["mfu"] is None

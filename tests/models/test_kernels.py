@@ -1,5 +1,6 @@
 """Attention kernels: the TPU's equals XLA's in interpret mode; which is taken where, and why."""
 
+import functools
 import logging
 
 import jax
@@ -39,6 +40,20 @@ def test_the_tpu_kernel_knows_what_is_causal():
     np.testing.assert_allclose(found[1, :33], wanted[1, :33], atol=1e-5)
 
 
+@pytest.mark.parametrize("most", [2**21, 2 * 2 * 30 * 30, 2 * 30 * 7])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_few_cells_or_queries_at_a_time_are_all_of_them(monkeypatch, most, causal):
+    monkeypatch.setattr(kernels, "CACHE", most)
+    (q, k, v, g), length = drawn(6, 30), jnp.array([30, 1, 7, 30, 29, 12])
+
+    def both(kernel):
+        run = functools.partial(attention, length=length, causal=causal, kernel=kernel)
+        out, back = jax.vjp(run, q, k, v)
+        return out, back(g)
+
+    assert max(errors(both("cells"), both("xla"))) < 1e-6
+
+
 def test_on_a_mesh_each_device_runs_the_kernel_on_its_cells_and_heads(monkeypatch):
     shapes = []
 
@@ -61,7 +76,7 @@ def test_on_a_mesh_each_device_runs_the_kernel_on_its_cells_and_heads(monkeypatc
     [
         ({}, "gpu", "bfloat16", "cudnn", "for bfloat16 on gpu"),
         ({}, "tpu", "bfloat16", "flash", "for bfloat16 on tpu"),
-        ({}, "cpu", "float32", "xla", "cpu has no kernel"),
+        ({}, "cpu", "float32", "cells", "for float32 on cpu"),
         ({}, "gpu", "float32", "xla", "half precision and dtype is float32"),
         ({}, "tpu", "float16", "xla", "half precision and dtype is float16"),
         ({"attention": "xla"}, "gpu", "bfloat16", "xla", "as config.attention says"),
@@ -88,9 +103,10 @@ def test_without_dropout_in_evaluation_the_kernel_is_taken():
 @pytest.mark.parametrize(
     ("name", "platform", "match"),
     [
-        ("cudnn", "cpu", "found 'cudnn', expected 'auto' or 'xla' since cpu has no kernel"),
+        ("cudnn", "cpu", "found 'cudnn', expected 'auto' or 'xla' on cpu, whose kernel is 'cells'"),
+        ("flash", "rocm", "expected 'auto' or 'xla' since rocm has no kernel of its own"),
         ("flash", "gpu", "found 'flash', expected 'auto' or 'xla' on gpu, whose kernel is 'cudnn'"),
-        ("triton", "gpu", "'triton' is unknown; known are auto, cudnn, flash, xla"),
+        ("triton", "gpu", "'triton' is unknown; known are auto, cells, cudnn, flash, xla"),
     ],
 )
 def test_a_kernel_that_cannot_run_there_is_refused(name, platform, match):
@@ -103,7 +119,7 @@ def test_a_kernel_that_cannot_run_there_is_refused(name, platform, match):
 def test_a_run_says_which_kernel_it_takes():
     said = []
     model_of(config_of("txfm_b:tiny"), say=said.append)
-    assert said == ["attention: xla, since cpu has no kernel of its own"]
+    assert said == ["attention: cells, for float32 on cpu"]
 
 
 def test_on_a_gpu_layers_are_no_loop_unless_the_config_says_so():
