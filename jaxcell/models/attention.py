@@ -6,9 +6,8 @@ B cells, Q query tokens, T tokens, H heads, C channels of one head.
 import jax.numpy as jnp
 
 from jaxcell.models import kernels
-from jaxcell.models.scores import in_chunks, plain, weights_of, wide
+from jaxcell.models.scores import CHUNK, in_chunks, plain, weights_of, wide
 
-CHUNK = 4096  # queries at a time, at most
 SCORES = 2**29  # of a chunk, at most: 2 GB in float32
 
 
@@ -27,9 +26,10 @@ def attention(q, k, v, length, blocked=None, drop=None, *, causal=False, start=0
     float64, which jax.nn.dot_product_attention does not offer. Rows beyond ``length`` hold numbers
     without meaning: no valid token attends to them and no pool reads them.
     """
-    if kernel != "xla" and blocked is None and drop is None:
+    few = q.shape[1] <= CHUNK
+    if kernel != "xla" and blocked is None and drop is None and (few or kernel != "cells"):
         return kernels.run(kernel, q, k, v, length, causal)
-    if q.shape[1] <= CHUNK:
+    if few:
         return plain(q, k, v, length, blocked, drop, causal, start)
     size = max(min(CHUNK, SCORES // (q.shape[0] * q.shape[2] * k.shape[1])), 1)
     return in_chunks(q, k, v, length, size, blocked, drop, causal, start)

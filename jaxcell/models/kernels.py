@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxcell.models.scores import in_chunks, plain
+from jaxcell.models.few_cells import few_cells
 from jaxcell.registry import lookup
 
-CACHE = 2**21  # scores at a time on a CPU: 8 MB in float32
 # Tokens a TPU kernel takes at a time, and what a score costs with them beside the largest.
 TILES = {512: 1.0, 384: 1.05, 256: 1.15, 128: 1.5}
 
@@ -57,27 +56,7 @@ def flash(q, k, v, length, causal):
     return out.swapaxes(1, 2)[:, :tokens]
 
 
-def cells(q, k, v, length, causal):
-    """XLA's, a few cells at a time: so many that their scores stay in a processor's cache.
-
-    A third of the time of all at once, forward and backward, on two cores; and less memory.
-    """
-    number, tokens, heads, _ = q.shape
-    each = heads * tokens * tokens
-    few = max(n for n in range(1, number + 1) if number % n == 0 and (n == 1 or n * each <= CACHE))
-    if few == number and each <= CACHE:
-        return plain(q, k, v, length, causal=causal)
-
-    def some(part):
-        if each > CACHE:
-            return in_chunks(*part, max(CACHE // (heads * tokens), 64), causal=causal)
-        return jax.checkpoint(functools.partial(plain, causal=causal), prevent_cse=False)(*part)
-
-    split = [x.reshape(number // few, few, *x.shape[1:]) for x in (q, k, v, length)]
-    return jax.lax.map(some, split).reshape(q.shape)
-
-
-KERNELS = {"cudnn": cudnn, "flash": flash, "cells": cells}
+KERNELS = {"cudnn": cudnn, "flash": flash, "cells": few_cells}
 OF = {"gpu": "cudnn", "tpu": "flash", "cpu": "cells"}
 
 

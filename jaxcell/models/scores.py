@@ -6,6 +6,8 @@ B cells, Q query tokens, T tokens, H heads, C channels of one head.
 import jax
 import jax.numpy as jnp
 
+CHUNK = 4096  # queries at a time, at most
+
 
 def plain(q, k, v, length, blocked=None, drop=None, causal=False, start=0):
     """``attention`` of models/attention.py, whose arguments these are, in one piece."""

@@ -10,7 +10,7 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxcell.bench.attention import both, errors
-from jaxcell.models import kernels
+from jaxcell.models import few_cells, kernels
 from jaxcell.models.attention import attention
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import make_mesh
@@ -40,10 +40,10 @@ def test_the_tpu_kernel_knows_what_is_causal():
     np.testing.assert_allclose(found[1, :33], wanted[1, :33], atol=1e-5)
 
 
-@pytest.mark.parametrize("most", [2**21, 2 * 2 * 30 * 30, 2 * 30 * 7])
+@pytest.mark.parametrize("most", [2**22, 4 * 30 * 30, 30])
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_few_cells_or_queries_at_a_time_are_all_of_them(monkeypatch, most, causal):
-    monkeypatch.setattr(kernels, "CACHE", most)
+def test_a_few_cells_at_a_time_are_all_of_them(monkeypatch, most, causal):
+    monkeypatch.setattr(few_cells, "CACHE", most)
     (q, k, v, g), length = drawn(6, 30), jnp.array([30, 1, 7, 30, 29, 12])
 
     def both(kernel):
