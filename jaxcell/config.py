@@ -165,7 +165,11 @@ def from_json(text):
             elif isinstance(default, ConfigDict) and prefix + name not in NAMED:
                 fill(c[name], default, f"{prefix}{name}.")
 
-    c = ConfigDict(restore(json.loads(text)))
+    found = restore(json.loads(text))
+    encoder = found.get("model", {}).get("encoder", {})
+    if isinstance(encoder.get("remat"), bool):  # as it was before there were several
+        encoder["remat"] = "full" if encoder["remat"] else "none"
+    c = ConfigDict(found)
     fill(c, defaults().copy_and_resolve_references())
     # A field that was None must accept a value from the command line again.
     for block, field, kind in (("data", "store", str), ("optimizer", "weight_decay", float)):
@@ -178,6 +182,7 @@ def from_json(text):
 # what other stages do.
 NOT_TRAINING = (
     *("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages"),
+    *("attention", "model.encoder.remat", "model.encoder.unroll"),
     *("train.tensorboard", "train.gene_errors", "train.gene_zero", "train.gene_among"),
     *("prepare", "embed.input", "embed.genes", "embed.draws", "embed.zeros", "evaluate"),
 )

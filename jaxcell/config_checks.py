@@ -15,6 +15,8 @@ AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/tra
 PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
 ATTENTION = ("exact", "performer", "nystrom")
+KERNELS = ("auto", "xla", "cells", "cudnn", "flash")  # see jaxcell/models/kernels.py
+REMAT = ("none", "full", "dots")  # see jaxcell/models/encoder.py
 PAIRS = ("elastic", "margin", "contrastive")  # losses over pairs of a batch's cells
 LEAVES = ("hierarchical", "independent_sigmoids")  # losses over the leaves of an ontology
 # Of the stage evaluate: views of the genes, what is made of a view, what is made of all genes.
@@ -31,6 +33,10 @@ def check(c):
     among("dtype", [c.dtype], DTYPES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
     among("model.encoder.attention", [c.model.encoder.attention], ATTENTION)
+    among("attention", [c.attention], KERNELS)
+    among("model.encoder.remat", [c.model.encoder.remat], REMAT)
+    unroll = c.model.encoder.unroll
+    require(unroll >= 0, "model.encoder.unroll", unroll, "0 (as the machine likes it) or more")
     fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)

@@ -19,7 +19,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxcell import config, overrides, processes
+from jaxcell import config, overrides, processes, sharding
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
@@ -239,6 +239,9 @@ def dry_run(c):
             f"{c.data.store}: {store.sizes['train']:,} training and {store.sizes['valid']:,} "
             f"validation cells of {len(store.datasets)} datasets"
         )
+    mesh = sharding.make_mesh(c.mesh)
+    sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
+    c.mesh.update(mesh.shape)
     steps = c.steps or steps
     itemsize, kernel = compute_dtype(c.dtype).itemsize, model_of(c).kernel
     device = jax.devices()[0].device_kind

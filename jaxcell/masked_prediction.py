@@ -123,7 +123,7 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
         if "draw_masks" not in c.data.transforms:
             raise ValueError(f"{name}: found {value}, expected none: {c.name} masks no genes")
         c.data.draw_masks[name] = value
-    net = model_of(c)
+    net = model_of(c, train=False)
     known = _tables(model, store, net)
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
     statistics = of_tables(known, len(store.vocabulary))

@@ -29,6 +29,11 @@ def make_mesh(spec, devices=None):
     """
     devices = jax.devices() if devices is None else devices
     sizes = [int(spec[a]) for a in AXES]
+    if any(n < 1 and n != -1 for n in sizes):
+        raise ValueError(
+            f"config.mesh: found {dict(zip(AXES, sizes, strict=True))}, expected 1 or more devices "
+            "along each axis, or -1: those that are left"
+        )
     free = [i for i, n in enumerate(sizes) if n == -1]
     known = int(np.prod([n for n in sizes if n != -1]))
     if len(free) == 1 and len(devices) % known == 0:

@@ -11,7 +11,11 @@
 # A second one ends them at once.
 set -euo pipefail
 
-number=${1:?the number of processes, then the flags of jaxcell.main}
+number=${1:-}
+if [[ ! $number =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
+  echo "launch/local.sh: found '$number', expected a number of processes, then the flags of jaxcell.main" >&2
+  exit 2
+fi
 shift
 python=${PYTHON:-python}
 

@@ -292,3 +292,24 @@ def test_bins_and_orders_that_do_not_fit_are_refused(name, fields, text):
     c.update_from_flattened_dict(fields)
     with pytest.raises(ValueError, match=text):
         config.check(c)
+
+
+def test_how_a_machine_computes_may_change_between_a_run_and_its_continuation():
+    c = config_of("txfm_b:tiny")
+    text = config.to_json(c).replace('"remat": "none"', '"remat": false')
+    assert '"remat": false' in text
+    there = config.from_json(text)  # of a run from before there were several
+    assert there.model.encoder.remat == "none"
+    c.attention, c.model.encoder.remat, c.model.encoder.unroll = "xla", "dots", 2
+    assert config.differences(there, c) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("attention", "triton"), ("model.encoder.remat", "some"), ("model.encoder.unroll", -3)],
+)
+def test_how_a_machine_computes_is_checked(field, value):
+    c = config_of("txfm_b:tiny")
+    c.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=rf"config\.{field}: found '?{value}'?, expected"):
+        config.check(c)

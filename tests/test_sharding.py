@@ -38,6 +38,12 @@ def test_a_mesh_that_does_not_lay_out_the_devices_is_refused():
         mesh_of(fsdp=-1)
 
 
+@pytest.mark.parametrize("sizes", [{"tensor": 0}, {"data": -4, "tensor": -2}])
+def test_an_axis_has_devices(sizes):
+    with pytest.raises(ValueError, match=r"config\.mesh: found .* expected 1 or more devices"):
+        mesh_of(**sizes)
+
+
 def test_a_parameter_without_a_rule_is_refused():
     tree = {"fields": {"new": jax.ShapeDtypeStruct((4, 4), "float32")}}
     with pytest.raises(ValueError, match=r"no rule matches the parameter fields/new \(4, 4\)"):

@@ -6,7 +6,6 @@ The path of `jaxcell embed` from tokens in the host's memory to vectors there; s
 --peer sets a plain PyTorch TxFM beside it, by turns, with its cells on the device already.
 """
 
-import sys
 import time
 
 import jax
@@ -14,7 +13,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxcell import config
-from jaxcell.bench import report, turns
+from jaxcell.bench import peer, report, turns
 from jaxcell.bench.synthetic import synthetic
 from jaxcell.forward import Forward
 from jaxcell.models.cell import CellModel
@@ -65,17 +64,18 @@ class Ready:
 
 def main(_):
     """Print the result as a table, and write it where asked."""
-    asked = flags.FLAGS
+    report.plainly(_main, flags.FLAGS)
+
+
+def _main(asked):
+    report.check_folder(asked.json)
     c = config.settled(asked.config)
     config.check(c)
-    if asked.peer:
-        same = [a for a in sys.argv[1:] if a.startswith("--config")]
-        theirs = [*same, f"--batch={asked.peer_batch}", "--work=embed", "--steps=8"]
-        ours = ["jaxcell.bench.embed", "--serve", *same, f"--cells={asked.cells}"]
-        sides = {"jaxcell": ours, "torch": ["jaxcell.bench.torch_txfm", *theirs]}
-        found = turns.alternate(sides, asked.turns)
-        ratio = found["jaxcell"]["cells_per_s"] / found["torch"]["cells_per_s"]
-        return report.write_sides({**found, "ratio": ratio}, asked.out, "embedding")
+    if asked.peer:  # this process leaves the device to them
+        ours = ["jaxcell.bench.embed", "--serve", f"--cells={asked.cells}"]
+        theirs = ["jaxcell.bench.torch_txfm", "--work=embed", "--steps=8"]
+        theirs.append(f"--batch={asked.peer_batch}")
+        return peer.beside_torch(c, ours, theirs, asked.turns, asked.out, "embedding")
     made = Ready(c, asked.cells)
     made.run()
     if asked.serve:

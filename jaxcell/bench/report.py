@@ -1,6 +1,7 @@
 """What benchmarks show of a machine: peaks, memory, tables, a picture of two sides."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -30,6 +31,20 @@ def planned_gb(plan):
         return None
     held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
     return (held + plan.temp_size_in_bytes) / 1e9
+
+
+def plainly(main, asked):
+    """Run a benchmark; a mistake of the user's ends in one line, not a traceback."""
+    try:
+        main(asked)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+
+
+def check_folder(path):
+    """Raise ValueError, before anything is measured, where a file cannot be written."""
+    if path and not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"--json {path}: there is no folder {Path(path).parent}")
 
 
 def show(result):

@@ -13,7 +13,6 @@ is computed again. ``computed`` leaves out what jaxcell does not compute of the 
 """
 
 import statistics
-import sys
 import time
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from jaxcell import config, sharding
-from jaxcell.bench import end_to_end, lengths, profile, report, turns
+from jaxcell.bench import end_to_end, lengths, peer, profile, report, turns
 from jaxcell.bench.synthetic import synthetic
 from jaxcell.models.cell import count_parameters
 from jaxcell.models.cost import training_flops
@@ -126,27 +125,20 @@ def serve(c, cells, steps):
     turns.serve({**made.facts, "peak_gb": report.peak_gb()}, turn)
 
 
-def beside_torch(cells, steps, number):
-    """Ours and the plain PyTorch TxFM, by turns; this process leaves the device to them."""
-    same = [a for a in sys.argv[1:] if a.startswith("--config")]
-    same += [f"--batch={cells}", f"--steps={steps}"]
-    sides = {
-        "jaxcell": ["jaxcell.bench.step", "--serve", *same],
-        "torch": ["jaxcell.bench.torch_txfm", *same],
-    }
-    found = turns.alternate(sides, number)
-    ratio = found["jaxcell"]["cells_per_s"] / found["torch"]["cells_per_s"]
-    return {**found, "ratio": ratio}
-
-
 def main(_):
     """Print the result as a table, and write it where asked."""
-    asked = flags.FLAGS
+    report.plainly(_main, flags.FLAGS)
+
+
+def _main(asked):
+    report.check_folder(asked.json)
     c = config.settled(asked.config)
     config.check(c)
-    if asked.peer:
-        found = beside_torch(asked.batch or 32, asked.steps, asked.turns)
-        return report.write_sides(found, asked.out)
+    if asked.peer:  # this process leaves the device to them
+        sized = [f"--batch={asked.batch or 32}", f"--steps={asked.steps}"]
+        ours = ["jaxcell.bench.step", "--serve", *sized]
+        theirs = ["jaxcell.bench.torch_txfm", *sized]
+        return peer.beside_torch(c, ours, theirs, asked.turns, asked.out, "training step")
     cells = asked.batch or 32 * jax.device_count()
     if asked.lengths:
         least = 1 + len(c.model.front or c.model.specials)

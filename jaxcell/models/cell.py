@@ -156,6 +156,8 @@ class CellModel:
             pools.check_reads(reads_of(head), self.spec, f"config.model.heads.{name}.reads")
         self.kernel = kernel
         self._module = _Cell(self.spec, dtype=dtype, kernel=kernel)
+        # Parameters are drawn with one cell, which no mesh can share out among its devices.
+        self._drawn = _Cell(self.spec, dtype=dtype)
 
     def init(self, key):
         """Parameters and statistics, {'params': …, 'batch_stats': …}, in float32."""
@@ -172,7 +174,7 @@ class CellModel:
             "labels": {name: jnp.zeros(1, jnp.int32) for name in labels_of(spec)},
             "tables": external_shapes(spec, self.token_rows, jnp.zeros),
         }
-        variables = self._module.init({"params": key, "dropout": key}, batch, train=False)
+        variables = self._drawn.init({"params": key, "dropout": key}, batch, train=False)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
     def apply(

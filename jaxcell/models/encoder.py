@@ -32,8 +32,7 @@ REMAT = {
 
 def _kept(one, remat, looped):
     """A block as a function that keeps what ``remat`` says for its backward pass."""
-    name = {False: "none", True: "full"}.get(remat, remat)
-    policy = lookup(REMAT, name, "config.model.encoder.remat")
+    policy = lookup(REMAT, remat, "config.model.encoder.remat")
     return one if policy is None else jax.checkpoint(one, prevent_cse=not looped, policy=policy)
 
 
@@ -75,7 +74,7 @@ class Encoder(nn.Module):
     landmarks: int = 64
     iterations: int = 6
     kernels: str = "xavier"
-    remat: str | bool = "none"
+    remat: str = "none"
     unroll: int = 1
     kernel: str = "xla"
     dtype: jnp.dtype | None = None
@@ -170,7 +169,8 @@ class Encoder(nn.Module):
 
 def _init(key, block, number, x, length):
     """Every block's own draw: {…: [number, …]}."""
-    # One cell with one token, which a mesh cannot share out; and cuDNN's kernel has no vmap.
+    # One cell with one token, which a mesh cannot share out; and cuDNN's kernel has no vmap. (flax
+    # asks for its shapes whenever the model is applied.)
     block = block.clone(layer=block.layer._replace(kernel="xla"))
 
     def draw(key):

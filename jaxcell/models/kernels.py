@@ -82,7 +82,8 @@ def choose(c, dtype, platform, train=True):
     c : a settled config; ``c.attention`` names a kernel, or 'auto'
     dtype : of matrix products
     platform : 'cpu', 'gpu' or 'tpu'
-    train : whether dropout is on
+    train : whether dropout is on; without, a kernel that the config names for the machine that it
+        was trained on is taken only where there is one
 
     Returns
     -------
@@ -98,6 +99,7 @@ def choose(c, dtype, platform, train=True):
     lookup({"auto": 0, "xla": 0, **KERNELS}, asked, "config.attention")
     if asked == "xla":
         return asked, "as config.attention says"
+    asked = asked if train else "auto"
     if (why := _needs_xla(c, train)) is not None:
         return "xla", why
     lacks = _lacks(c, jnp.dtype(dtype), platform)
@@ -129,9 +131,8 @@ def _lacks(c, dtype, platform):
         return f"since {platform} has no kernel of its own"
     if platform == "cpu":
         return None
-    halves = (jnp.bfloat16, jnp.float16) if platform == "gpu" else (jnp.bfloat16,)
-    if dtype not in halves:
-        return f"since kernels are of half precision and dtype is {dtype}"
+    if dtype != jnp.bfloat16:
+        return f"since its kernel is for bfloat16 and dtype is {dtype}"
     channels = c.model.width // c.model.encoder.heads
     if platform == "gpu" and (channels > 256 or channels % 8):
         return f"since cuDNN has heads of 8, 16, … 256 channels, not {channels}"

@@ -132,10 +132,10 @@ class Attention(nn.Module):
         elif queries is None or layer.causal or weights:
             q, k, v = project(x, range(3))
             q, how = q[:, :queries], dict(causal=layer.causal)
-            kernel = layer.kernel if queries is None else "xla"
-            x = attention(q, k, v, length, blocked, self._drop(), **how, kernel=kernel)
-            if weights and kernel in ("cudnn", "flash"):
-                LOG.warning("attention weights: computed by xla, since %s keeps none", kernel)
+            way = layer.kernel if queries is None else "xla"
+            x = attention(q, k, v, length, blocked, self._drop(), **how, kernel=way)
+            if weights and way in ("cudnn", "flash"):
+                LOG.warning("attention weights: computed by xla, since %s keeps none", way)
             besides = attention_weights(q, k, length, blocked, **how) if weights else None
         elif queries < width // layer.heads and blocked is None and not self.drop:
             (q,) = project(x[:, :queries], range(1))

@@ -48,6 +48,8 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
         For a TPU slice without libtpu.
     """
     say = say or (lambda line: None)
+    if out and not Path(out).absolute().parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {Path(out).parent}")
     c = config.settled(config.load(c) if isinstance(c, str | Path) else c)
     if batch is not None:
         c.train.batch_size = int(batch)
@@ -61,6 +63,7 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
     told = step.told
     found = {
         **step.facts(),
+        "accumulates": _accumulates(c),
         "asked": told[asked.cells],
         "largest": told[fits.cells] if fits else None,
         "fails": told[fails.cells] if fails else None,
@@ -69,3 +72,14 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
     if out:
         Path(out).write_text(json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _accumulates(c):
+    """Whether a config's steps may be computed in micro-batches."""
+    other = c.copy_and_resolve_references()
+    other.train.batch_size, other.train.accumulate = 4, 2
+    try:
+        config.check(other)
+    except ValueError:
+        return False
+    return True

@@ -1,8 +1,7 @@
 """Devices to compile for: a TPU slice that is not there, or what this machine has.
 
 An absent slice comes from libtpu (extra tpu), whose compiler needs no TPU. Nothing of its runtime
-starts: its devices can be compiled for and nothing else. Of a v4 the compiler knows each of a
-chip's two cores as a device, with half of its memory.
+starts: its devices can be compiled for and nothing else.
 """
 
 import importlib.util
@@ -72,6 +71,11 @@ def _slice(topology):
     if not match:
         raise ValueError(f"--topology: found {topology!r}, {wanted}")
     sides = [int(n) for n in match[2].split("x")]
+    if match[1] == "v4":
+        raise ValueError(f"--topology: found {topology!r}, {wanted}: JAX makes no mesh of a v4")
+    if (flat := match[1] in _WIDEST) != (len(sides) == 2):
+        sides_of = "two sides" if flat else "three sides"
+        raise ValueError(f"--topology: found {topology!r}, expected {sides_of} of a {match[1]}")
     widest = _WIDEST.get(match[1])
     if widest and max(sides) > widest:
         raise ValueError(

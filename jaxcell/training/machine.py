@@ -16,11 +16,12 @@ def compute_dtype(name, platform=None):
         return jnp.dtype(name)
     device = jax.devices()[0]
     fast = device.platform == "tpu" or (kernels.capability(device) or 0) >= 8
-    fast = fast if platform is None else platform != "cpu"
+    if platform not in (None, jax.default_backend()):
+        fast = platform != "cpu"
     return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
 
 
-def model_of(c, platform=None, say=None):
+def model_of(c, platform=None, say=None, train=True):
     """A config's model as this machine runs it: dtype of matrix products, attention kernel.
 
     Parameters
@@ -28,13 +29,14 @@ def model_of(c, platform=None, say=None):
     c : a settled config
     platform : 'tpu', 'gpu' or 'cpu', for a plan of another machine; this process's by default
     say : given a line that names the kernel and why it was taken
+    train : whether it is to be trained, see `kernels.choose`
 
     Returns
     -------
     CellModel
     """
     dtype, platform = compute_dtype(c.dtype, platform), platform or jax.default_backend()
-    kernel, reason = kernels.choose(c, dtype, platform)
+    kernel, reason = kernels.choose(c, dtype, platform, train)
     if say:
         say(f"attention: {kernel}, {reason}")
     spec = c.model.copy_and_resolve_references()

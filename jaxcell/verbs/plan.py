@@ -1,5 +1,8 @@
 """``jaxcell plan`` on the command line: its arguments, and a plan as text."""
 
+import argparse
+import math
+
 GIB = 2**30
 
 
@@ -11,7 +14,7 @@ def arguments(p):
     )
     p.add_argument("--batch", type=int, metavar="CELLS", help="of a step; the config's by default")
     p.add_argument(
-        "--memory", type=float, metavar="GIB", help="of each device; what the compiler may use"
+        "--memory", type=_gib, metavar="GIB", help="of each device; what the compiler may use"
     )
     p.add_argument(
         "--no-search", dest="search", action="store_false", help="do not find the largest batch"
@@ -19,6 +22,17 @@ def arguments(p):
     p.add_argument("--out", metavar="FILE", help="also write it as JSON")
     p.epilog = "--config.mesh.fsdp=4 and the like change the config, as in jaxcell train"
     p.set_defaults(verb=run, fields=True)
+
+
+def _gib(text):
+    """A number of GiB above 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of GiB above 0")
+    return found
 
 
 def run(asked):
@@ -77,7 +91,7 @@ def _largest(found):
 def _hint(found):
     """How the batch that was asked for may be computed piece by piece, where it does not fit."""
     best, cells = found["largest"], found["asked"]["cells"]
-    if found["asked"]["fits"] or best is None:
+    if found["asked"]["fits"] or best is None or not found["accumulates"]:
         return ""
     parts = next(n for n in range(2, cells + 1) if cells % n == 0 and cells // n <= best["cells"])
     number = parts * found["accumulate"]

@@ -5,7 +5,8 @@ import textwrap
 
 import pytest
 
-from jaxcell.bench import report, turns
+from jaxcell.bench import peer, report, turns
+from tests.conftest import config_of
 
 SIDE = """
     import sys
@@ -52,6 +53,13 @@ def test_both_sides_are_shown_written_and_drawn(tmp_path, capsys):
     assert "unknown peak of this device" in shown
     assert json.loads((tmp_path / "out" / "sides.json").read_text()) == found
     assert (tmp_path / "out" / "sides.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["txfm_b:tiny,zinb", "txfm_b:tiny,relu", "bmfm_rna_wced:tiny"])
+def test_a_model_that_the_peer_is_not_is_refused(name):
+    with pytest.raises(ValueError, match="--peer: the PyTorch model is TxFM with its Poisson loss"):
+        peer.check(config_of(name))
+    peer.check(config_of("txfm_b"))
 
 
 def test_peaks_are_told_by_the_device_kind():

@@ -129,7 +129,7 @@ def test_two_processes_on_one_machine_are_one_run(store, tmp_path):
         argv, env=environment(1), capture_output=True, text=True, cwd=ROOT, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    for once in ("2 processes by explicit variables", "txfm_b_tiny: train in", "attention: xla"):
+    for once in ("2 processes by explicit variables", "txfm_b_tiny: train in", "attention: cells"):
         assert done.stdout.count(once) == 1
     assert [one["step"] for one in lines(tmp_path) if "train/loss" in one] == [1, 2]
     (session,) = json.loads((tmp_path / "run.json").read_text())["sessions"]

@@ -103,7 +103,7 @@ CASES = {
     "blocked": (dict(), dict(blocked=BLOCKED)),
     "dropout": (dict(dropout=0.3, dropout_inside=True), dict(train=True)),
     "chunks": (dict(), dict(blocked=BLOCKED, chunk=5)),
-    "remat": (dict(remat=True, unroll=2), dict()),
+    "remat": (dict(remat="full", unroll=2), dict()),
 }
 
 

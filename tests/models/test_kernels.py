@@ -77,8 +77,8 @@ def test_on_a_mesh_each_device_runs_the_kernel_on_its_cells_and_heads(monkeypatc
         ({}, "gpu", "bfloat16", "cudnn", "for bfloat16 on gpu"),
         ({}, "tpu", "bfloat16", "flash", "for bfloat16 on tpu"),
         ({}, "cpu", "float32", "cells", "for float32 on cpu"),
-        ({}, "gpu", "float32", "xla", "half precision and dtype is float32"),
-        ({}, "tpu", "float16", "xla", "half precision and dtype is float16"),
+        ({}, "gpu", "float32", "xla", "for bfloat16 and dtype is float32"),
+        ({}, "tpu", "float32", "xla", "for bfloat16 and dtype is float32"),
         ({"attention": "xla"}, "gpu", "bfloat16", "xla", "as config.attention says"),
         ({"attention": "cudnn"}, "gpu", "bfloat16", "cudnn", "as config.attention says"),
         ({"model.encoder.dropout": 0.1}, "gpu", "bfloat16", "xla", "dropout = 0.1"),
@@ -114,6 +114,13 @@ def test_a_kernel_that_cannot_run_there_is_refused(name, platform, match):
     c.attention = name
     with pytest.raises(ValueError, match=match):
         kernels.choose(c, "bfloat16", platform)
+
+
+def test_a_model_trained_with_another_machines_kernel_can_be_used_here():
+    c = config_of("txfm_b:tiny")
+    c.attention = "cudnn"
+    assert kernels.choose(c, "float32", "cpu", train=False)[0] == "cells"
+    assert model_of(c, train=False).kernel == "cells"
 
 
 def test_a_run_says_which_kernel_it_takes():

@@ -59,7 +59,9 @@ def test_the_first_tokens_alone_are_the_first_of_all(x, variables, queries):
     assert_close(theirs, grads)
 
 
-@pytest.mark.parametrize("fields", [{"unroll": 2}, {"remat": True}, {"remat": True, "unroll": 3}])
+@pytest.mark.parametrize(
+    "fields", [{"unroll": 2}, {"remat": "full"}, {"remat": "dots"}, {"remat": "full", "unroll": 3}]
+)
 def test_unrolled_or_recomputed_it_is_the_same(x, variables, fields):
     assert_close(
         value_and_grads(encoder(**fields), variables, x, queries=1),

@@ -25,7 +25,7 @@ class Ran(NamedTuple):
 def run_on(axes, c, store, optimizer, ontologies=None, steps=3):
     """Train so many steps on a mesh; in float64 where that is enabled."""
     c.mesh.data, c.mesh.fsdp, c.mesh.tensor = axes
-    model = CellModel(c.model)
+    model = CellModel(c.model, kernel="cells")  # as a run on processors has it
     tables = _wide(loop.tables_of(store, c, model.rows, ontologies or {}))
     mesh = sharding.make_mesh(c.mesh, jax.devices()[: int(np.prod(axes))])
     state, step, _, tables = compile_steps(model, c, optimizer, mesh, tables, steps)

@@ -48,7 +48,7 @@ def three_steps(folder, name, exact):
     c, store, ontologies = system(folder, name)
     c.dtype = "float32"
     mesh = make_mesh(dict(zip(sharding.AXES, axes, strict=True)), [jax.devices()[i] for i in order])
-    model = CellModel(c.model)
+    model = CellModel(c.model, kernel="cells")  # as a run on processors has it
     wide = _wide if exact else lambda tree: tree
     tables = wide(loop.tables_of(store, c, model.rows, ontologies))
     optimizer = optax.sgd(rate) if exact else optim.build(c, 3)
