@@ -16,6 +16,7 @@ from absl import app, flags
 
 from jaxcell.models.attention import attention
 from jaxcell.models.kernels import OF
+from jaxcell.training.machine import compute_dtype
 
 HEADS, CHANNELS = 12, 64
 
@@ -66,18 +67,19 @@ def seconds(run, given, times=10):
 def main(_):
     """Print a line for each kernel."""
     cells, tokens = flags.FLAGS.cells, flags.FLAGS.tokens
+    dtype = compute_dtype("auto")
     few = arrays(4, tokens, jnp.float32)
     with jax.default_matmul_precision("highest"):
         exact = both("xla")[1](*few)
-    print(f"{jax.devices()[0].device_kind}: {cells} cells × {tokens} tokens, bfloat16")
-    halves = [x.astype(jnp.bfloat16) for x in few[:4]]
+    print(f"{jax.devices()[0].device_kind}: {cells} cells × {tokens} tokens, {dtype}")
+    given = [x.astype(dtype) for x in few[:4]]
     kernel = OF.get(jax.default_backend())
     for name in ["xla", *([kernel] if kernel else [])]:
         forward, whole = both(name)
-        off = max(errors(whole(*halves, few[4]), exact))
-        given = arrays(cells, tokens, jnp.bfloat16)
-        one, two = seconds(forward, given), seconds(whole, given)
-        flops = 4 * float((given[4].astype(jnp.float32) * tokens).sum()) * HEADS * CHANNELS
+        off = max(errors(whole(*given, few[4]), exact))
+        many = arrays(cells, tokens, dtype)
+        one, two = seconds(forward, many), seconds(whole, many)
+        flops = 4 * float((many[4].astype(jnp.float32) * tokens).sum()) * HEADS * CHANNELS
         print(
             f"{name:>6}: forward {1e3 * one:.2f} ms, both {1e3 * two:.2f} ms "
             f"({3.5 * flops / two / 1e12:.0f} TFLOP/s of valid keys), largest error {off:.1e}"

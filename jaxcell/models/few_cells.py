@@ -1,8 +1,8 @@
 """Exact attention for processors: a few heads of a few cells at a time, with its own gradient.
 
 XLA's scores of a whole batch go through memory a dozen times. Here they are made piece by piece,
-stay in the cache, and are made again for the gradient, as flash attention does; on two cores a
-sixth of the time. N pairs of a cell and a head, T tokens, C channels.
+stay in the cache, and are made again for the gradient, as flash attention does; on two idle cores
+a third of the time or less. N pairs of a cell and a head, T tokens, C channels.
 """
 
 import functools
