@@ -121,6 +121,7 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_machine_are_one_run(store, tmp_path):
     """Two of one device each; every line, file and step once."""
     argv = [LAUNCH / "local.sh", "2", *flags(store, tmp_path, steps=2, **{"mesh.fsdp": 2})]
