@@ -18,7 +18,7 @@ TILES = {512: 1.0, 384: 1.05, 256: 1.15, 128: 1.5}
 
 
 def cudnn(q, k, v, length, causal):
-    """The flash attention of cuDNN, on a GPU from Ampere on, in bfloat16 or float16."""
+    """The flash attention of cuDNN, on a GPU from Ampere on, in bfloat16."""
     return jax.nn.dot_product_attention(
         q, k, v, is_causal=causal, key_value_seq_lengths=length, implementation="cudnn"
     )
