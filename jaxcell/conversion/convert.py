@@ -1,38 +1,23 @@
 """A checkpoint of PyTorch → a model folder of ours.
 
-Reading is in `files`, what a family's checkpoints are in a module and a table of rules of its own,
-moving the tensors in `torch`.
+Reading is in `files`, what a family's checkpoints are in a module of `families` and a table of
+`rules`, moving the tensors in `torch`.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxcell.conversion import scformer
-from jaxcell.conversion.files import find_weights, read_json, read_names, read_tensors
-from jaxcell.conversion.rules.scformer import RULES
+from jaxcell.conversion.families import scformer
+from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
 
-
-class Family(NamedTuple):
-    """Who made a checkpoint: how it is described, and where its tensors go.
-
-    describe : (tensors, args, vocab, clip) -> `scformer.Described`
-    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`
-    """
-
-    describe: callable
-    rules: tuple
-    left_out: tuple = ()
-
-
-FAMILIES = {"scformer": Family(scformer.describe, RULES)}
+FAMILIES = {"scformer": scformer.FAMILY}  # the first that recognises a checkpoint has it
 
 
 class Converted(NamedTuple):
@@ -60,7 +45,7 @@ class Converted(NamedTuple):
         return "\n".join([*lines, *self.said])
 
 
-def convert(source, out, *, family="scformer", classes=None, batches=None, clip=None):
+def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
     """Make a model folder of ours from a checkpoint of PyTorch.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
@@ -68,10 +53,10 @@ def convert(source, out, *, family="scformer", classes=None, batches=None, clip=
 
     Parameters
     ----------
-    source : folder with one file of weights, args.json and vocab.json; or the file of weights
+    source : folder with one file of weights and what belongs to it; or the file of weights
     out : folder to write; must not exist. `jaxcell.embed` and `jaxcell.genes` take it as a
         checkpoint
-    family : whose checkpoint it is: scformer
+    family : whose checkpoint it is, of FAMILIES; None: whose tensors have such names
     classes, batches : names of the classifier's classes, and of the batches that norms, decoders or
         an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line.
         None: 'class 0', 'batch 0' …
@@ -90,29 +75,52 @@ def convert(source, out, *, family="scformer", classes=None, batches=None, clip=
     ImportError
         Weights of torch, and no torch of 2.6 or newer.
     """
-    out, made_by = Path(out), lookup(FAMILIES, family, "family")
+    out = Path(out)
     if out.exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
-    if clip is not None and clip < 1:
-        raise ValueError(f"clip: found {clip}, expected a count above 0")
-    weights = find_weights(source)
-    args, vocab = (read_json(weights.with_name(f"{name}.json")) for name in ("args", "vocab"))
-    tensors = read_tensors(weights)
+    found = read_source(source)
     try:
-        described = made_by.describe(tensors, args, vocab, clip)
-        variables, used, left_out = variables_of(tensors, described, made_by)
+        name, made_by = _family_of(found, family)
+        options = _options(name, made_by, clip=clip)
+        described = made_by.describe(found, **options)
+        variables, used, left_out = variables_of(found.tensors, described, made_by)
     except ValueError as error:
-        raise ValueError(f"{weights}: {error}") from error
-    labels, given = {}, {"class": classes, "batch": batches}
+        raise ValueError(f"{found.weights}: {error}") from error
+    labels, given = dict(described.names), {"class": classes, "batch": batches}
     for label, (number, what, tensor) in described.classes.items():
-        labels[label] = read_names(given.pop(what, None), number, what, tensor)
+        labels.setdefault(label, read_names(given.pop(what, None), number, what, tensor))
     if extra := [what for what, names in given.items() if names is not None]:
         raise ValueError(f"names of each {extra[0]}: found some, expected none: it has no such")
-    info = {"step": "converted", "source": str(weights), "args.json": json.dumps(args)}
+    info = {"step": "converted", "source": str(found.weights), "family": name}
+    info |= described.told
     model = Model(described.config, described.vocabulary, labels, variables, {}, info)
     save_model(out, model)
     number, genes = count_parameters(described.config.model), len(described.vocabulary)
     return Converted(out, used, left_out, number, genes, tuple(described.said))
+
+
+def _family_of(source, family):
+    """(name, `Family`) that was asked for, or the first that recognises a checkpoint."""
+    if family is not None:
+        return family, lookup(FAMILIES, family, "family")
+    for name, one in FAMILIES.items():
+        if one.recognises(source):
+            return name, one
+    some = ", ".join(sorted(source.tensors)[:3])
+    raise ValueError(
+        f"is of no known family ({some} …); known are {', '.join(FAMILIES)}. If it is one of them, "
+        "name it by family (--family)"
+    )
+
+
+def _options(name, family, **given):
+    """What was told about a checkpoint, of what its family can be told."""
+    told = {option: value for option, value in given.items() if value is not None}
+    for option, value in told.items():
+        if option not in family.options:
+            users = ", ".join(n for n, one in FAMILIES.items() if option in one.options)
+            raise ValueError(f"{option}: found {value}, expected none: {name} is not {users}")
+    return told
 
 
 def variables_of(tensors, described, family, dtype=np.float32):

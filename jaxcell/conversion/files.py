@@ -9,6 +9,7 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
 from safetensors.numpy import load_file
@@ -16,6 +17,35 @@ from safetensors.numpy import load_file
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under
 SAFE_TORCH = (2, 6)  # before it the weights-only reader could be led to run code (CVE-2025-32434)
+
+
+class Source(NamedTuple):
+    """A foreign checkpoint, read.
+
+    weights : the file of weights; what belongs to it lies in the same folder
+    tensors : {name: array}
+    told : what the trainer kept beside the tensors in their file, plain containers alone
+    """
+
+    weights: Path
+    tensors: dict
+    told: dict
+
+    def json(self, name):
+        """The dict that a JSON file beside the weights holds; see `read_json`."""
+        return read_json(self.weights.with_name(name))
+
+
+def read_source(source):
+    """Read the weights of a folder, or the file that is named.
+
+    Raises
+    ------
+    ValueError, ImportError
+        See `find_weights` and `read_tensors`.
+    """
+    weights = find_weights(source)
+    return Source(weights, read_tensors(weights), {})
 
 
 def find_weights(source):

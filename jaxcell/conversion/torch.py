@@ -1,4 +1,4 @@
-"""The engine: tensors of a foreign state dict → parameters of a `CellModel`, by a table of rules.
+"""The engine: tensors of a foreign state dict ↔ parameters of a `CellModel`, by a table of rules.
 
 Every source tensor is used or left out by a rule, every target is filled, and all of it is checked
 before anything is made. The tables are in ``jaxcell/conversion/rules/``.
@@ -47,10 +47,12 @@ class Layout(NamedTuple):
 
     shape : (shape of the parameter, context) -> shape of the tensor
     make : (tensor, shape of the parameter, context) -> parameter
+    back : (parameter, shape of the tensor, context) -> tensor
     """
 
     shape: callable
     make: callable
+    back: callable
 
 
 def _reshaped(x, shape, _):
@@ -71,25 +73,35 @@ def _classes(x, shape, _):
     return np.concatenate([x, x.mean(axis=0, keepdims=True)]).reshape(shape)
 
 
+def _tokens_back(x, shape, context):
+    return x[context["rows"]]
+
+
+def _known_classes(x, shape, _):
+    return x[:-1]
+
+
 def _linear(outputs_from):
     """A kernel [inputs …, outputs …] of which torch has the matrix [outputs, inputs]."""
 
     def shape(s, _):
         return math.prod(s[outputs_from:]), math.prod(s[:outputs_from])
 
-    return Layout(shape, _transposed)
+    return Layout(shape, _transposed, lambda x, s, _: x.reshape(s[::-1]).T)
 
 
 LAYOUTS = {
-    "same": Layout(lambda s, _: s, _reshaped),
-    "flat": Layout(lambda s, _: (math.prod(s),), _reshaped),  # the axes of a bias are one
+    "same": Layout(lambda s, _: s, _reshaped, _reshaped),
+    "flat": Layout(
+        lambda s, _: (math.prod(s),), _reshaped, _reshaped
+    ),  # the axes of a bias are one
     "linear": _linear(1),  # one axis of inputs
     "joined": _linear(-1),  # one axis of outputs
-    "count": Layout(lambda s, _: s, _reshaped),  # the same, of whole numbers
+    "count": Layout(lambda s, _: s, _reshaped, _reshaped),  # the same, of whole numbers
     # Rows of a vocabulary's tokens, in its own order; ``context['rows']``: where each belongs.
-    "tokens": Layout(lambda s, context: (len(context["rows"]), *s[1:]), _tokens),
+    "tokens": Layout(lambda s, context: (len(context["rows"]), *s[1:]), _tokens, _tokens_back),
     # Rows of classes; behind them comes that of an unknown one, for which their mean stands.
-    "classes": Layout(lambda s, _: (s[0] - 1, *s[1:]), _classes),
+    "classes": Layout(lambda s, _: (s[0] - 1, *s[1:]), _classes, _known_classes),
 }
 
 

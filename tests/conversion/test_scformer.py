@@ -12,9 +12,8 @@ import pytest
 
 import jaxcell
 from jaxcell.cli import main
-from jaxcell.conversion import scformer as family
 from jaxcell.conversion.convert import FAMILIES, variables_of
-from jaxcell.conversion.files import read_tensors
+from jaxcell.conversion.files import read_source
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
 
@@ -83,11 +82,11 @@ def batch_of(described):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_outputs_are_the_references(tmp_path, name):
     folder = write(tmp_path / "theirs", name)
-    tensors = read_tensors(folder / "best_model.pt")
-    described = family.describe(tensors, VARIANTS[name][0], VOCAB)
-    made_by = FAMILIES["scformer"]
-    variables, used, left_out = variables_of(tensors, described, made_by, np.float64)
-    assert set(used) == set(tensors)
+    source, made_by = read_source(folder), FAMILIES["scformer"]
+    assert made_by.recognises(source)
+    described = made_by.describe(source)
+    variables, used, left_out = variables_of(source.tensors, described, made_by, np.float64)
+    assert set(used) == set(source.tensors)
     assert not left_out
     batch, c = batch_of(described), described.config.model
     with jax.enable_x64(True):

@@ -16,13 +16,14 @@ which only its log tells). Its cells have their expressed genes alone, as its lo
 have length 1, as in the scripts of today (``include_zero_gene`` in the arguments decides).
 """
 
+import json
 import re
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxcell import config
-from jaxcell.conversion.rules.scformer import CLASSIFIER_LAYERS
+from jaxcell.conversion.described import Described, Family, Tensors, argument
+from jaxcell.conversion.rules.scformer import CLASSIFIER_LAYERS, RULES
 from jaxcell.data.genes import strip_version
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.registry import lookup
@@ -33,27 +34,12 @@ CLASS, BATCH = "cell_type", "batch"  # labels of ours: what the checkpoint's cla
 POOLS = {"cls": "cls", "w-pool": "weighted"}  # 'avg-pool' is a mean over padding too
 
 
-class Described(NamedTuple):
-    """What a foreign checkpoint is in our terms.
-
-    rows : i64 [V + S], our token of each row of its vocabulary
-    classes : {label: (number, 'class' or 'batch', the tensor that has so many)}
-    said : lines on what was assumed
-    """
-
-    config: object
-    vocabulary: Vocabulary
-    rows: np.ndarray
-    classes: dict
-    said: list
-
-
-def describe(tensors, args, vocab, clip=None):
+def describe(source, clip=None):
     """The model that a checkpoint of scFormer holds.
 
     Parameters
     ----------
-    tensors : {name: array}; args, vocab : what args.json and vocab.json hold
+    source : `files.Source`, with args.json and vocab.json beside the weights
     clip : the highest value, of raw counts; None: 13
 
     Returns
@@ -65,7 +51,10 @@ def describe(tensors, args, vocab, clip=None):
     ValueError
         Something is missing, two things contradict each other, or there is no such model here.
     """
-    t = _Tensors(tensors)
+    if clip is not None and clip < 1:
+        raise ValueError(f"clip: found {clip}, expected a count above 0")
+    args, vocab = source.json("args.json"), source.json("vocab.json")
+    t = Tensors(source.tensors, "scFormer")
     vocabulary, rows = _vocabulary(vocab, t.shape("encoder.embedding.weight", 2)[0])
     c = config.scformer(config.defaults())
     c.name, c.batch, c.model.vocabulary = "scformer", BATCH, len(vocabulary)
@@ -87,31 +76,7 @@ def describe(tensors, args, vocab, clip=None):
         c.losses.cls.weight = 0.0
         said.append("cls_decoder is one that was never trained: it predicts nothing")
     config.check(c)
-    return Described(c, vocabulary, rows, classes, said)
-
-
-class _Tensors:
-    """The shapes of tensors, which are asked for by name."""
-
-    def __init__(self, tensors):
-        self.shapes = {name: np.shape(x) for name, x in tensors.items()}
-
-    def __contains__(self, name):
-        return name in self.shapes
-
-    def shape(self, name, axes):
-        """The shape of a tensor of so many axes."""
-        if name not in self.shapes:
-            raise ValueError(f"the tensor {name} is missing: this is no checkpoint of scFormer")
-        shape = self.shapes[name]
-        if len(shape) != axes or 0 in shape:
-            raise ValueError(f"the tensor {name} has shape {shape}, expected {axes} axes")
-        return shape
-
-    def numbers(self, pattern):
-        """How many different numbers stand where ``pattern`` has its group."""
-        found = (re.match(pattern, name) for name in self.shapes)
-        return len({one[1] for one in found if one})
+    return Described(c, vocabulary, rows, classes, said, {}, {"args.json": json.dumps(args)})
 
 
 def _vocabulary(vocab, rows):
@@ -134,14 +99,6 @@ def _vocabulary(vocab, rows):
     return Vocabulary(symbols, ensembl, specials), order
 
 
-def _argument(args, name, kind, default=None):
-    found = args.get(name, default)
-    if found is None or isinstance(found, bool) or not isinstance(found, kind):
-        wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"args.json: {name}: found {found!r}, expected {wanted}")
-    return found
-
-
 def _sizes(c, t, args):
     m, e = c.model, c.model.encoder
     m.width = t.shape("encoder.embedding.weight", 2)[1]
@@ -155,8 +112,8 @@ def _sizes(c, t, args):
     for name, found in {"embsize": m.width, "nlayers": e.layers, "d_hid": e.hidden}.items():
         if name in args and args[name] != found:
             raise ValueError(f"args.json: {name}: found {args[name]!r}, the tensors have {found}")
-    e.heads = _argument(args, "nheads", int)
-    e.dropout = m.fields.value.dropout = float(_argument(args, "dropout", int | float, e.dropout))
+    e.heads = argument(args, "nheads", int)
+    e.dropout = m.fields.value.dropout = float(argument(args, "dropout", int | float, e.dropout))
 
 
 def _values(c, t, args, clip, said):
@@ -174,15 +131,15 @@ def _values(c, t, args, clip, said):
                 "value_encoder.embedding.weight two are of padding and mask"
             )
     else:
-        pad = float(_argument(args, "pad_value", int | float, -2))
-        hidden = float(_argument(args, "mask_value", int | float, -1))
+        pad = float(argument(args, "pad_value", int | float, -2))
+        hidden = float(argument(args, "mask_value", int | float, -1))
     known = {str(args.get("pad_token", "<pad>")): pad, "<mask>": hidden}
     zero = type(pad)(0)
     m.fields.value.codes = (*(known.get(name, zero) for name in m.specials), hidden)
     if bins:
         if clip is not None:
             raise ValueError(f"clip: found {clip}, expected none: the values are {bins} bins")
-        data.bin.number = _argument({"n_bins": bins}, "n_bins", int)
+        data.bin.number = argument({"n_bins": bins}, "n_bins", int)
     else:
         data.bin.method, data.bin.c = "clip", clip or CLIP
         data.bin.number = data.bin.c + 1
@@ -194,9 +151,9 @@ def _values(c, t, args, clip, said):
             )
     zeros = "all" if args.get("include_zero_gene", bool(bins)) else "exclude"
     data.sequence.zeros = c.embed.zeros = zeros
-    longest = _argument(args, "max_seq_len", int, m.vocabulary + 1) - 1  # <cls> is one of them
+    longest = argument(args, "max_seq_len", int, m.vocabulary + 1) - 1  # <cls> is one of them
     data.sequence.number = max(1, min(m.vocabulary, longest))
-    data.draw_masks.ratio = float(_argument(args, "mask_ratio", int | float, data.draw_masks.ratio))
+    data.draw_masks.ratio = float(argument(args, "mask_ratio", int | float, data.draw_masks.ratio))
 
 
 def _norm(c, t):
@@ -277,3 +234,13 @@ def _mvc(head, t, args):
     # Side by side with the cell's vector, or, as wide as it, added to it.
     added = t.shape("mvc_decoder.fc1.weight", 2)[1] == query
     head.style = "sum_query" if added else "concat_query"
+
+
+def recognises(source):
+    """Whether these are the names of scFormer's tensors."""
+    return "value_encoder.linear1.weight" in source.tensors or (
+        "transformer_encoder.layers.0.linear1.weight" in source.tensors
+    )
+
+
+FAMILY = Family(recognises, describe, RULES, options=("clip",))

@@ -1,0 +1,1 @@
+"""Who makes checkpoints: what each family's mean in our terms, one module a family."""
