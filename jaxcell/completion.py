@@ -54,7 +54,8 @@ def complete(
     Parameters
     ----------
     data : AnnData (not changed), path of an h5ad file, or 'scanpy:pbmc68k_reduced'
-    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
+    checkpoint : workdir of a training run, a step folder in its checkpoints, a model folder, or
+        'hf://ORG/NAME[@REVISION]'
     out : h5ad to write; must not exist. None writes nothing
     genes : those to ask for: names, or a file with one in each line. By default all that some
         training cell measured and the file did not; those that it did are not asked for

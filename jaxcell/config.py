@@ -165,11 +165,7 @@ def from_json(text):
             elif isinstance(default, ConfigDict) and prefix + name not in NAMED:
                 fill(c[name], default, f"{prefix}{name}.")
 
-    found = restore(json.loads(text))
-    encoder = found.get("model", {}).get("encoder", {})
-    if isinstance(encoder.get("remat"), bool):  # as it was before there were several
-        encoder["remat"] = "full" if encoder["remat"] else "none"
-    c = ConfigDict(found)
+    c = ConfigDict(restore(json.loads(text)))
     fill(c, defaults().copy_and_resolve_references())
     # A field that was None must accept a value from the command line again.
     for block, field, kind in (("data", "store", str), ("optimizer", "weight_decay", float)):

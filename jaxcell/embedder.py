@@ -271,6 +271,7 @@ class Embedder:
             "checkpoint": str(checkpoint),
             "checkpoint_hash": self._model.sha256,
             "checkpoint_step": str(self._model.info["step"]),
+            "checkpoint_revision": self._model.info.get("revision", ""),  # of the Hub
             "config": c.name,
             "genes_matched": found.n_matched,
             "genes_missing": len(found.missing),

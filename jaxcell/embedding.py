@@ -74,8 +74,9 @@ def embed(
     Parameters
     ----------
     data : AnnData (changed in place), path of an h5ad file, or 'scanpy:pbmc68k_reduced'
-    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder; of
-        several the vectors are joined, and the first that has a label's head predicts it
+    checkpoint : workdir of a training run, a step folder in its checkpoints, a model folder, or
+        'hf://ORG/NAME[@REVISION]'; of several the vectors are joined, and the first that has a
+        label's head predicts it
     out : where to write the h5ad; needed when ``data`` is not an AnnData, must not exist
     key : name in ``obsm``; ``X_<name of the config>`` by default
     genes : how many genes each cell shows, or 'all'; the checkpoint's ``embed.genes`` by default

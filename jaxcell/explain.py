@@ -70,7 +70,8 @@ def attributions(
     Parameters
     ----------
     data : AnnData (changed in place), path of an h5ad file, or 'scanpy:pbmc68k_reduced'
-    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
+    checkpoint : workdir of a training run, a step folder in its checkpoints, a model folder, or
+        'hf://ORG/NAME[@REVISION]'
     output : a label's head; 'expression' or 'expression.is_zero' (of the gene that is the target);
         or 'cell', the vector itself
     target, scale : see ``jaxcell.outputs.output_of``; of a label each cell's predicted class by

@@ -18,7 +18,8 @@ def genes(checkpoint, out=None):
 
     Parameters
     ----------
-    checkpoint : workdir of a training run, a step folder in its checkpoints, or a model folder
+    checkpoint : workdir of a training run, a step folder in its checkpoints, a model folder, or
+        'hf://ORG/NAME[@REVISION]'
     out : h5ad to write; must not exist. None writes nothing
 
     Returns
@@ -118,5 +119,6 @@ def _provenance(model, checkpoint):
         "checkpoint": str(checkpoint),
         "checkpoint_hash": model.sha256,
         "checkpoint_step": str(model.info["step"]),
+        "checkpoint_revision": model.info.get("revision", ""),  # of the Hub
         "config": model.config.name,
     }

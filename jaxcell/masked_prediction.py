@@ -48,7 +48,7 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     Parameters
     ----------
     store : Store or folder with validation cells, of the checkpoint's genes
-    checkpoint : workdir, step folder or model folder
+    checkpoint : workdir, step folder, model folder or 'hf://ORG/NAME[@REVISION]'
     loss, ratio, nonzero, seed, draws : see `predict`
     k : also of a linear regression of each gene on the k most correlated ones, fitted on the
         store's training cells; 0: not

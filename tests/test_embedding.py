@@ -428,7 +428,7 @@ def test_outputs_and_checkpoints_that_cannot_be_are_refused(cells, trained, tmp_
     with pytest.raises(ValueError, match=r"vocabulary\.json is missing; copy the whole model"):
         embed(cells, tmp_path)
     (tmp_path / "model" / "format_version").write_text("99\n")
-    with pytest.raises(ValueError, match="has format 99, this jaxcell reads 1"):
+    with pytest.raises(ValueError, match="has format '99', this jaxcell reads 1 to"):
         embed(cells, tmp_path)
     bad = logged(cells)
     bad.write_h5ad(tmp_path / "bad.h5ad")

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 BASE = {"registry", "config", "sharding", "variants", "systems"}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
-ABOVE = {"training", "processes"} | PARTS
+ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
 PUBLIC = (
     "embed",
@@ -33,6 +33,7 @@ PUBLIC = (
 MAY = {
     "registry": set(),
     "launchers": set(),
+    "hub": set(),
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"systems"},
@@ -44,7 +45,7 @@ MAY = {
     "data": BASE,
     "models": BASE,
     "losses": BASE,
-    "training": PARTS | {"processes"},
+    "training": PARTS | {"hub", "processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,

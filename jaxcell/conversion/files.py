@@ -14,6 +14,8 @@ from typing import NamedTuple
 import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
 from safetensors.numpy import load_file
 
+from jaxcell import hub
+
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under
 SAFE_TORCH = (2, 6)  # before it the weights-only reader could be led to run code (CVE-2025-32434)
@@ -37,14 +39,14 @@ class Source(NamedTuple):
 
 
 def read_source(source):
-    """Read the weights of a folder, or the file that is named.
+    """Read the weights of a folder, the file that is named, or 'hf://ORG/NAME[@REVISION]'.
 
     Raises
     ------
     ValueError, ImportError
-        See `find_weights` and `read_tensors`.
+        See `find_weights`, `read_tensors` and `jaxcell.hub.fetch`.
     """
-    weights = find_weights(source)
+    weights = find_weights(hub.fetch(source) if hub.is_address(source) else source)
     return Source(weights, read_tensors(weights), {})
 
 

@@ -17,13 +17,14 @@ from orbax.checkpoint import checkpoint_managers as managers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from jaxcell import config, processes
+from jaxcell import config, hub, processes
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
+from jaxcell.training import formats
 
-FORMAT_VERSION = 1
+VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
 
@@ -120,7 +121,9 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(json.loads(config.to_json(self._config))),
+                config=ocp.args.JsonSave(
+                    {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
+                ),
             ),
             metrics=metrics or None,
             force=True,
@@ -129,8 +132,9 @@ class Checkpoints:
     def check(self):
         """Raise ValueError when the run was started with another config; lists the fields."""
         asked = ocp.args.Composite(config=ocp.args.JsonRestore())
-        saved = self._manager.restore(self.latest(), args=asked)
-        there = config.from_json(json.dumps(saved["config"]))
+        saved = self._manager.restore(self.latest(), args=asked)["config"]
+        saved = formats.upgrade(saved, saved.pop(VERSION, 1), self._manager.directory.parent)
+        there = config.from_json(json.dumps(saved))
         found = config.differences(there, self._config)
         if found:
             raise ValueError(
@@ -228,7 +232,7 @@ def save_model(workdir, model):
     info = {k: str(v) for k, v in model.info.items()}
     info |= {name: _sha256(new / name) for name in HASHED}
     save_file(flatten(model.variables), new / "model.safetensors", metadata=info)
-    (new / "format_version").write_text(f"{FORMAT_VERSION}\n")
+    (new / VERSION).write_text(f"{formats.VERSION}\n")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
@@ -240,18 +244,31 @@ FILES = (
     *("config.json", "vocabulary.json", "labels.json", "ontologies.json", "tables.npz"),
     "model.safetensors",
 )
+FOREIGN = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 HASHED = FILES[:-1]  # the tensors' own file names the hashes of the others
 
 
 def load_model(path):
-    """Read a model from a workdir, a step folder in its checkpoints, or a model folder.
+    """Read a model from a workdir, a step folder in its checkpoints, a model folder, or the Hub.
+
+    Parameters
+    ----------
+    path : folder; or 'hf://ORG/NAME[@REVISION]', whose commit is noted in the model's ``info``
 
     Raises
     ------
     ValueError
         When there is no model, a file is missing, damaged or of another model, a tensor has not the
-        shape that the config asks for, or the folder's format is not known to this version.
+        shape that the config asks for, the folder's format is not known to this version, or the
+        Hub does not give it, see `jaxcell.hub.fetch`.
+    ImportError
+        An address on the Hub, and no huggingface_hub.
     """
+    if hub.is_address(path):
+        folder = hub.fetch(path)
+        model = load_model(folder)
+        model.info["revision"] = folder.name
+        return model
     path = Path(path)
     if (path / "state").is_dir() and path.parent.name == "checkpoints":
         model = load_model(path.parent.parent)
@@ -262,14 +279,11 @@ def load_model(path):
         _check_tensors(model, path)
         return model
     folder = _model_folder(path)
-    version = (folder / "format_version").read_text().strip()
-    if version != str(FORMAT_VERSION):
-        raise ValueError(
-            f"{folder}: has format {version}, this jaxcell reads {FORMAT_VERSION}; update jaxcell"
-        )
+    version = _whole(folder / VERSION, Path.read_text).strip()
+    formats.upgrade({}, version, folder)  # or a refusal, before anything is read
     weights = folder / "model.safetensors"
     info = _whole(weights, _metadata) if weights.exists() else {}
-    files = [name for name in FILES if name in info or name != "ontologies.json"]  # younger
+    files = [name for name in FILES if name != "ontologies.json" or name in info or version != "1"]
     for name in files:
         if not (folder / name).exists():
             raise ValueError(f"{folder}: {name} is missing; copy the whole model folder")
@@ -280,7 +294,7 @@ def load_model(path):
                 "the whole model folder again"
             )
     model = Model(
-        config=_whole(folder / "config.json", lambda f: config.from_json(f.read_text())),
+        config=_whole(folder / "config.json", lambda f: _config(f, version)),
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         labels=json.loads((folder / "labels.json").read_text()),
         variables={"batch_stats": {}, **unflatten(_whole(weights, load_file))},
@@ -295,11 +309,13 @@ def load_model(path):
 def _model_folder(path):
     # A run killed between the two renames of save_model leaves the old model under its other name.
     for folder in (path, path / "model", path / "model.old"):
-        if (folder / "format_version").exists():
+        if (folder / VERSION).exists():
             return folder
+    foreign = path.is_dir() and any(p.suffix in FOREIGN for p in path.iterdir())
+    hint = f". If it is one of PyTorch: jaxcell convert {path} OUT" if foreign else ""
     raise ValueError(
         f"{path}: no model there; expected a training run's workdir, one of its "
-        f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}"
+        f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}{hint}"
     )
 
 
@@ -327,6 +343,12 @@ def _whole(path, read):
         raise ValueError(
             f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
         ) from error
+
+
+def _config(path, version):
+    return config.from_json(
+        json.dumps(formats.upgrade(json.loads(path.read_text()), version, path))
+    )
 
 
 def _ontologies(path):

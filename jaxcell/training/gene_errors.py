@@ -34,7 +34,7 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
 
     Parameters
     ----------
-    checkpoint : workdir, step folder or model folder
+    checkpoint : workdir, step folder, model folder or 'hf://ORG/NAME[@REVISION]'
     store : folder or Store with validation cells, of the checkpoint's vocabulary
     out : tab-separated file to write, must not exist; None writes none
     genes : how many genes each cell shows, or 'all'; as in validation by default

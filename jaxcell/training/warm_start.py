@@ -58,7 +58,7 @@ def read(path, c, vocabulary, labels, ontologies):
 
     Parameters
     ----------
-    path : workdir, step folder or model folder
+    path : workdir, step folder, model folder or 'hf://ORG/NAME[@REVISION]'
     c : the new run's config, its vocabulary and classes already the store's
     vocabulary, labels : the store's
     ontologies : {label: Ontology} of the labels whose classes are an ontology's terms

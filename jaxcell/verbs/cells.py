@@ -11,7 +11,7 @@ def embed(p):
         "--checkpoint",
         required=True,
         nargs="+",
-        help="workdir, step or model folder; or several",
+        help=f"{options.CHECKPOINT}; or several",
     )
     p.add_argument("--key", help="name in obsm; X_<config> by default")
     p.add_argument(
@@ -44,7 +44,9 @@ def complete(p):
     """Arguments of ``jaxcell complete``."""
     p.add_argument("data", metavar="IN", help="h5ad with raw counts")
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
-    p.add_argument("--checkpoint", required=True, help="of a decoder-only model")
+    p.add_argument(
+        "--checkpoint", required=True, help=f"of a decoder-only model: {options.CHECKPOINT}"
+    )
     p.add_argument(
         "--genes", metavar="FILE", help="genes to ask for; all that are not measured by default"
     )
@@ -66,7 +68,7 @@ def explain(p):
     """Arguments of ``jaxcell explain``."""
     p.add_argument("data", metavar="IN", help="h5ad with raw counts")
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
-    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--checkpoint", required=True, help=options.CHECKPOINT)
     p.add_argument(
         "--output",
         default="cell_type",

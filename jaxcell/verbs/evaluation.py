@@ -69,7 +69,9 @@ def evaluate(p):
 def annotation(p):
     """Arguments of ``jaxcell annotation``."""
     p.add_argument("data", metavar="FILE", help="h5ad that jaxcell embed has annotated")
-    p.add_argument("--checkpoint", required=True, help="the model that did")
+    p.add_argument(
+        "--checkpoint", required=True, help=f"of the model that did: {options.CHECKPOINT}"
+    )
     p.add_argument("--truth", required=True, metavar="OBS", help="true labels: ids or names")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--head", default="cell_type", help="the label head; cell_type by default")

@@ -7,7 +7,7 @@ def gene_errors(p):
     """Arguments of ``jaxcell gene-errors``."""
     p.add_argument("store", metavar="STORE", help="a store with validation cells")
     p.add_argument("out", metavar="OUT", help="tab-separated file to write; must not exist")
-    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--checkpoint", required=True, help=options.CHECKPOINT)
     p.add_argument(
         "--genes", type=options.genes_shown, metavar="N|all", help="that each cell shows"
     )
@@ -25,7 +25,7 @@ def gene_errors(p):
 def gene_vectors(p):
     """Arguments of ``jaxcell genes``."""
     p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
-    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--checkpoint", required=True, help=options.CHECKPOINT)
 
     def run(asked):
         from jaxcell import genes

@@ -2,6 +2,8 @@
 
 import argparse
 
+CHECKPOINT = "workdir, step folder, model folder or hf://ORG/NAME[@REVISION]"
+
 
 def genes(p):
     """How counts and genes of a file are read."""

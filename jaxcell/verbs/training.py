@@ -1,5 +1,7 @@
 """``jaxcell report``, ``masked`` and ``ablate`` on the command line: runs and what they teach."""
 
+from jaxcell.verbs import options
+
 
 def report(p):
     """Arguments of ``jaxcell report``."""
@@ -17,7 +19,7 @@ def report(p):
 def masked(p):
     """Arguments of ``jaxcell masked``."""
     p.add_argument("store", metavar="STORE", help="with validation cells")
-    p.add_argument("--checkpoint", required=True, help="workdir, step folder or model folder")
+    p.add_argument("--checkpoint", required=True, help=options.CHECKPOINT)
     p.add_argument("--loss", default="mgm", metavar="NAME", help="that compares the bins; mgm")
     p.add_argument("--ratio", type=float, metavar="M", help="of masked genes, not the config's")
     p.add_argument("--nonzero", type=float, metavar="P", help="share of them that has a count")
