@@ -379,6 +379,7 @@ def test_a_model_folder_whose_parts_do_not_fit_is_refused(
         (lambda t: t * np.nan, "encoder/norm/scale holds NaN"),
         (lambda t: t[:-1], r"encoder/norm/scale has shape \(31,\), its config asks for \(32,\)"),
         (lambda t: None, "encoder/norm/scale is missing"),
+        (lambda t: t * 1.001, "its tensors are not those that were saved"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(cells, trained, tmp_path, change, text):

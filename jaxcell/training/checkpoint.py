@@ -211,10 +211,14 @@ class Model:
         # Not of the config in memory, into which a call may have put its own settings.
         digest = hashlib.sha256(self.info["config.json"].encode())
         digest.update(self.vocabulary.sha256.encode())
-        for path, leaf in sorted(flatten(self.variables).items()):
-            digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
-            digest.update(np.ascontiguousarray(leaf).tobytes())
+        _update(digest, flatten(self.variables))
         return digest.hexdigest()
+
+
+def _update(digest, flat):
+    for path, leaf in sorted(flat.items()):
+        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf))
 
 
 def save_model(workdir, model):
@@ -231,7 +235,9 @@ def save_model(workdir, model):
     (new / "ontologies.json").write_text(json.dumps(texts))
     info = {k: str(v) for k, v in model.info.items()}
     info |= {name: _sha256(new / name) for name in HASHED}
-    save_file(flatten(model.variables), new / "model.safetensors", metadata=info)
+    flat = flatten(model.variables)
+    info[TENSORS] = tensors_sha256(flat)
+    save_file(flat, new / "model.safetensors", metadata=info)
     (new / VERSION).write_text(f"{formats.VERSION}\n")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -245,6 +251,7 @@ FILES = (
     "model.safetensors",
 )
 FOREIGN = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+TENSORS = "tensors"  # its metadata have the hash of its tensors too
 HASHED = FILES[:-1]  # the tensors' own file names the hashes of the others
 
 
@@ -303,6 +310,9 @@ def load_model(path):
         info=info,
     )
     _check_tensors(model, weights)
+    # safetensors have no checksum of their own.
+    if version != "1" and info.get(TENSORS) != tensors_sha256(flatten(model.variables)):
+        raise ValueError(f"{weights}: its tensors are not those that were saved; copy it again")
     return model
 
 
@@ -343,6 +353,13 @@ def _whole(path, read):
         raise ValueError(
             f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
         ) from error
+
+
+def tensors_sha256(flat):
+    """Hash of {name: array}: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    _update(digest, flat)
+    return digest.hexdigest()
 
 
 def _config(path, version):

@@ -1,7 +1,7 @@
 """Versions of what is saved. Each is read by every later jaxcell; tests keep one of each.
 
 1 : configs may have true or false for `model.encoder.remat`; ontologies.json may be missing
-2 : `remat` is a word; model folders have all of `checkpoint.FILES`
+2 : `remat` is a word; model folders have all of `checkpoint.FILES`, and a hash of the tensors
 """
 
 VERSION = 2
