@@ -85,9 +85,7 @@ LAYOUTS = {
     # The same of P numbers a token, in rows P·token + number: [P·T, D] in [R, P·D], D being
     # ``context['width']``, and their biases [P·T] in [R, P].
     "parted": Layout(_parted_shape, _tokens, _tokens_back),
-    "parted_bias": Layout(
-        lambda s, context: (len(context["rows"]) * s[1],), _tokens, _tokens_back
-    ),
+    "parted_bias": Layout(lambda s, context: (len(context["rows"]) * s[1],), _tokens, _tokens_back),
     # Rows of classes; behind them comes that of an unknown one, for which their mean stands.
     "classes": Layout(lambda s, _: (s[0] - 1, *s[1:]), _classes, _known_classes),
     # Rows of special tokens' codes, ``context['codes']`` of them, and in a last one that of zero.

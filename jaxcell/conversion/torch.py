@@ -60,7 +60,7 @@ def plan(names, rules, left_out, shapes):
 
     names : of the source's tensors; shapes : {path: shape} of the targets
     rules, left_out : tables of `Rule` and `LeftOut`. Of several rules for a name that counts whose
-        targets the model has
+        targets the model has; a name with a reason to be left out is where the model has none
 
     Raises
     ------
@@ -73,7 +73,7 @@ def plan(names, rules, left_out, shapes):
         reason = next((one.why for one in left_out if re.fullmatch(one.source, name)), None)
         if rule is None and reason is None:
             raise ValueError(f"the tensor {name} is unexpected: no rule says what it is")
-        if rule is None:
+        if rule is None or (reason and not all(path in shapes for path in rule.targets)):
             made.left_out[name] = reason
             continue
         for path in rule.targets:

@@ -1,0 +1,149 @@
+"""Label heads of a checkpoint of BMFM-RNA: what they read, of how many classes, and their names."""
+
+from jaxcell.conversion.families.bmfm_names import columns_of, settings_of
+from jaxcell.conversion.rules.bmfm_rna import LABELS, head_of, labels_of
+
+# Where the published LLaMA checkpoint of whole cells reads its labels; 0 is [CLS], 1 [CLS_0] …
+PUBLISHED = {
+    **dict.fromkeys(("cell_type", "cell_type_ontology_term_id"), 1),
+    **{"tissue": 2, "tissue_general": 2, "donor": 3, "donor_id": 3, "sex": 4},
+}
+KINDS = {"focal": "focal"}  # of their losses; leaves of an ontology are classes like others here
+TAKEN = ("expression", "expression_at_means", "is_zero", "is_zero_at_means", "genes")
+
+
+def reads_of(t, settings, several, specials, said):
+    """{label: place of the token that it is read from, or None: the pooler}.
+
+    several : whether it is a model whose published checkpoint has several CLS tokens
+
+    Raises
+    ------
+    ValueError
+        Settings and tensors have different labels.
+    """
+    columns, labels = columns_of(settings), labels_of(t.shapes)
+    if settings and set(columns) != set(labels):
+        odd = sorted(set(columns) ^ set(labels))[0]
+        what = "is missing" if odd in columns else "is unexpected, as the settings know no such one"
+        raise ValueError(
+            f"the tensor {LABELS}.{odd}.decoder.weight {what}; labels of the settings: "
+            f"{', '.join(columns) or 'none'}"
+        )
+    if columns:
+        return {label: columns[label].get("decode_from") for label in labels}
+    if not (several and labels and "<cls_3>" in specials):
+        return dict.fromkeys(labels)
+    found = {label: PUBLISHED.get(label) for label in labels}
+    places = ", ".join(f"{k}: {v or 'the pooler'}" for k, v in found.items())
+    said.append(f"labels are read from the tokens at {places}, as in the published checkpoint")
+    return found
+
+
+def add_labels(c, t, source, reads, said):
+    """Put heads and losses of the labels into a config.
+
+    Returns
+    -------
+    {label: (number, 'class', tensor)} and {label: names of its classes} of those that are named
+    """
+    settings, where = settings_of(source)
+    columns, losses = columns_of(settings), _losses(source.told)
+    classes, names, made = {}, {}, []
+    for label, place in reads.items():
+        head, column = head_of(label), columns.get(label, {})
+        if head in c.model.heads or head in TAKEN:
+            raise ValueError(f"the label {label} would have the name {head}, which is another's")
+        tensor, reverse, hidden = _decoder(t, label)
+        number = t.shape(tensor, 2)[0]
+        _check(label, column, number, reverse, tensor, where)
+        c.model.heads[head] = {
+            **{"kind": "classifier", "label": label, "classes": number, "mlp": hidden},
+            "reads": "pooled" if place is None else c.model.front[place],
+            "reverse": _strength(column) if reverse else 0.0,
+        }
+        kind, weight = losses.get(label, ("cross_entropy", 0.0 if losses else 1.0))
+        if not weight:
+            said.append(f"{label} has no loss in the settings: it predicts nothing")
+        number_like = column.get("is_regression_label", False)
+        c.losses[head] = {
+            "kind": "mse" if number_like else kind,
+            "pred": f"heads.{head}",
+            "target": f"batch.{'targets' if number_like else 'labels'}.{label}",
+            "where": f"batch.labels.{label}",
+            **{"reduce": "masked_mean", "weight": weight, "after": 0.0},
+        }
+        if number_like:
+            c.targets[label] = "number"
+        classes[label] = (number, "class", tensor)
+        made.append(head if head == label else f"{head}={label}")
+        names |= _names(label, number, column, source.told.get("label_dict"), tensor, said)
+    c.labels = tuple(made)
+    return classes, names
+
+
+def _decoder(t, label):
+    """The tensor with a row for each class; whether a reversal, or a hidden layer, is before it."""
+    source = f"{LABELS}.{label}.decoder"
+    for part, reverse, hidden in (("1.", True, False), ("out_proj.", False, True)):
+        if f"{source}.{part}weight" in t:
+            return f"{source}.{part}weight", reverse, hidden
+    return f"{source}.weight", False, False
+
+
+def _check(label, column, number, reverse, tensor, where):
+    """Raise ValueError where the settings say otherwise than the tensors."""
+    wanted = 1 if column.get("is_regression_label") else column.get("n_unique_values")
+    if wanted not in (None, number):
+        raise ValueError(
+            f"the tensor {tensor} has {number} rows, and {where} says that {label} has {wanted} "
+            "classes"
+        )
+    if column.get("is_multilabel"):
+        raise ValueError(f"{where}: {label}: is_multilabel: several at once are not converted")
+    told = column.get("gradient_reversal_coefficient") is not None
+    if column and told != reverse:
+        raise ValueError(
+            f"the tensor {tensor} {'has a' if reverse else 'has no'} reversal before it, and "
+            f"{where} says otherwise (gradient_reversal_coefficient of {label})"
+        )
+
+
+def _strength(column):
+    return float(column.get("gradient_reversal_coefficient") or 1.0)
+
+
+def _losses(told):
+    """{label: (kind, weight)} of the trainer's losses; {} where they are not told."""
+    trainer = told.get("trainer_config")
+    losses = trainer.get("losses") if isinstance(trainer, dict) else None
+    named = [one for one in losses or () if isinstance(one, dict) and "label_column_name" in one]
+    return {
+        one["label_column_name"]: (
+            KINDS.get(one.get("name"), "cross_entropy"),
+            float(one.get("weight", 1.0)),
+        )
+        for one in named
+    }
+
+
+def _names(label, number, column, known, tensor, said):
+    """{label: names of its classes} where the settings have them; {} where not."""
+    given = known.get(label) if isinstance(known, dict) else None
+    if isinstance(given, dict):
+        in_order = sorted(given.values()) == list(range(len(given)))
+        given = sorted(given, key=given.get) if in_order else None
+    if not isinstance(given, list) or not given:
+        return {}
+    if len(given) != number and column.get("label_ontology"):
+        said.append(
+            f"{label}: its {number} classes are leaves of an ontology, which the settings do not "
+            "name; name them by classes (--classes)"
+        )
+        return {}
+    if len(given) != number or len(set(given)) < number:
+        raise ValueError(
+            f"the tensor {tensor} has {number} rows, and hyper_parameters: label_dict has "
+            f"{len(given)} classes of {label}"
+        )
+    return {label: [str(name) for name in given]}
