@@ -1,6 +1,7 @@
 """What a family of checkpoints has to say of itself, and what it says of one checkpoint."""
 
 import re
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Family(NamedTuple):
 
     recognises: callable
     describe: callable
-    rules: tuple | callable
+    rules: tuple | Callable
     left_out: tuple = ()
     options: tuple = ()
     migrated: callable = lambda source: source

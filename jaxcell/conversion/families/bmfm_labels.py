@@ -1,7 +1,7 @@
 """Label heads of a checkpoint of BMFM-RNA: what they read, of how many classes, and their names."""
 
 from jaxcell.conversion.families.bmfm_names import columns_of, settings_of
-from jaxcell.conversion.rules.bmfm_rna import LABELS, head_of, labels_of
+from jaxcell.conversion.rules.bmfm_rna import LABELS, decoder_of, head_of, labels_of
 
 # Where the published LLaMA checkpoint of whole cells reads its labels; 0 is [CLS], 1 [CLS_0] …
 PUBLISHED = {
@@ -23,7 +23,7 @@ def reads_of(t, settings, several, specials, said):
         Settings and tensors have different labels.
     """
     columns, labels = columns_of(settings), labels_of(t.shapes)
-    if settings and set(columns) != set(labels):
+    if settings.get("label_columns") is not None and set(columns) != set(labels):
         odd = sorted(set(columns) ^ set(labels))[0]
         what = "is missing" if odd in columns else "is unexpected, as the settings know no such one"
         raise ValueError(
@@ -54,11 +54,13 @@ def add_labels(c, t, source, reads, said):
         head, column = head_of(label), columns.get(label, {})
         if head in c.model.heads or head in TAKEN:
             raise ValueError(f"the label {label} would have the name {head}, which is another's")
-        tensor, reverse, hidden = _decoder(t, label)
+        last, before = decoder_of(label, t.shapes)
+        tensor, reverse = f"{last}.weight", before == "1"
         number = t.shape(tensor, 2)[0]
         _check(label, column, number, reverse, tensor, where)
         c.model.heads[head] = {
-            **{"kind": "classifier", "label": label, "classes": number, "mlp": hidden},
+            **{"kind": "classifier", "label": label, "classes": number},
+            "mlp": before == "out_proj",
             "reads": "pooled" if place is None else c.model.front[place],
             "reverse": _strength(column) if reverse else 0.0,
         }
@@ -80,15 +82,6 @@ def add_labels(c, t, source, reads, said):
         names |= _names(label, number, column, source.told.get("label_dict"), tensor, said)
     c.labels = tuple(made)
     return classes, names
-
-
-def _decoder(t, label):
-    """The tensor with a row for each class; whether a reversal, or a hidden layer, is before it."""
-    source = f"{LABELS}.{label}.decoder"
-    for part, reverse, hidden in (("1.", True, False), ("out_proj.", False, True)):
-        if f"{source}.{part}weight" in t:
-            return f"{source}.{part}weight", reverse, hidden
-    return f"{source}.weight", False, False
 
 
 def _check(label, column, number, reverse, tensor, where):

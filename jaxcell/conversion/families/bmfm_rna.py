@@ -1,4 +1,4 @@
-"""BMFM-RNA's checkpoints: the config that tokenizer.json, settings and the tensors' shapes describe.
+"""BMFM-RNA's checkpoints: the config that tokenizer, settings and the tensors' shapes describe.
 
 V genes, S special tokens, d width. Either a checkpoint of Lightning, whose settings are pickled
 beside the tensors (read as values, see `conversion.stubs`), or a folder of Hugging Face's with
@@ -49,6 +49,7 @@ TOKENS = {  # of a cell, at most
     (BERT, "wced"): 1024,
     (BERT, "mlm"): 4096,
 }
+LONGEST = {LLAMA: 8192, BERT: 4096}  # of a model of labels alone
 OUTPUTS = {"mse": "expression", "is_zero_bce": "is_zero"}  # of whole-cell decoding
 
 
@@ -92,7 +93,8 @@ def describe(source):
     c.model.vocabulary, c.model.specials = len(vocabulary), vocabulary.specials
     reads = reads_of(t, settings, kind == LLAMA and task == "wced", vocabulary.specials, said)
     _front(c, reads, vocabulary.specials, depths, where)
-    c.data.sequence.number = max(1, min(TOKENS[kind, task] - len(c.model.front), len(vocabulary)))
+    longest = TOKENS.get((kind, task), LONGEST[kind])
+    c.data.sequence.number = max(1, min(longest - len(c.model.front), len(vocabulary)))
     if task == "wced":
         _outputs(c, settings, where)
     classes, names = add_labels(c, t, source, reads, said)
@@ -105,19 +107,25 @@ def describe(source):
 
 
 def _base(t, kind):
-    """The published config of this kind without labels, and 'wced' or 'mlm'."""
+    """The published config of this kind without labels, and 'wced', 'mlm' or '' (labels alone)."""
     whole = f"{DECODERS}.expressions_wced.weight" in t
-    tokens = [f"{DECODERS}.expressions_{part}.weight" in t for part in ("regression", "is_zero")]
-    if whole == any(tokens):
-        what = "decoders of whole cells and of tokens" if whole else "no decoder of expression"
-        raise ValueError(f"has {what} ({DECODERS}.…), expected one of the two")
+    tokens = any(f"{DECODERS}.expressions_{k}.weight" in t for k in ("regression", "is_zero"))
+    if whole and tokens:
+        raise ValueError(
+            f"has decoders of whole cells and of tokens ({DECODERS}.…), expected one of the two"
+        )
+    task = "wced" if whole else "mlm" if tokens else ""
     c = config.sequences(config.defaults())
     c = config.whole_cell(c) if whole else config.masked_values(c)
-    c.name, task = ("bmfm_rna_wced", "wced") if whole else ("bmfm_rna_mlm", "mlm")
+    c.name = f"bmfm_rna_{task}" if task else "bmfm_rna"
     for name in TASKS:
         del c.model.heads[name], c.losses[name]
     c.labels, c.ontology.labels, c.ontology.file = (), (), ""
-    if f"{DECODERS}.genes_token_scores.weight" in t:
+    if not task:
+        c.model.heads, c.losses = {}, {}
+        c.train.gene_errors = c.train.gene_zero = ""
+        c.data.transforms = tuple(name for name in c.data.transforms if name != "draw_masks")
+    if f"{DECODERS}.genes_token_scores.weight" in t and task == "mlm":
         c.model.heads.expression.genes = True
         c.data.draw_masks.fields = ("values", "genes")
         c.losses.genes = {

@@ -115,14 +115,23 @@ HEADS = (
 )
 
 
-def _label(label):
-    """A linear layer, behind a reversal the second of two, or behind a hidden layer."""
-    source, head = f"{LABELS}.{label}.decoder", f"params/heads/{head_of(label)}"
+def decoder_of(label, names):
+    """The name of a label's last layer, without '.weight', and what stands before it.
+
+    '' (nothing), '1' (it is the second of two behind a reversal) or 'out_proj' (behind a hidden
+    layer, 'dense').
+    """
+    source = f"{LABELS}.{label}.decoder"
+    found = next((k for k in ("1", "out_proj") if f"{source}.{k}.weight" in names), "")
+    return f"{source}.{found}" if found else source, found
+
+
+def _label(label, names):
+    head, (last, kind) = f"params/heads/{head_of(label)}", decoder_of(label, names)
+    hidden = f"{last.removesuffix('out_proj')}dense"
     return (
-        *_linear(source, f"{head}/out"),
-        *_linear(f"{source}.1", f"{head}/out"),
-        *_linear(f"{source}.out_proj", f"{head}/out"),
-        *_linear(f"{source}.dense", f"{head}/in"),
+        *_linear(last, f"{head}/out"),
+        *(_linear(hidden, f"{head}/in") if kind == "out_proj" else ()),
     )
 
 
@@ -139,7 +148,7 @@ def rules_of(names):
         *(LLAMA_BLOCKS if prefix == LLAMA else BERT_BLOCKS),
         *_linear(f"{POOLER[prefix]}.dense", "params/pool/dense"),
         *HEADS,
-        *(rule for label in labels_of(names) for rule in _label(label)),
+        *(rule for label in labels_of(names) for rule in _label(label, names)),
     )
 
 
