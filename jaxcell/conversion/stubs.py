@@ -17,7 +17,7 @@ PACKAGES = (
 # Dicts under another name: the reader puts items into plain ones alone.
 MAPPINGS = ("AttributeDict", "defaultdict")
 BUILTIN = (
-    *("collections.defaultdict", "collections.deque"),
+    "collections.defaultdict",
     *(f"builtins.{name}" for name in ("list", "dict", "str", "int", "float", "bool")),
 )
 
@@ -83,7 +83,8 @@ def _of(x, walk):
         return None
     state = x.state
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
-        state = {**(state[0] or {}), **state[1]}  # what lies in slots comes second
+        # What lies in slots comes second. The dict is not to be remembered by its id: it goes.
+        return _of({**(state[0] or {}), **state[1]}, walk)
     if state is not None:
         return walk(state)
     if x.args and all(isinstance(part, str) for part in x.args):

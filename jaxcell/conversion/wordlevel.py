@@ -48,10 +48,15 @@ def read_tokens(weights):
     return sorted(ids, key=ids.get), path
 
 
+def name_of(word):
+    """Our name of a special token: '<cls_0>' of '[CLS_0]'."""
+    return f"<{SPECIAL.fullmatch(word)[1].lower()}>"
+
+
 def vocabulary_of(words, specials, behind=()):
     """Our vocabulary of words that begin with so many special tokens, and where each word goes.
 
-    '[CLS_0]' becomes '<cls_0>'; other words are genes, by symbol or Ensembl id.
+    Other words are genes, by symbol or Ensembl id; of two versions of an id the second is a symbol.
 
     behind : further words that are special tokens, behind the others
 
@@ -60,10 +65,14 @@ def vocabulary_of(words, specials, behind=()):
     Vocabulary, rows i64 [words]
     """
     number = {word: k for k, word in enumerate([*words[:specials], *behind])}
-    names = [f"<{SPECIAL.fullmatch(word)[1].lower()}>" for word in number]
     genes = [word for word in words if word not in number]
-    ensembl = [strip_version(word) or "" for word in genes]
+    ensembl, known = [], {""}
+    for word in genes:
+        found = strip_version(word) or ""
+        ensembl.append("" if found in known else found)
+        known.add(found)
     symbols = ["" if e else word for word, e in zip(genes, ensembl, strict=True)]
     place = {word: k for k, word in enumerate(genes)}
     place |= {word: len(genes) + k for word, k in number.items()}
+    names = list(map(name_of, number))
     return Vocabulary(symbols, ensembl, names), np.array([place[word] for word in words])

@@ -12,6 +12,8 @@ import torch
 from tests.reference.bmfm_published import PlainMlp, Published, ScaleAdapt, SpecialMlp
 from tests.reference.test_bmfm_reference import drawn
 
+DECODERS = "cls.predictions.predictions.decoder.field_decoders"
+LABEL = "cls.label_predictions.predictions.label_decoders"
 GENES = 9
 WIDTH, HEADS, LAYERS, HIDDEN = 16, 4, 3, 24
 FIRST = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")

@@ -1,6 +1,5 @@
 """Checkpoints of BMFM-RNA, written by an independent model of it: same numbers, or a refusal."""
 
-import os
 import resource
 import time
 
@@ -24,13 +23,20 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from tests.conversion import bmfm  # noqa: E402
-from tests.conversion.bmfm import GENES, LABELS, VARIANTS, WIDTH, model_of, write  # noqa: E402
+from tests.conversion.bmfm import (  # noqa: E402
+    DECODERS,
+    GENES,
+    LABEL,
+    LABELS,
+    VARIANTS,
+    WIDTH,
+    model_of,
+    write,
+)
 from tests.reference.bmfm_published import Published, ScaleAdapt  # noqa: E402
 from tests.reference.test_bmfm_reference import drawn  # noqa: E402
 
 FAMILY = FAMILIES["bmfm_rna"]
-DECODERS = "cls.predictions.predictions.decoder.field_decoders"
-LABEL = "cls.label_predictions.predictions.label_decoders"
 
 
 def described_and_read(folder):
@@ -171,9 +177,13 @@ def test_a_cell_of_known_depth(tmp_path):
 
 
 def test_what_is_not_told_is_assumed_and_said(tmp_path):
-    """Weights and tokenizer alone."""
-    folder = write(tmp_path / "theirs", "llama wced", settings={})
+    """Weights and tokenizer alone; and decoders that have no like here."""
+    state = model_of("llama wced").state_dict()
+    state[f"{DECODERS}.expressions_mvc_regression.gene_to_query.bias"] = torch.ones(WIDTH)
+    folder = write(tmp_path / "theirs", "llama wced", state, settings={})
     made = jaxcell.convert(folder, tmp_path / "out")
+    assert "expressions_mvc_regression.gene_to_query.bias: decoders of" in str(made)
+    assert "losses of labels are assumed to be cross-entropy" in str(made)
     assert "heads, dropout and what labels read are assumed" in str(made)
     assert "cell_type_ontology_term_id: 1, tissue: 2, tissue general: the pooler" in str(made)
     c = load_model(tmp_path / "out").config
@@ -234,265 +244,58 @@ def test_old_classifiers(tmp_path, kind, several):
 
 
 def test_from_the_command_line_to_embeddings(tmp_path, capsys):
-    """Raw counts in: each cell's vector and class are the reference's for its expressed genes."""
+    """Names of one label's classes from a file; safetensors are preferred."""
     folder, model = write(tmp_path / "theirs", "llama wced"), model_of("llama wced").float()
-    save_file(dict(model.state_dict()), folder / "model.safetensors")  # preferred
+    save_file(dict(model.state_dict()), folder / "model.safetensors")
     names = tmp_path / "names.txt"
     names.write_text("\n".join("abcde"))
-    asked = ["convert", str(folder), str(tmp_path / "out")]
-    main([*asked, "--classes", f"cell_type_ontology_term_id={names}"])
+    asked = ["convert", str(folder), str(tmp_path / "out"), "--classes"]
+    with pytest.raises(SystemExit, match="found a, expected LABEL=FILE"):
+        main([*asked, f"sex={names}", "a"])
+    main([*asked, f"cell_type_ontology_term_id={names}"])
     assert f"{GENES + 2} genes" in capsys.readouterr().out
-    genes = [word.partition(".")[0] for word in bmfm.NAMES]
-    counts = np.random.default_rng(3).poisson(1.5, (5, GENES)).astype(np.float32)
-    genes_of = pd.DataFrame({"ensembl": ["", genes[1], *[""] * 7]}, index=genes)
-    adata = anndata.AnnData(counts, var=genes_of)
-    jaxcell.embed(adata, tmp_path / "out", progress=False)
-    first = ["[CLS]", *(f"[CLS_{k}]" for k in range(4))]
-    for cell, row in enumerate(counts):
-        there = np.flatnonzero(row)
-        words = [*first, *(bmfm.NAMES[i] for i in there), "[SEP]"]
-        ids = torch.tensor([[bmfm.NEW.index(word) for word in words]])
-        values = -1 - ids.float()
-        # In float64 and rounded once: the highest frequencies tell any two values apart.
-        scaled = np.log1p(row[there].astype(float) * (1e4 / (row.sum() + 1)))
-        values[0, len(first) : -1] = torch.from_numpy(scaled).float()
-        with torch.no_grad():
-            found = model(ids, values, torch.ones_like(ids, dtype=bool))
-        want = found["cell"][0].numpy()
-        got = adata.obsm["X_bmfm_rna_wced"][cell]
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
-        best = "abcde"[int(found["labels"]["cell_type_ontology_term_id"].argmax())]
-        assert adata.obs["cell_type_ontology_term_id_pred"].iloc[cell] == best
+    adata, found = embedded(tmp_path / "out", "llama wced", model)
+    best = [int(one["labels"]["cell_type_ontology_term_id"].argmax()) for one in found]
+    assert adata.obs["cell_type_ontology_term_id_pred"].tolist() == ["abcde"[k] for k in best]
     assert "donor_id_pred" not in adata.obs  # reversed
 
 
-def change(what, name="llama wced"):
-    """A change of the tensors, written back."""
-
-    def apply(folder):
-        state = model_of(name).state_dict()
-        what(state)
-        write(folder, name, state)
-
-    return apply
-
-
-def settings(what, name="llama wced", **written):
-    """A change of the settings, written back."""
-
-    def apply(folder):
-        found = bmfm.settings_of(name)
-        what(found)
-        write(folder, name, settings=found, **written)
-
-    return apply
+@pytest.mark.parametrize("name", ["bert v1", "bert rda"])
+def test_embeddings(tmp_path, name):
+    model = model_of(name).float()
+    folder = write(tmp_path / "theirs", name, model.state_dict())
+    jaxcell.convert(folder, tmp_path / "out")
+    adata, found = embedded(tmp_path / "out", name, model)
+    if name == "bert v1":
+        want = [float(one["labels"]["age"][0, 0]) for one in found]
+        np.testing.assert_allclose(adata.obs["age_pred"], want, rtol=1e-5)
 
 
-def column(label, **content):
-    """A change of what the settings say of a label."""
-
-    def what(found):
-        next(o for o in found["label_columns"] if o["label_column_name"] == label).update(content)
-
-    return settings(what)
-
-
-def pickled(make, package="bmfm_targets"):
-    """Hyper-parameters with an object: ``make`` gets the folder and classes of a package."""
-
-    def apply(folder):
-        (folder / "pytorch_model.bin").unlink()
-        with bmfm.their_classes(package) as classes:
-            found = bmfm.hyper_parameters(bmfm.settings_of("llama wced"), classes)
-            found["more"] = make(folder, classes)
-            content = {"state_dict": {}, "hyper_parameters": found}
-            torch.save(content, folder / "last.ckpt")
-
-    return apply
-
-
-class Evil:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-class Shell:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
-BIAS = "cls.predictions.predictions.transform.dense.bias"
-KEY = "scbert.encoder.layer.1.attention.self.key"
-BASIS = "core.encoder.embeddings.expressions_embeddings.basis"
-SPECIALS = "core.encoder.embeddings.expressions_embeddings.special_token_embeddings.weight"
-SEX = f"{LABEL}.sex.decoder"
-REFUSED = {
-    "missing": (change(lambda s: s.pop(BIAS)), rf"{BIAS} is missing"),
-    "renamed": (change(lambda s: s.update(other=s.pop(BIAS))), "other is unexpected"),
-    "shape": (change(lambda s: s.update({BIAS: s[BIAS][:5]})), rf"{BIAS} has shape \(5,\)"),
-    "nan": (change(lambda s: s[BIAS].fill_(np.nan)), rf"{BIAS} holds NaN"),
-    "a block's norm": (
-        change(lambda s: s.pop("core.encoder.blocks.2.rms_1.scale")),
-        r"core\.encoder\.blocks\.2\.rms_1\.scale is missing",
-    ),
-    "the first norm": (
-        change(lambda s: s.update({"core.encoder.blocks.0.rms_1.scale": s[BIAS]})),
-        r"blocks\.0\.rms_1\.scale is unexpected",
-    ),
-    "memory tokens": (
-        change(lambda s: s.update({"core.encoder.aux_tokens": s[BIAS]})),
-        r"core\.encoder\.aux_tokens is unexpected",
-    ),
-    "key": (change(lambda s: s.pop(f"{KEY}.weight"), "bert v1"), rf"{KEY}.weight is missing"),
-    "key's bias": (change(lambda s: s.pop(f"{KEY}.bias"), "bert v1"), rf"{KEY}.bias is missing"),
-    "key's shape": (
-        change(lambda s: s.update({f"{KEY}.weight": s[f"{KEY}.weight"][:5]}), "bert v1"),
-        rf"{KEY}.weight has shape \(5, 16\).*\(16, 16\)",
-    ),
-    "is zero": (
-        change(lambda s: s.pop(f"{DECODERS}.expressions_is_zero.bias"), "llama mlm"),
-        r"expressions_is_zero\.bias is missing",
-    ),
-    "both decoders": (
-        change(lambda s: s.update({f"{DECODERS}.expressions_is_zero.weight": s[BIAS]})),
-        "decoders of whole cells and of tokens",
-    ),
-    "decoder's rows": (
-        change(
-            lambda s: s.update(
-                {
-                    f"{DECODERS}.expressions_wced.weight": s[f"{DECODERS}.expressions_wced.weight"][
-                        1:
-                    ]
-                }
-            )
-        ),
-        r"expressions_wced\.weight has shape \(93, 16\).*\(94, 16\)",
-    ),
-    "frequencies": (
-        change(lambda s: s.update({BASIS: s[BASIS][:40]})),
-        rf"{BASIS} has shape \(40,\), expected \(48,\)",
-    ),
-    "special rows": (
-        change(lambda s: s.update({SPECIALS: s[SPECIALS][:-1]})),
-        rf"{SPECIALS} has 36 rows, expected 37",
-    ),
-    "unknown label": (
-        change(lambda s: s.update({f"{LABEL}.age.decoder.weight": s[f"{SEX}.weight"]})),
-        rf"{LABEL}\.age\.decoder\.weight is unexpected.*label.* of the settings: cell_type_on",
-    ),
-    "lost label": (
-        change(lambda s: [s.pop(f"{SEX}.{part}") for part in ("weight", "bias")]),
-        rf"{SEX}\.weight is missing",
-    ),
-    "label's bias": (change(lambda s: s.pop(f"{SEX}.bias")), rf"{SEX}\.bias is missing"),
-    "classes": (column("sex", n_unique_values=3), rf"{SEX}\.weight has 2 rows.*sex has 3 classes"),
-    "reversal": (
-        column("sex", gradient_reversal_coefficient=1.0),
-        rf"{SEX}\.weight has no reversal.*gradient_reversal_coefficient of sex",
-    ),
-    "several": (column("sex", is_multilabel=True), "sex: is_multilabel"),
-    "place": (column("sex", decode_from=40), r"has no <cls_31>.*decode_from up to 40"),
-    "label_dict": (
-        settings(lambda s: None, told={"label_dict": {"sex": {"f": 0, "m": 1, "x": 2}}}),
-        rf"{SEX}\.weight has 2 rows, and .*label_dict has 3 classes of sex",
-    ),
-    "layers": (
-        settings(lambda s: s.update(num_hidden_layers=2)),
-        "config.json: num_hidden_layers: found 2, the tensors have 3",
-    ),
-    "heads": (
-        settings(lambda s: s.update(num_attention_heads="4")),
-        "config.json: num_attention_heads: found '4'",
-    ),
-    "activation": (
-        settings(lambda s: s.update(hidden_act="relu")),
-        "config.json: hidden_act: found 'relu', expected 'gelu'",
-    ),
-    "positions": (
-        settings(lambda s: s.update(position_embedding_type="absolute")),
-        "position_embedding_type: found 'absolute'",
-    ),
-    "not doubling": (
-        settings(
-            lambda s: s["fields"][1].update(
-                encoder_kwargs={"trainable": False, "basis_scale": 0.02}
-            )
-        ),
-        rf"{BASIS} does not double from 2π · 0.02",
-    ),
-    "outputs": (
-        settings(lambda s: s["fields"][1]["decode_modes"]["wced"].update(logit_outputs=["mse"])),
-        r"logit_outputs: found \('mse',\)",
-    ),
-    "stale words": (
-        lambda f: write(f, "llama wced", words=bmfm.NEW[:-1]),
-        r"tokenizer\.json: has 46 words, and .*genes_embeddings\.weight 47 rows",
-    ),
-    "no words": (
-        lambda f: (f / "tokenizers/genes/tokenizer.json").unlink(),
-        r"has no tokenizer\.json of the genes",
-    ),
-    "a word twice": (
-        lambda f: (f / "tokenizers/genes/tokenizer.json").write_text(
-            '{"model": {"vocab": {"A": 0, "B": 0}}}'
-        ),
-        r"tokenizer\.json: the ids of its 2 words",
-    ),
-    "bad words": (
-        lambda f: (f / "tokenizers/genes/tokenizer.json").write_text("{"),
-        r"tokenizer\.json: is damaged",
-    ),
-    "late special": (
-        lambda f: write(f, "llama wced", words=[*bmfm.NEW[1:], "[UNK]"]),
-        "stands before some of the special tokens",
-    ),
-    "evil": (pickled(lambda f, _: Evil(str(f / "ran"))), r"last\.ckpt: refused.*run any code"),
-    "shell": (pickled(lambda f, _: Shell(f / "ran")), r"pickled (posix|nt)\.system"),
-    "evil within": (
-        pickled(lambda f, c: bmfm.of(c["FieldInfo"], {"x": Shell(f / "ran")})),
-        r"pickled (posix|nt)\.system",
-    ),
-    "unlisted": (
-        pickled(lambda f, c: bmfm.of(c["FieldInfo"], {}), "other_targets"),
-        r"pickled other_targets\.config\.\w+",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_a_refusal_names_what_is_wrong_and_writes_nothing(tmp_path, what):
-    spoil, message = REFUSED[what]
-    folder = write(tmp_path / "theirs", "llama wced")
-    spoil(folder)
-    if (folder / "last.ckpt").exists():
-        (folder / "pytorch_model.bin").unlink(missing_ok=True)
-    with pytest.raises(ValueError, match=message):
-        jaxcell.convert(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not (folder / "ran").exists()
-
-
-def test_names_of_classes_that_do_not_fit(tmp_path):
-    folder = write(tmp_path / "theirs", "llama wced")
-    for given, message in (
-        (["f", "m"], "found those of one label, expected LABEL=names for some of cell_type_"),
-        ({"sex": ["f"]}, rf"found 1 names.*expected 2 different ones, as {SEX}\.weight has"),
-        ({"age": ["1"]}, "names of each class: label: 'age' is unknown; known are .*sex"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            jaxcell.convert(folder, tmp_path / "out", classes=given)
-    assert not (tmp_path / "out").exists()
+def embedded(checkpoint, name, model):
+    """Cells with our vectors, which are the reference's for their expressed genes, and its own."""
+    words = VARIANTS[name][1]
+    genes = [word.partition(".")[0] for word in bmfm.NAMES]
+    counts = np.random.default_rng(3).poisson(1.5, (5, GENES)).astype(np.float32)
+    var = pd.DataFrame({"ensembl": ["", genes[1], *[""] * (GENES - 2)]}, index=genes)
+    adata = jaxcell.embed(anndata.AnnData(counts, var=var), checkpoint, progress=False)
+    (key,) = adata.obsm
+    first = ["[CLS]", *(f"[CLS_{k}]" for k in range(4 if name == "llama wced" else 0))]
+    depth = ["[S]", "[T]"] if name == "bert rda" else []
+    outputs = []
+    for got, row in zip(adata.obsm[key], counts, strict=True):
+        there, total = np.flatnonzero(row), row.sum()
+        shown = [*first, *depth, *(bmfm.NAMES[i] for i in there), "[SEP]"]
+        ids = torch.tensor([[words.index(word) for word in shown]])
+        values = -1 - ids.float()
+        # In float64 and rounded once: the highest frequencies tell any two values apart.
+        scaled = np.log1p(row[there].astype(float) * (1e4 / (total + (not depth))))
+        inside = np.r_[[np.log1p(total)] * len(depth), scaled]
+        values[0, len(first) : -1] = torch.from_numpy(inside).float()
+        with torch.no_grad():
+            outputs.append(model(ids, values, torch.ones_like(ids, dtype=bool)))
+        want = outputs[-1]["cell"][0].numpy()
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    return adata, outputs
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ PUBLISHED = {
     **dict.fromkeys(("cell_type", "cell_type_ontology_term_id"), 1),
     **{"tissue": 2, "tissue_general": 2, "donor": 3, "donor_id": 3, "sex": 4},
 }
-KINDS = {"focal": "focal"}  # of their losses; leaves of an ontology are classes like others here
+# Of their losses; others, of an ontology's leaves too, are cross-entropy over the classes.
+KINDS = {"focal": "focal"}
 TAKEN = ("expression", "expression_at_means", "is_zero", "is_zero_at_means", "genes")
 
 
@@ -50,6 +51,8 @@ def add_labels(c, t, source, reads, said):
     settings, where = settings_of(source)
     columns, losses = columns_of(settings), _losses(source.told)
     classes, names, made = {}, {}, []
+    if reads and not losses:
+        said.append("losses of labels are assumed to be cross-entropy: no settings name them")
     for label, place in reads.items():
         head, column = head_of(label), columns.get(label, {})
         if head in c.model.heads or head in TAKEN:
@@ -79,7 +82,7 @@ def add_labels(c, t, source, reads, said):
             c.targets[label] = "number"
         classes[label] = (number, "class", tensor)
         made.append(head if head == label else f"{head}={label}")
-        names |= _names(label, number, column, source.told.get("label_dict"), tensor, said)
+        names |= _names(label, number, source.told.get("label_dict"), tensor)
     c.labels = tuple(made)
     return classes, names
 
@@ -120,19 +123,13 @@ def _losses(told):
     }
 
 
-def _names(label, number, column, known, tensor, said):
+def _names(label, number, known, tensor):
     """{label: names of its classes} where the settings have them; {} where not."""
     given = known.get(label) if isinstance(known, dict) else None
     if isinstance(given, dict):
         in_order = sorted(given.values()) == list(range(len(given)))
         given = sorted(given, key=given.get) if in_order else None
     if not isinstance(given, list) or not given:
-        return {}
-    if len(given) != number and column.get("label_ontology"):
-        said.append(
-            f"{label}: its {number} classes are leaves of an ontology, which the settings do not "
-            "name; name them by classes (--classes)"
-        )
         return {}
     if len(given) != number or len(set(given)) < number:
         raise ValueError(

@@ -37,7 +37,7 @@ from jaxcell.conversion.rules.bmfm_rna import (
     encoder_of,
     rules_of,
 )
-from jaxcell.conversion.wordlevel import SPECIAL, read_tokens, vocabulary_of
+from jaxcell.conversion.wordlevel import SPECIAL, name_of, read_tokens, vocabulary_of
 from jaxcell.systems.blocks import bert
 from jaxcell.systems.bmfm_rna import TASKS
 
@@ -202,8 +202,7 @@ def _shown_depths(settings):
 def _front(c, reads, specials, depths, where):
     """Tokens in front: CLS, those that labels read, SEP, and what tells a cell's depth."""
     read = max((place for place in reads.values() if place is not None), default=0)
-    shown = tuple(f"<{word[1:-1].lower()}>" for word in depths)
-    front = ("<cls>", *(f"<cls_{k}>" for k in range(read)), "<sep>", *shown)
+    front = ("<cls>", *(f"<cls_{k}>" for k in range(read)), "<sep>", *map(name_of, depths))
     if lost := [name for name in front if name not in specials]:
         raise ValueError(
             f"the tokenizer has no {', '.join(lost)}, which stand in front of each cell"
