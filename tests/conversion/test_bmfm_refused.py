@@ -180,7 +180,7 @@ REFUSED = {
     ),
     "outputs": (
         settings(lambda s: s["fields"][1]["decode_modes"]["wced"].update(logit_outputs=["mse"])),
-        r"logit_outputs: found \('mse',\)",
+        r"logit_outputs: found \['mse'\]",
     ),
     "stale words": (
         lambda f: write(f, "llama wced", words=bmfm.NEW[:-1]),

@@ -1,5 +1,6 @@
 """Label heads of a checkpoint of BMFM-RNA: what they read, of how many classes, and their names."""
 
+from jaxcell.conversion.described import argument
 from jaxcell.conversion.families.bmfm_names import columns_of, settings_of
 from jaxcell.conversion.rules.bmfm_rna import LABELS, decoder_of, head_of, labels_of
 
@@ -32,13 +33,18 @@ def reads_of(t, settings, several, specials, said):
             f"{', '.join(columns) or 'none'}"
         )
     if columns:
-        return {label: columns[label].get("decode_from") for label in labels}
+        return {label: _place(label, columns[label]) for label in labels}
     if not (several and labels and "<cls_3>" in specials):
         return dict.fromkeys(labels)
     found = {label: PUBLISHED.get(label) for label in labels}
     places = ", ".join(f"{k}: {v or 'the pooler'}" for k, v in found.items())
     said.append(f"labels are read from the tokens at {places}, as in the published checkpoint")
     return found
+
+
+def _place(label, column):
+    place = column.get("decode_from")
+    return None if place is None else argument(column, "decode_from", int, None, label)
 
 
 def add_labels(c, t, source, reads, said):
@@ -61,24 +67,26 @@ def add_labels(c, t, source, reads, said):
         tensor, reverse = f"{last}.weight", before == "1"
         number = t.shape(tensor, 2)[0]
         _check(label, column, number, reverse, tensor, where)
+        if reverse and "gradient_reversal_coefficient" not in column:
+            said.append(f"the reversal before {label} is assumed to have the strength 1")
         c.model.heads[head] = {
             **{"kind": "classifier", "label": label, "classes": number},
             "mlp": before == "out_proj",
             "reads": "pooled" if place is None else c.model.front[place],
-            "reverse": _strength(column) if reverse else 0.0,
+            "reverse": float(column.get("gradient_reversal_coefficient", 1)) if reverse else 0.0,
         }
         kind, weight = losses.get(label, ("cross_entropy", 0.0 if losses else 1.0))
         if not weight:
             said.append(f"{label} has no loss in the settings: it predicts nothing")
-        number_like = column.get("is_regression_label", False)
+        measured = bool(column.get("is_regression_label"))  # a number, and no class
         c.losses[head] = {
-            "kind": "mse" if number_like else kind,
+            "kind": "mse" if measured else kind,
             "pred": f"heads.{head}",
-            "target": f"batch.{'targets' if number_like else 'labels'}.{label}",
+            "target": f"batch.{'targets' if measured else 'labels'}.{label}",
             "where": f"batch.labels.{label}",
             **{"reduce": "masked_mean", "weight": weight, "after": 0.0},
         }
-        if number_like:
+        if measured:
             c.targets[label] = "number"
         classes[label] = (number, "class", tensor)
         made.append(head if head == label else f"{head}={label}")
@@ -97,27 +105,27 @@ def _check(label, column, number, reverse, tensor, where):
         )
     if column.get("is_multilabel"):
         raise ValueError(f"{where}: {label}: is_multilabel: several at once are not converted")
-    told = column.get("gradient_reversal_coefficient") is not None
-    if column and told != reverse:
+    strength = column.get("gradient_reversal_coefficient")
+    if column and (strength is not None) != reverse:
         raise ValueError(
             f"the tensor {tensor} {'has a' if reverse else 'has no'} reversal before it, and "
             f"{where} says otherwise (gradient_reversal_coefficient of {label})"
         )
-
-
-def _strength(column):
-    return float(column.get("gradient_reversal_coefficient") or 1.0)
+    if reverse and column:
+        argument(column, "gradient_reversal_coefficient", int | float, None, f"{where}: {label}")
 
 
 def _losses(told):
     """{label: (kind, weight)} of the trainer's losses; {} where they are not told."""
     trainer = told.get("trainer_config")
     losses = trainer.get("losses") if isinstance(trainer, dict) else None
-    named = [one for one in losses or () if isinstance(one, dict) and "label_column_name" in one]
+    losses = losses if isinstance(losses, list) else []
+    named = [one for one in losses if isinstance(one, dict) and "label_column_name" in one]
+    where = "trainer_config: losses"
     return {
-        one["label_column_name"]: (
-            KINDS.get(one.get("name"), "cross_entropy"),
-            float(one.get("weight", 1.0)),
+        str(one["label_column_name"]): (
+            KINDS.get(str(one.get("name")), "cross_entropy"),
+            float(argument({"weight": 1.0, **one}, "weight", int | float, None, where)),
         )
         for one in named
     }
@@ -127,13 +135,15 @@ def _names(label, number, known, tensor):
     """{label: names of its classes} where the settings have them; {} where not."""
     given = known.get(label) if isinstance(known, dict) else None
     if isinstance(given, dict):
-        in_order = sorted(given.values()) == list(range(len(given)))
-        given = sorted(given, key=given.get) if in_order else None
+        codes = list(given.values())
+        each_once = all(isinstance(k, int) for k in codes) and sorted(codes) == [*range(len(codes))]
+        given = sorted(given, key=given.get) if each_once else None
     if not isinstance(given, list) or not given:
         return {}
+    given = [str(name) for name in given]
     if len(given) != number or len(set(given)) < number:
         raise ValueError(
             f"the tensor {tensor} has {number} rows, and hyper_parameters: label_dict has "
             f"{len(given)} classes of {label}"
         )
-    return {label: [str(name) for name in given]}
+    return {label: given}

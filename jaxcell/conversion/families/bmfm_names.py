@@ -7,6 +7,10 @@ import numpy as np
 from jaxcell.conversion.rules.bmfm_rna import BERT, LABELS, POOLER, TOKEN_HEAD, encoder_of
 
 CONFIG = "config.json"
+OLD_NAMES = {  # of a field's settings
+    "masked_output_modes": "decode_modes",
+    "continuous_value_encoder_kwargs": "encoder_kwargs",
+}
 CLASSIFIER = re.compile(r"classifier\.")  # the only one, of a label that its name does not tell
 CLASSIFIERS = re.compile(r"classifiers\.([^.]+)\.")
 
@@ -15,40 +19,59 @@ def settings_of(source):
     """(settings of the model as a dict, where they stand); ({}, '') where there are none.
 
     From what Lightning keeps beside the tensors, or from config.json.
+
+    Raises
+    ------
+    ValueError
+        Fields or labels are no lists of names with values.
     """
-    told = source.told.get("model_config")
-    if isinstance(told, dict):
-        return told, f"{source.weights.name}: hyper_parameters: model_config"
-    if source.weights.with_name(CONFIG).is_file():
-        return source.json(CONFIG), CONFIG
-    return {}, ""
+    found, where = source.told.get("model_config"), f"{source.weights.name}: model_config"
+    if not isinstance(found, dict):
+        if not source.weights.with_name(CONFIG).is_file():
+            return {}, ""
+        found, where = source.json(CONFIG), CONFIG
+    for key in ("fields", "label_columns"):
+        some = found.get(key) or []
+        if not isinstance(some, list) or not all(isinstance(one, dict) for one in some):
+            raise ValueError(f"{where}: {key}: found {some!r:.60}, expected a list of settings")
+    return found, where
 
 
 def columns_of(settings):
     """{label: its settings} of the labels that a model was trained on, by today's names."""
     found = {}
     for one in settings.get("label_columns") or ():
-        one = dict(one)
-        if "output_size" in one:
-            one["n_unique_values"] = one.pop("output_size")
-        found[one.pop("label_column_name", "")] = one
+        one = _renamed(one, {"output_size": "n_unique_values"})
+        found[str(one.pop("label_column_name", ""))] = one
     return found
 
 
 def field_of(settings, name):
-    """The settings of a field, 'genes' or 'expressions', by today's names; {} where none are."""
+    """The settings of a field, 'genes' or 'expressions', by today's names.
+
+    'decode_modes' {mode: settings} and 'encoder_kwargs' are dicts in any case.
+
+    Raises
+    ------
+    ValueError
+        They are something else.
+    """
     found = [one for one in settings.get("fields") or () if one.get("field_name") == name]
-    field = dict(found[0]) if found else {}
-    for old, new in (
-        ("masked_output_modes", "decode_modes"),
-        ("continuous_value_encoder_kwargs", "encoder_kwargs"),
-    ):
-        if old in field:
-            field[new] = field.pop(old)
-    modes = field.get("decode_modes") or {}
-    field["decode_modes"] = modes if isinstance(modes, dict) else {mode: {} for mode in modes}
-    field["encoder_kwargs"] = field.get("encoder_kwargs") or {}
-    return field
+    field = _renamed(found[0] if found else {}, OLD_NAMES)
+    modes, options = field.get("decode_modes") or {}, field.get("encoder_kwargs") or {}
+    if isinstance(modes, list):
+        modes = {str(mode): {} for mode in modes}
+    if not isinstance(modes, dict) or not isinstance(options, dict):
+        raise ValueError(
+            f"settings of the field {name}: decode_modes or encoder_kwargs: found {modes!r:.60} "
+            f"and {options!r:.60}, expected names with settings"
+        )
+    modes = {mode: one if isinstance(one, dict) else {} for mode, one in modes.items()}
+    return {**field, "decode_modes": modes, "encoder_kwargs": options}
+
+
+def _renamed(one, names):
+    return {names.get(key, key): value for key, value in one.items()}
 
 
 def migrated(source):

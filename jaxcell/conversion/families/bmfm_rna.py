@@ -218,11 +218,11 @@ def _front(c, reads, specials, depths, where):
 
 def _outputs(c, settings, where):
     """Which of a token's numbers is which."""
-    mode = field_of(settings, "expressions")["decode_modes"].get("wced") or {}
-    found = tuple(mode.get("logit_outputs") or OUTPUTS)
-    if sorted(found) != sorted(OUTPUTS):
+    mode = field_of(settings, "expressions")["decode_modes"].get("wced", {})
+    found = mode.get("logit_outputs") or list(OUTPUTS)
+    if not isinstance(found, list) or sorted(map(str, found)) != sorted(OUTPUTS):
         raise ValueError(
-            f"{where}: logit_outputs: found {found}, expected {tuple(OUTPUTS)}: there is no such "
+            f"{where}: logit_outputs: found {found}, expected {list(OUTPUTS)}: there is no such "
             "model here"
         )
     c.model.heads.expression.parts = tuple(OUTPUTS[name] for name in found)
