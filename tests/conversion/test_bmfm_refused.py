@@ -150,6 +150,7 @@ REFUSED = {
     ),
     "several": (column("sex", is_multilabel=True), "sex: is_multilabel"),
     "place": (column("sex", decode_from=40), r"has no <cls_31>.*decode_from up to 40"),
+    "no place": (column("sex", decode_from=-1), "sex: decode_from: found -1, expected 0 or more"),
     "label_dict": (
         settings(lambda s: None, told={"label_dict": {"sex": {"f": 0, "m": 1, "x": 2}}}),
         rf"{SEX}\.weight has 2 rows, and .*label_dict has 3 classes of sex",

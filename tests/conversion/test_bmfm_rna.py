@@ -237,6 +237,10 @@ def test_old_classifiers(tmp_path, kind, several):
     config.check(described.config)
     assert described.config.labels == tuple(labels)
     if not several:
+        settings["label_columns"] = None
+        made = jaxcell.convert(write(folder, "bert mlp", state, settings), tmp_path / "unnamed")
+        assert "nothing names the label of the classifier: here it is 'label'" in str(made)
+        settings["label_columns"] = [{"label_column_name": label} for label in labels]
         settings["label_columns"].append({"label_column_name": "sex"})
         write(folder, "bert mlp", state, settings)
         with pytest.raises(ValueError, match=r"classifier\.\w+ is of one label.*names 2: tiss"):

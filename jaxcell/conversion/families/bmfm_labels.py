@@ -1,7 +1,7 @@
 """Label heads of a checkpoint of BMFM-RNA: what they read, of how many classes, and their names."""
 
 from jaxcell.conversion.described import argument
-from jaxcell.conversion.families.bmfm_names import columns_of, settings_of
+from jaxcell.conversion.families.bmfm_names import ONLY, columns_of, settings_of
 from jaxcell.conversion.rules.bmfm_rna import LABELS, decoder_of, head_of, labels_of
 
 # Where the published LLaMA checkpoint of whole cells reads its labels; 0 is [CLS], 1 [CLS_0] …
@@ -43,8 +43,12 @@ def reads_of(t, settings, several, specials, said):
 
 
 def _place(label, column):
-    place = column.get("decode_from")
-    return None if place is None else argument(column, "decode_from", int, None, label)
+    if column.get("decode_from") is None:
+        return None
+    place = argument(column, "decode_from", int, None, f"label_columns: {label}")
+    if place < 0:
+        raise ValueError(f"label_columns: {label}: decode_from: found {place}, expected 0 or more")
+    return place
 
 
 def add_labels(c, t, source, reads, said):
@@ -59,6 +63,8 @@ def add_labels(c, t, source, reads, said):
     classes, names, made = {}, {}, []
     if reads and not losses:
         said.append("losses of labels are assumed to be cross-entropy: no settings name them")
+    if ONLY in reads and ONLY not in columns:
+        said.append(f"nothing names the label of the classifier: here it is {ONLY!r}")
     for label, place in reads.items():
         head, column = head_of(label), columns.get(label, {})
         if head in c.model.heads or head in TAKEN:

@@ -12,6 +12,7 @@ OLD_NAMES = {  # of a field's settings
     "continuous_value_encoder_kwargs": "encoder_kwargs",
 }
 CLASSIFIER = re.compile(r"classifier\.")  # the only one, of a label that its name does not tell
+ONLY = "label"  # its name where nothing tells it
 CLASSIFIERS = re.compile(r"classifiers\.([^.]+)\.")
 
 
@@ -128,7 +129,7 @@ def _only_label(name, source):
             f"the tensor {name} is of one label, and {where or 'label_dict'} names "
             f"{len(labels)}: {', '.join(labels)}"
         )
-    return labels[0] if labels else "label"
+    return labels[0] if labels else ONLY
 
 
 def recognises(source):
