@@ -10,14 +10,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxcell.conversion.families import scformer
+from jaxcell.conversion.families import bmfm_rna, scformer
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
 
-FAMILIES = {"scformer": scformer.FAMILY}  # the first that recognises a checkpoint has it
+# The first that recognises a checkpoint has it.
+FAMILIES = {"bmfm_rna": bmfm_rna.FAMILY, "scformer": scformer.FAMILY}
 
 
 class Converted(NamedTuple):
@@ -58,10 +59,11 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
         checkpoint
     family : whose checkpoint it is, of FAMILIES; None: whose tensors have such names
     classes, batches : names of the classifier's classes, and of the batches that norms, decoders or
-        an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line.
-        None: 'class 0', 'batch 0' …
+        an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line;
+        of several labels {label: list or file}. None: as the checkpoint names them, or 'class 0',
+        'batch 0' …
     clip : the highest value of a model of raw counts, where its files do not say; None: 13, see
-        `jaxcell.conversion.scformer`
+        `jaxcell.conversion.families.scformer`
 
     Returns
     -------
@@ -82,15 +84,12 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
     try:
         name, made_by = _family_of(found, family)
         options = _options(name, made_by, clip=clip)
+        found = made_by.migrated(found)
         described = made_by.describe(found, **options)
         variables, used, left_out = variables_of(found.tensors, described, made_by)
     except ValueError as error:
         raise ValueError(f"{found.weights}: {error}") from error
-    labels, given = dict(described.names), {"class": classes, "batch": batches}
-    for label, (number, what, tensor) in described.classes.items():
-        labels.setdefault(label, read_names(given.pop(what, None), number, what, tensor))
-    if extra := [what for what, names in given.items() if names is not None]:
-        raise ValueError(f"names of each {extra[0]}: found some, expected none: it has no such")
+    labels = _names(described, {"class": classes, "batch": batches})
     info = {"step": "converted", "source": str(found.weights), "family": name}
     info |= described.told
     model = Model(described.config, described.vocabulary, labels, variables, {}, info)
@@ -113,6 +112,33 @@ def _family_of(source, family):
     )
 
 
+def _names(described, given):
+    """{label: names of its classes}: as given, as the checkpoint names them, or made up.
+
+    given : {'class' | 'batch': names, a file of them, {label: either} or None}
+    """
+    labels = dict(described.names)
+    for what, names in given.items():
+        there = {label: one for label, one in described.classes.items() if one[1] == what}
+        if names is not None and not there:
+            raise ValueError(f"names of each {what}: found some, expected none: it has no such")
+        if names is not None and not isinstance(names, dict):
+            if len(there) > 1:
+                raise ValueError(
+                    f"names of each {what}: found those of one label, expected LABEL=names for "
+                    f"some of {', '.join(there)}"
+                )
+            names = dict.fromkeys(there, names)
+        for label in names or ():
+            lookup(there, label, f"names of each {what}: label")
+        for label, (number, _, tensor) in there.items():
+            if names and label in names:
+                labels[label] = read_names(names[label], number, what, tensor)
+            elif label not in labels:
+                labels[label] = read_names(None, number, what, tensor)
+    return labels
+
+
 def _options(name, family, **given):
     """What was told about a checkpoint, of what its family can be told."""
     told = {option: value for option, value in given.items() if value is not None}
@@ -133,7 +159,9 @@ def variables_of(tensors, described, family, dtype=np.float32):
     model = CellModel(described.config.model)
     targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in targets.items()}
-    made = plan(tensors, family.rules, family.left_out, shapes)
-    flat = convert_tensors(tensors, made, shapes, dtype=dtype, rows=described.rows)
+    rules = family.rules(tensors) if callable(family.rules) else family.rules
+    made = plan(tensors, rules, family.left_out, shapes)
+    context = {"rows": described.rows, **described.context}
+    flat = convert_tensors(tensors, made, shapes, dtype=dtype, **context)
     variables = {"batch_stats": {}, **unflatten(flat)}
     return variables, tuple(name for name, _, _ in made.used), made.left_out

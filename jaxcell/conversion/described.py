@@ -1,6 +1,8 @@
 """What a family of checkpoints has to say of itself, and what it says of one checkpoint."""
 
 import re
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +15,18 @@ class Family(NamedTuple):
 
     recognises : `files.Source` -> bool, from the names of its tensors
     describe : (`files.Source`, **options) -> `Described`
-    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`
+    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`; rules may be a function that makes
+        them from the tensors' names, of a family in whose names stands what users chose
     options : names of what `convert` may be told about such a checkpoint beside its files
+    migrated : `files.Source` -> the same by the names that describe and rules know
     """
 
     recognises: callable
     describe: callable
-    rules: tuple
+    rules: tuple | Callable
     left_out: tuple = ()
     options: tuple = ()
+    migrated: callable = lambda source: source
 
 
 class Described(NamedTuple):
@@ -32,6 +37,7 @@ class Described(NamedTuple):
     said : lines on what was assumed
     names : {label: its classes' names}, of those that the checkpoint names itself
     told : {file or field: text} of how it describes itself, which travels with the model
+    context : what layouts ask for beside the rows, see `layouts.LAYOUTS`
     """
 
     config: object
@@ -41,6 +47,7 @@ class Described(NamedTuple):
     said: list
     names: dict
     told: dict
+    context: dict = MappingProxyType({})
 
 
 class Tensors:

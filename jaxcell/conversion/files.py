@@ -1,7 +1,8 @@
 """What lies in the folder of a foreign checkpoint: weights, JSON, names. Nothing of it is executed.
 
 A checkpoint of torch is a pickle, and a pickle is a program: it is read by torch's weights-only
-reader, which knows tensors and containers and refuses all else; safetensors hold nothing else.
+reader, which knows tensors and containers and refuses all else, but for the settings of a few
+trainers, of which `stubs` keeps the values. Safetensors hold nothing but tensors.
 """
 
 import json
@@ -15,9 +16,11 @@ import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
 from safetensors.numpy import load_file
 
 from jaxcell import hub
+from jaxcell.conversion.stubs import plain, stand_ins
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under
+TOLD = "hyper_parameters"  # the key of what Lightning's modules were made with
 SAFE_TORCH = (2, 6)  # before it the weights-only reader could be led to run code (CVE-2025-32434)
 
 
@@ -26,7 +29,8 @@ class Source(NamedTuple):
 
     weights : the file of weights; what belongs to it lies in the same folder
     tensors : {name: array}
-    told : what the trainer kept beside the tensors in their file, plain containers alone
+    told : what the trainer kept beside the tensors in their file, of plain containers, text and
+        numbers alone; see `stubs.plain`
     """
 
     weights: Path
@@ -44,10 +48,10 @@ def read_source(source):
     Raises
     ------
     ValueError, ImportError
-        See `find_weights`, `read_tensors` and `jaxcell.hub.fetch`.
+        See `find_weights`, `read_weights` and `jaxcell.hub.fetch`.
     """
     weights = find_weights(hub.fetch(source) if hub.is_address(source) else source)
-    return Source(weights, read_tensors(weights), {})
+    return Source(weights, *read_weights(weights))
 
 
 def find_weights(source):
@@ -72,8 +76,8 @@ def find_weights(source):
     raise ValueError(f"{source}: {what} file of weights ({', '.join(WEIGHTS)})")
 
 
-def read_tensors(path):
-    """{name: array} of a state dict in a file of torch's, or in safetensors.
+def read_weights(path):
+    """{name: array} of a state dict in a file of torch's, or in safetensors; and what is told.
 
     Raises
     ------
@@ -83,9 +87,10 @@ def read_tensors(path):
         It is torch's, and torch is absent or too old to read it safely.
     """
     if path.suffix == ".safetensors":
-        return _undamaged(path, load_file)
-    entries = _state_dict(_undamaged(path, _load), path)
-    return {name: _array(name, entry, path) for name, entry in entries.items()}
+        return _undamaged(path, load_file), {}
+    loaded, told = _undamaged(path, _load)
+    entries = _state_dict(loaded, path)
+    return {name: _array(name, entry, path) for name, entry in entries.items()}, told
 
 
 def _undamaged(path, read):
@@ -124,9 +129,21 @@ def _load(path):
             f"{path}: found torch {torch.__version__}, whose weights-only reader can be led to run "
             "code; update to 2.6 or newer"
         )
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(stand_ins(_unknown_names(path))):
+        found = torch.load(path, map_location="cpu", weights_only=True)
     _check_sums(path)
-    return found
+    told = plain(found[TOLD]) if isinstance(found, dict) and TOLD in found else {}
+    return found, told if isinstance(told, dict) else {}
+
+
+def _unknown_names(path):
+    """Names of a file of torch's which its reader would refuse; none where it cannot tell."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        return sorted(get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # damaged, of another format: what is wrong is said where it is read
+        return []
 
 
 def _check_sums(path):

@@ -5,12 +5,13 @@ before anything is made. The tables are in ``jaxcell/conversion/rules/``.
 """
 
 import functools
-import math
 import re
 from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from jaxcell.conversion.layouts import LAYOUTS
 
 
 class Rule(NamedTuple):
@@ -21,6 +22,9 @@ class Rule(NamedTuple):
     target : path of a parameter; or several, among which the tensor is split along ``axis``
     how : of LAYOUTS, how the tensor is laid out in the target
     at : place along the first axis of the target where the source's name has no number for it
+    start : the number in the name of what has the first place; lower ones are of other rules
+    slot : (axis, place) behind the stacked axis, of a tensor that is one of several which together
+        make up the parameter (query, key and value)
     """
 
     source: str
@@ -28,6 +32,8 @@ class Rule(NamedTuple):
     how: str = "same"
     at: int | None = None
     axis: int = 0
+    start: int = 0
+    slot: tuple[int, int] | None = None
 
     @property
     def targets(self):
@@ -42,69 +48,6 @@ class LeftOut(NamedTuple):
     why: str
 
 
-class Layout(NamedTuple):
-    """How a tensor of torch lies in a parameter of ours.
-
-    shape : (shape of the parameter, context) -> shape of the tensor
-    make : (tensor, shape of the parameter, context) -> parameter
-    back : (parameter, shape of the tensor, context) -> tensor
-    """
-
-    shape: callable
-    make: callable
-    back: callable
-
-
-def _reshaped(x, shape, _):
-    return x.reshape(shape)
-
-
-def _transposed(x, shape, _):
-    return x.T.reshape(shape)
-
-
-def _tokens(x, shape, context):
-    rows = np.zeros(shape, x.dtype)  # those that pad the table to a multiple stay zero
-    rows[context["rows"]] = x
-    return rows
-
-
-def _classes(x, shape, _):
-    return np.concatenate([x, x.mean(axis=0, keepdims=True)]).reshape(shape)
-
-
-def _tokens_back(x, shape, context):
-    return x[context["rows"]]
-
-
-def _known_classes(x, shape, _):
-    return x[:-1]
-
-
-def _linear(outputs_from):
-    """A kernel [inputs …, outputs …] of which torch has the matrix [outputs, inputs]."""
-
-    def shape(s, _):
-        return math.prod(s[outputs_from:]), math.prod(s[:outputs_from])
-
-    return Layout(shape, _transposed, lambda x, s, _: x.reshape(s[::-1]).T)
-
-
-LAYOUTS = {
-    "same": Layout(lambda s, _: s, _reshaped, _reshaped),
-    "flat": Layout(
-        lambda s, _: (math.prod(s),), _reshaped, _reshaped
-    ),  # the axes of a bias are one
-    "linear": _linear(1),  # one axis of inputs
-    "joined": _linear(-1),  # one axis of outputs
-    "count": Layout(lambda s, _: s, _reshaped, _reshaped),  # the same, of whole numbers
-    # Rows of a vocabulary's tokens, in its own order; ``context['rows']``: where each belongs.
-    "tokens": Layout(lambda s, context: (len(context["rows"]), *s[1:]), _tokens, _tokens_back),
-    # Rows of classes; behind them comes that of an unknown one, for which their mean stands.
-    "classes": Layout(lambda s, _: (s[0] - 1, *s[1:]), _classes, _known_classes),
-}
-
-
 class Plan(NamedTuple):
     """What becomes of each tensor: used [(source, rule, at)], left_out {source: why}."""
 
@@ -117,7 +60,7 @@ def plan(names, rules, left_out, shapes):
 
     names : of the source's tensors; shapes : {path: shape} of the targets
     rules, left_out : tables of `Rule` and `LeftOut`. Of several rules for a name that counts whose
-        targets the model has
+        targets the model has; a name with a reason to be left out is where the model has none
 
     Raises
     ------
@@ -130,16 +73,19 @@ def plan(names, rules, left_out, shapes):
         reason = next((one.why for one in left_out if re.fullmatch(one.source, name)), None)
         if rule is None and reason is None:
             raise ValueError(f"the tensor {name} is unexpected: no rule says what it is")
-        if rule is None:
+        if rule is None or (reason and not all(path in shapes for path in rule.targets)):
             made.left_out[name] = reason
             continue
         for path in rule.targets:
             if path not in shapes or (at is not None and at >= shapes[path][0]):
                 where = path if at is None else f"{path}[{at}]"
                 raise ValueError(f"the tensor {name} is unexpected: the model has no {where}")
-            if (path, at) in filled:
-                raise ValueError(f"the tensors {filled[path, at]} and {name} are the same: {path}")
-            filled[path, at] = name
+            there = filled.setdefault((path, at), {})
+            other = next((there[slot] for slot in (rule.slot, None) if slot in there), None)
+            if other or (there and rule.slot is None):
+                other = other or next(iter(there.values()))
+                raise ValueError(f"the tensors {other} and {name} are the same: {path}")
+            there[rule.slot] = name
         made.used.append((name, rule, at))
     _check_filled(filled, rules, shapes)
     return made
@@ -152,12 +98,14 @@ def _pattern(source):
 
 def _rule_of(name, rules, shapes):
     """(rule, place along the first axis) of a tensor; of its rules that whose targets there are."""
-    found = [(rule, m) for rule in rules if (m := _pattern(rule.source).fullmatch(name))]
+    found = []
+    for rule in rules:
+        if match := _pattern(rule.source).fullmatch(name):
+            at = int(match[1]) - rule.start if match.groups() else rule.at
+            if at is None or at >= 0:
+                found.append((rule, at))
     found.sort(key=lambda one: not all(path in shapes for path in one[0].targets))
-    if not found:
-        return None, None
-    rule, match = found[0]
-    return rule, int(match[1]) if match.groups() else rule.at
+    return found[0] if found else (None, None)
 
 
 def _check_filled(filled, rules, shapes):
@@ -165,12 +113,16 @@ def _check_filled(filled, rules, shapes):
         mine = [rule for rule in rules if path in rule.targets]
         stacked = any("{at}" in rule.source or rule.at is not None for rule in mine)
         for at in range(shape[0]) if stacked else (None,):
-            if (path, at) not in filled:
-                wanted = " or ".join(rule.source.replace("{at}", str(at)) for rule in mine)
-                where = path if at is None else f"{path}[{at}]"
-                raise ValueError(
-                    f"the tensor {wanted or 'of any known name'} is missing: nothing fills {where}"
-                )
+            there = filled.get((path, at), {})
+            lacking = [r for r in mine if r.at in (None, at) and r.slot not in there]
+            if None in there or (there and not any(rule.slot for rule in lacking)):
+                continue
+            names = (r.source.replace("{at}", str((at or 0) + r.start)) for r in lacking)
+            where = path if at is None else f"{path}[{at}]"
+            raise ValueError(
+                f"the tensor {' or '.join(names) or 'of any known name'} is missing: nothing "
+                f"fills {where}"
+            )
 
 
 def convert_tensors(tensors, made, shapes, *, dtype=np.float32, **context):
@@ -195,7 +147,7 @@ def convert_tensors(tensors, made, shapes, *, dtype=np.float32, **context):
     """
     parts = []
     for name, rule, at in made.used:
-        each = [shapes[p] if at is None else shapes[p][1:] for p in rule.targets]
+        each = [_own_shape(rule, at, shapes[path]) for path in rule.targets]
         x = _checked(name, tensors[name], _source_shape(rule, each, context), rule.how, dtype)
         parts.append((rule, at, each, x))
     found = {path: np.empty(shape, dtype) for path, shape in shapes.items()}
@@ -205,8 +157,25 @@ def convert_tensors(tensors, made, shapes, *, dtype=np.float32, **context):
             width = layout.shape(shape, context)[rule.axis] if len(each) > 1 else None
             mine = x if width is None else np.take(x, range(start, start + width), rule.axis)
             start += width or 0
-            found[path][... if at is None else at] = layout.make(mine, shape, context)
+            found[path][_place(rule, at)] = layout.make(mine, shape, context)
     return found
+
+
+def _own_shape(rule, at, shape):
+    """The shape of what a tensor fills of a parameter."""
+    shape = list(shape if at is None else shape[1:])
+    if rule.slot:
+        del shape[rule.slot[0]]
+    return tuple(shape)
+
+
+def _place(rule, at):
+    """The index of what a tensor fills of a parameter."""
+    index = [] if at is None else [at]
+    if rule.slot:
+        axis, place = rule.slot
+        index += [slice(None)] * axis + [place]
+    return (*index, ...)
 
 
 def _source_shape(rule, each, context):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxcell.conversion.layouts import LAYOUTS
 from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan
 
 RULES = (
@@ -14,12 +15,22 @@ RULES = (
     Rule("norm.seen", "seen", "count", at=0),
     Rule("table", "rows", "tokens"),
     Rule("classes", "labels", "classes"),
+    Rule("pairs", "parts", "parted"),
+    Rule("pairs.bias", "parts_bias", "parted_bias"),
+    Rule("codes", "codes", "codes"),
+    Rule("block.0", "first_block", at=0),
+    Rule("block.{at}", "further", start=1),
+    *(Rule(f"{name}.{{at}}", "qk", "linear", slot=(1, k)) for k, name in enumerate("qk")),
+    Rule("one", "outputs", "row", at=0),
+    Rule("basis", "basis"),  # which the model has not
 )
-LEFT_OUT = (LeftOut(r"optimizer\..*", "of training"),)
+LEFT_OUT = (LeftOut(r"optimizer\..*", "of training"), LeftOut("basis", "fixed"))
+CONTEXT = {"rows": np.array([2, 0, 1, 3]), "width": 3, "codes": 2}
 SHAPES = {
     **{"blocks/kernel": (2, 3, 2, 5), "blocks/bias": (2, 2, 5), "out/kernel": (2, 3, 4)},
     **{"first": (2, 4), "second": (3, 4), "mean": (1, 3), "seen": (1,)},
-    **{"rows": (6, 2), "labels": (4, 2)},
+    **{"rows": (6, 2), "labels": (4, 2), "parts": (6, 6), "parts_bias": (6, 2), "codes": (5, 2)},
+    **{"first_block": (1, 2), "further": (2, 2), "qk": (2, 3, 2, 2, 4), "outputs": (1, 3)},
 }
 
 
@@ -28,13 +39,16 @@ def source():
     shapes = {"out.weight": (4, 6), "both.weight": (4, 5), "norm.mean": (3,), "classes": (3, 2)}
     shapes |= {f"layers.{i}.weight": (10, 3) for i in (0, 1)} | {"table": (4, 2)}
     shapes |= {f"layers.{i}.bias": (10,) for i in (0, 1)} | {"optimizer.lr": (1,)}
+    shapes |= {"pairs": (8, 3), "pairs.bias": (8,), "codes": (3, 2), "one": (1, 3), "basis": (2,)}
+    shapes |= {f"block.{i}": (2,) for i in (0, 1, 2)}
+    shapes |= {f"{name}.{i}": (8, 3) for name in "qk" for i in (0, 1)}
     found = {name: random.normal(size=shape) for name, shape in shapes.items()}
     return found | {"norm.seen": np.array(7)}
 
 
 def converted(tensors, **how):
     made = plan(tensors, RULES, LEFT_OUT, SHAPES)
-    return convert_tensors(tensors, made, SHAPES, rows=np.array([2, 0, 1, 3]), **how)
+    return convert_tensors(tensors, made, SHAPES, **CONTEXT, **how)
 
 
 def test_layouts_by_hand():
@@ -55,14 +69,39 @@ def test_layouts_by_hand():
     np.testing.assert_array_equal(found["seen"], [7])
     np.testing.assert_array_equal(found["rows"][[2, 0, 1, 3]], t["table"])
     np.testing.assert_array_equal(found["rows"][4:], 0)
+    for token, row in enumerate(CONTEXT["rows"]):
+        np.testing.assert_array_equal(found["parts"][row, :3], t["pairs"][2 * token])
+        np.testing.assert_array_equal(found["parts"][row, 3:], t["pairs"][2 * token + 1])
+        np.testing.assert_array_equal(
+            found["parts_bias"][row], t["pairs.bias"][2 * token : 2 * token + 2]
+        )
+    np.testing.assert_array_equal(found["codes"][[0, 1, 4]], t["codes"])
+    np.testing.assert_array_equal(found["codes"][2:4], 0)
+    np.testing.assert_array_equal(found["first_block"][0], t["block.0"])
+    np.testing.assert_array_equal(found["further"], [t["block.1"], t["block.2"]])
+    np.testing.assert_array_equal(found["outputs"], t["one"])
+    for k, name in enumerate("qk"):
+        got = np.einsum("d,dhc->hc", x, found["qk"][1, :, k]).ravel()
+        np.testing.assert_allclose(got, t[f"{name}.1"] @ x, atol=1e-12)
     np.testing.assert_array_equal(found["labels"][:3], t["classes"])
     np.testing.assert_allclose(found["labels"][3], t["classes"].mean(0), atol=1e-12)
 
 
 def test_what_is_left_out_is_said():
     made = plan(source(), RULES, LEFT_OUT, SHAPES)
-    assert made.left_out == {"optimizer.lr": "of training"}
-    assert len(made.used) == len(source()) - 1
+    assert made.left_out == {"optimizer.lr": "of training", "basis": "fixed"}
+    assert len(made.used) == len(source()) - 2
+
+
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_layouts_go_both_ways(how):
+    own = {"classes": (4, 2), "parted": (6, 6), "parted_bias": (6, 2), "tokens": (6, 2)}
+    shape = own.get(how, (5, 2))
+    layout, random = LAYOUTS[how], np.random.default_rng(0)
+    x = random.normal(size=layout.shape(shape, CONTEXT))
+    made = layout.make(x, shape, CONTEXT)
+    assert made.shape == shape
+    np.testing.assert_array_equal(layout.back(made, x.shape, CONTEXT), x)
 
 
 def test_of_two_rules_the_one_whose_targets_there_are():
@@ -77,6 +116,13 @@ def test_of_two_rules_the_one_whose_targets_there_are():
     [
         (lambda t: t.pop("layers.1.bias"), r"layers\.1\.bias is missing.* blocks/bias\[1\]"),
         (lambda t: t.pop("table"), "tensor table is missing"),
+        (lambda t: t.pop("block.0"), r"tensor block\.0 is missing: nothing fills first_block\[0\]"),
+        (lambda t: t.pop("block.2"), r"tensor block\.2 is missing: nothing fills further\[1\]"),
+        (lambda t: t.pop("k.1"), r"tensor k\.1 is missing: nothing fills qk\[1\]"),
+        (lambda t: t.update({"k.1": t["k.1"].T}), r"k\.1 has shape \(3, 8\).*\(8, 3\)"),
+        (lambda t: t.update({"k.01": t["k.1"]}), r"k\.01 and k\.1 are the same: qk"),
+        (lambda t: t.update({"k.2": t["k.1"]}), r"k\.2 is unexpected: the model has no qk\[2\]"),
+        (lambda t: t.update(pairs=t["pairs"][1:]), r"pairs has shape \(7, 3\).*\(8, 3\)"),
         (lambda t: t.update(other=t["table"]), "tensor other is unexpected"),
         (lambda t: t.update({"layers.2.bias": t["table"]}), r"layers\.2\.bias is unexpected"),
         (lambda t: t.update({"layers.01.bias": t["layers.1.bias"]}), "are the same: blocks/bias"),
