@@ -206,7 +206,9 @@ def defaults():
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
     c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured,
     # of a sequence all that it expresses, and beside them
-    c.embed.zeros = "exclude"  # these zeros; or all, vocabulary, interleave (as in training), random
+    c.embed.zeros = (
+        "exclude"  # these zeros; or all, vocabulary, interleave (as in training), random
+    )
     c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.unit = False  # vectors are scaled to length 1
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call

@@ -69,7 +69,8 @@ class Shown:
 
     Counts are not thinned, tokens not masked, expressed genes not dropped. Of a sequence all
     expressed genes are shown, and zeros as ``embed.zeros`` says: 'vocabulary' those too that no
-    cell measured; 'interleave' up to `embed.genes` as in training; where these are 0, as many for each expressed gene as a cycle of training has.
+    cell measured; 'interleave' up to `embed.genes` as in training; where these are 0, as many for
+    each expressed gene as a cycle of training has.
 
     most : genes that a cell measured at most
     statistics : of the model's training cells, see `jaxcell.data.statistics`

@@ -31,10 +31,10 @@ class Sequence:
 
     number : K; where zeros are left out and no cell has so many genes, T is shorter
     zeros : 'exclude'; 'all': every measured gene stands in line, whatever its count; 'vocabulary':
-        every gene that there is, with a zero where it was not measured (what is not known is shown
-        as if it were: for models that were trained so); 'interleave': cycles of ⌊10 ratio⌋ expressed genes and ⌊10 (1 − ratio)⌋ zeros (of floats, as published: 1
-        at 0.8), at least one of each, until there are no more of one of them, then the others;
-        'random': expressed genes, then zeros
+        every gene that there is, with a zero where it was not measured (for models that were
+        trained so); 'interleave': cycles of ⌊10 ratio⌋ expressed genes and ⌊10 (1 − ratio)⌋ zeros
+        (of floats, as published: 1 at 0.8), at least one of each, until there are no more of one of
+        them, then the others; 'random': expressed genes, then zeros
     ratio : see 'interleave'
     expressed_only : share of cells, drawn, that show no zeros all the same, whatever ``zeros``
     temperature : T; zeros are drawn with chances ∝ (training cells with the gene)^T; 0: evenly
