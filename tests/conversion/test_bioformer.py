@@ -193,6 +193,7 @@ def test_options_that_do_not_fit(tmp_path):
     folder = write(tmp_path / "theirs")
     for given, message in (
         (dict(heads=3), "heads: found 3, expected a divisor of the width, 16"),
+        (dict(heads=0), "heads: found 0"),
         (dict(genes=GENES[:4]), "genes: found 4 genes, expected 9"),
         (dict(genes=tmp_path / "none.txt"), "none.txt: does not exist"),
         (dict(clip=3), "clip: found 3, expected none: bioformer is not scformer"),

@@ -62,11 +62,11 @@ def describe(source, genes=None, heads=None):
     vocabulary = _vocabulary(source.weights.with_name(GENES) if genes is None else genes, rows)
     c = config.BIOFORMER["code"](config.bioformer(config.defaults()))
     c.name, c.model.vocabulary = "bioformer", rows
-    _sizes(c, t, heads or HEADS)
+    _sizes(c, t, HEADS if heads is None else heads)
     _tokens(c, t)
     said = [
         f"no tensor tells the heads of attention: {c.model.encoder.heads}"
-        + ("" if heads else ", as published; --heads N for another"),
+        + (", as published; --heads N for another" if heads is None else ""),
         "the cell type is part of what this model is shown, and the released evaluation fed it the "
         "true one, which its scores leak. Here a cell shows 'unknown', the mean of the "
         f"{t.shape('cell_type_embedding.weight', 2)[0]} types, unless obs has {TYPE!r}; never "

@@ -53,17 +53,14 @@ def describe(source, clip=None):
     """
     if clip is not None and clip < 1:
         raise ValueError(f"clip: found {clip}, expected a count above 0")
-    args = source.json("args.json")
-    said = []
-    return described(
-        Tensors(source.tensors, "scFormer"), args, source.json("vocab.json"), said, clip
-    )
+    args, vocab = source.json("args.json"), source.json("vocab.json")
+    return described(Tensors(source.tensors, "scFormer"), args, vocab, [], clip)
 
 
 def described(t, args, vocab, said, clip=None):
     """`describe`, of its `Tensors` t, arguments and tokens; what is assumed is added to ``said``.
 
-    What of it scGPT has otherwise is in `families.scgpt`, which changes the config afterwards.
+    scGPT's are described by it too; `families.scgpt` then changes what they have otherwise.
     """
     vocabulary, rows = _vocabulary(vocab, t.shape("encoder.embedding.weight", 2)[0])
     c = config.scformer(config.defaults())

@@ -62,7 +62,7 @@ def describe(source, heads=None):
     c.name, c.model.norm_eps, c.data.bin.method = "scgpt", EPS, "cell_random"
     codes, specials = list(c.model.fields.value.codes), c.model.specials
     if args["pad_token"] not in specials:
-        raise ValueError(f"vocab.json: has no {args['pad_token']}, the args.json's pad_token")
+        raise ValueError(f"vocab.json: has no {args['pad_token']}, which is args.json's pad_token")
     codes[specials.index("<cls>")] = codes[specials.index(args["pad_token"])]
     c.model.fields.value.codes = tuple(codes)
     if c.embed.zeros == "exclude":
