@@ -38,7 +38,8 @@ def check(c):
     among("model.encoder.remat", [c.model.encoder.remat], REMAT)
     unroll = c.model.encoder.unroll
     require(unroll >= 0, "model.encoder.unroll", unroll, "0 (as the machine likes it) or more")
-    fills = "another where embed.genes = 0: random zeros fill up what it says"
+    others = ", ".join(name for name in ZEROS if name != "random")
+    fills = f"one of {others} where embed.genes = 0: random zeros fill up what it says"
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)
     among("train.gene_among", [c.train.gene_among], AMONG)
