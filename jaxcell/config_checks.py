@@ -9,7 +9,8 @@ SCHEDULES = ("one_cycle", "constant", "linear", "cosine", "step")
 OPTIMIZERS = ("adamw", "adam")
 MOMENTS = ("float32", "bfloat16")
 DTYPES = ("auto", "float32", "bfloat16")
-ZEROS = ("exclude", "all", "interleave", "random")  # of embed: see jaxcell/data/sequence.py
+# Of embed: see jaxcell/data/sequence.py.
+ZEROS = ("exclude", "all", "vocabulary", "interleave", "random")
 HVG = ("seurat", "cell_ranger", "seurat_v3", "bioformer")  # of prepare.hvg_flavor
 AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/training/entries.py
 PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
@@ -37,7 +38,8 @@ def check(c):
     among("model.encoder.remat", [c.model.encoder.remat], REMAT)
     unroll = c.model.encoder.unroll
     require(unroll >= 0, "model.encoder.unroll", unroll, "0 (as the machine likes it) or more")
-    fills = "exclude, all or interleave where embed.genes = 0: random zeros fill up what it says"
+    others = ", ".join(name for name in ZEROS if name != "random")
+    fills = f"one of {others} where embed.genes = 0: random zeros fill up what it says"
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)
     among("train.gene_among", [c.train.gene_among], AMONG)
@@ -116,8 +118,9 @@ def check(c):
         head, dropout = heads.get(one.get("label")), one.get("dropout", 0.1)
         wanted = f"above 0, or no such head: {head} would read off what it is shown"
         require(not head or dropout > 0, f"model.metadata.{name}.dropout", dropout, wanted)
-        among(f"model.metadata.{name}.place", [one.get("place", "cls")], PLACES)
-        there = m.front or m.specials
+        place = one.get("place", "cls")
+        among(f"model.metadata.{name}.place", [place], PLACES)
+        there = place != "cls" or m.front or m.specials
         require(there, "model.front", (), f"a token in front, for model.metadata.{name}")
     check_masks(c)
     _check_statistics(c)
@@ -176,7 +179,7 @@ def _check_causal(c):
         line = c.data.sequence
         wanted = f"'all' or 'exclude' for losses.{name}: zeros behind the others tell themselves"
         leaks = ahead and "sequence" in c.data.transforms and one.target == "batch.next_values"
-        known = not leaks or line.zeros in ("all", "exclude")
+        known = not leaks or line.zeros in ("all", "vocabulary", "exclude")
         require(known, "data.sequence.zeros", line.zeros, wanted)
     for name in c.model.tokens:
         added = c.model.combine == "sum" or c.model.fields[name].get("kind") != "next"

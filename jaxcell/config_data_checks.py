@@ -30,9 +30,27 @@ def check_transforms(c):
     needs = "less: some genes are shown"
     require(line.dropout != 1, "data.sequence.dropout", line.dropout, needs)
     require(not 0 < line.number <= line.chunk, "data.sequence.chunk", line.chunk, needs)
+    _check_first(c)
     _check_bins(c)
     _check_mask_token(c)
     _check_flags(c)
+
+
+def _check_first(c):
+    """Where the pool reads a cell's first gene it is the same gene in each cell."""
+    m, line, pool = c.model, c.data.sequence, c.model.pool
+    pools = pool.split("+") if isinstance(pool, str) else pool
+    if "first" not in pools or m.front or m.specials:
+        return
+    why = "for model.pool = 'first', which reads the vocabulary's first gene in each cell"
+    names = tuple(c.data.transforms)
+    require("sequence" in names, "data.transforms", names, f"sequence {why}")
+    for name, found in (
+        ("data.sequence.order", line.order),
+        ("data.sequence.zeros", line.zeros),
+        ("embed.zeros", c.embed.zeros),
+    ):
+        require(found == "vocabulary", name, found, f"'vocabulary' {why}")
 
 
 def _check_bins(c):

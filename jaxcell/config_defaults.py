@@ -36,11 +36,11 @@ def defaults():
     c.data.sample_genes = ConfigDict({"number": 2048})  # K visible genes, zeros included
     c.data.sample_genes.temperature = 0.0  # T: drawn ∝ (training cells with the gene)^T; 0: evenly
     c.data.sequence = ConfigDict({"number": 2048})  # K genes, the expressed ones first
-    c.data.sequence.zeros = "exclude"  # or all, interleave, random: see jaxcell/data/sequence.py
+    c.data.sequence.zeros = "exclude"  # or all, interleave, …: see jaxcell/data/sequence.py
     c.data.sequence.ratio = 0.9  # of expressed genes, while zeros are interleaved
     c.data.sequence.expressed_only = 0.0  # share of cells that show no zeros all the same
     c.data.sequence.temperature = 0.0  # zeros are drawn ∝ (training cells with the gene)^T
-    c.data.sequence.order = "random"  # or value: the highest are shown first
+    c.data.sequence.order = "random"  # or value: the highest are first; or vocabulary: as ids are
     c.data.sequence.dropout = 0.0  # share of the genes in line that is left out
     c.data.sequence.chunk = 0  # so many consecutive ones are left out
     c.data.sequence.total = "cell"  # or shown: values are normalised by the sum of what is shown
@@ -125,7 +125,7 @@ def defaults():
             "remat": "none",  # or computed again for gradients: full (blocks), dots (but products)
         }
     )
-    c.model.pool = "cls"  # or mean, last, pooler, a front token's name; or joined: 'cls+mean'
+    c.model.pool = "cls"  # or mean, last, first, pooler, a front token; or joined: 'cls+mean'
     c.model.pooler = False  # a linear layer and tanh on CLS, for heads that read 'pooled'
     c.model.heads = ConfigDict({"expression": {"kind": "vocabulary_mlp", "blocks": 4}})
     c.model.heads.expression.activation = "rectified_tanh"
@@ -206,7 +206,9 @@ def defaults():
     c.embed.input = ""  # h5ad, or scanpy:pbmc68k_reduced
     c.embed.genes = 0  # genes shown for each cell, drawn as in training; 0: all that it measured,
     # of a sequence all that it expresses, and beside them
-    c.embed.zeros = "exclude"  # these zeros; or all, interleave (in training's ratio), random
+    c.embed.zeros = (
+        "exclude"  # these zeros; or all, vocabulary, interleave (as in training), random
+    )
     c.embed.draws = 1  # of so many genes; their vectors are averaged
     c.embed.unit = False  # vectors are scaled to length 1
     c.embed.micro_batch = 16  # cells of one compiled shape; part of the model, not of the call

@@ -68,8 +68,9 @@ class Shown:
     """What a config shows of cells when it embeds them: `embed.genes` of them, nothing hidden.
 
     Counts are not thinned, tokens not masked, expressed genes not dropped. Of a sequence all
-    expressed genes are shown, and zeros as ``embed.zeros`` says: 'interleave' up to `embed.genes`
-    as in training; where these are 0, as many for each expressed gene as a cycle of training has.
+    expressed genes are shown, and zeros as ``embed.zeros`` says: 'vocabulary' those too that no
+    cell measured; 'interleave' up to `embed.genes` as in training; where these are 0, as many for
+    each expressed gene as a cycle of training has.
 
     most : genes that a cell measured at most
     statistics : of the model's training cells, see `jaxcell.data.statistics`
@@ -82,6 +83,8 @@ class Shown:
             name for name in c.data.transforms if name not in ("thin", "draw_masks")
         )
         self._block = block = config.tokeniser(own.data)
+        if "sequence" in own.data.transforms and c.embed.zeros == "vocabulary":
+            most = own.model.vocabulary
         self.trained = block.number
         block.number = min(c.embed.genes or most, most)
         if "sequence" in own.data.transforms:

@@ -83,13 +83,14 @@ def embed(
     draws : vectors of that many draws of ``genes`` are averaged; the checkpoint's ``embed.draws``
         by default
     zeros : of a sequence, genes without a count that are shown beside the expressed ones:
-        'exclude', 'all', 'interleave' (in training's ratio) or 'random' (as many as ``genes``
-        leaves room for); the checkpoint's ``embed.zeros`` by default
+        'exclude', 'all', 'vocabulary' (all, and genes that the file lacks too, as zeros),
+        'interleave' (in training's ratio) or 'random' (as many as ``genes`` leaves room for); the
+        checkpoint's ``embed.zeros`` by default
     layer : take the vector behind this block instead of the model's own: 1 … N of the encoder's
         (before the final norm, but for the N-th), then N + 1 … of the decoder's
     pooling : instead of the checkpoint's pool: 'cls', 'mean' (of the genes' tokens), 'last' (the
-        last token), 'pooler' (where training has trained one), the name of a front token; several
-        are joined
+        last token), 'first' (the first, a special one or a gene), 'pooler' (where training has
+        trained one), the name of a front token; several are joined
     decode : of labels of an ontology: 'leaf', the most probable leaf; 'greedy', from the root down;
         or a probability, for the deepest term that has it
     probabilities : also put the leaves' probabilities into ``obsm['<label>_leaves']`` (their ids

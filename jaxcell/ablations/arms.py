@@ -75,7 +75,7 @@ def config_of(suite, arm, budget, store, steps=0, seed=0):
     c.name, c.seed = arm.name, seed
     c.data.store = str(store.path)
     c.model.vocabulary = len(store.vocabulary)
-    if c.data.sequence.zeros == "all":  # no places beyond the genes there are
+    if c.data.sequence.zeros in ("all", "vocabulary"):  # no places beyond the genes there are
         c.data.sequence.number = len(store.vocabulary)
     c.steps = steps or setup.steps_of(c, store)
     if suite.looks:

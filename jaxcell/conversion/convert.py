@@ -10,15 +10,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxcell.conversion.families import bmfm_rna, scformer
+from jaxcell.conversion.families import bioformer, bmfm_rna, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
 
-# The first that recognises a checkpoint has it.
-FAMILIES = {"bmfm_rna": bmfm_rna.FAMILY, "scformer": scformer.FAMILY}
+FAMILIES = {  # the first that recognises a checkpoint has it
+    "bmfm_rna": bmfm_rna.FAMILY,
+    "scgpt": scgpt.FAMILY,
+    "scformer": scformer.FAMILY,
+    "bioformer": bioformer.FAMILY,
+}
 
 
 class Converted(NamedTuple):
@@ -46,7 +50,9 @@ class Converted(NamedTuple):
         return "\n".join([*lines, *self.said])
 
 
-def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
+def convert(
+    source, out, *, family=None, classes=None, batches=None, clip=None, genes=None, heads=None
+):
     """Make a model folder of ours from a checkpoint of PyTorch.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
@@ -64,6 +70,10 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
         'batch 0' …
     clip : the highest value of a model of raw counts, where its files do not say; None: 13, see
         `jaxcell.conversion.families.scformer`
+    genes : of a model without a vocabulary, its genes in the order of its rows: a list, or a text
+        file with one a line. None: what lies beside the weights, see
+        `jaxcell.conversion.families.bioformer`
+    heads : of attention, which no tensor tells, where its files do not say; None: as published
 
     Returns
     -------
@@ -83,7 +93,7 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
     found = read_source(source)
     try:
         name, made_by = _family_of(found, family)
-        options = _options(name, made_by, clip=clip)
+        options = _options(name, made_by, clip=clip, genes=genes, heads=heads)
         found = made_by.migrated(found)
         described = made_by.describe(found, **options)
         variables, used, left_out = variables_of(found.tensors, described, made_by)
@@ -145,7 +155,8 @@ def _options(name, family, **given):
     for option, value in told.items():
         if option not in family.options:
             users = ", ".join(n for n, one in FAMILIES.items() if option in one.options)
-            raise ValueError(f"{option}: found {value}, expected none: {name} is not {users}")
+            found = value if isinstance(value, int | str) else "some"
+            raise ValueError(f"{option}: found {found}, expected none: {name} is not {users}")
     return told
 
 

@@ -198,7 +198,7 @@ def _checked(name, x, shape, how, dtype):
     if not whole and not jax.dtypes.issubdtype(x.dtype, np.floating):
         raise ValueError(f"the tensor {name} is of type {x.dtype}, expected floating-point numbers")
     with np.errstate(over="ignore"):
-        x = x.astype(dtype)
+        x = x.astype(dtype, copy=False)  # weights are large
     if not np.isfinite(x).all():
         raise ValueError(f"the tensor {name} holds NaN or infinite values")
     return x

@@ -14,8 +14,8 @@ from jaxcell.data import draws
 from jaxcell.data.draft import look_up, rectangle, segment_sums
 from jaxcell.data.flags import NONE, FlagGenes
 
-ZEROS = ("exclude", "all", "interleave", "random")
-ORDERS = ("random", "value")
+ZEROS = ("exclude", "all", "vocabulary", "interleave", "random")
+ORDERS = ("random", "value", "vocabulary")
 CYCLE = 10  # genes of a cycle of 'interleave'
 # Streams of a cell's draws, see Draft.keys_of.
 ORDER, DROP, ZERO, SHARE = 1, 2, 3, 4
@@ -30,14 +30,16 @@ class Sequence:
     T = S + K. Source: BMFM-RNA, section 4.4 and its published configs.
 
     number : K; where zeros are left out and no cell has so many genes, T is shorter
-    zeros : 'exclude'; 'all': every measured gene stands in line, whatever its count; 'interleave':
-        cycles of ⌊10 ratio⌋ expressed genes and ⌊10 (1 − ratio)⌋ zeros (of floats, as published: 1
-        at 0.8), at least one of each, until there are no more of one of them, then the others;
-        'random': expressed genes, then zeros
+    zeros : 'exclude'; 'all': every measured gene stands in line, whatever its count; 'vocabulary':
+        every gene that there is, with a zero where it was not measured (for models that were
+        trained so); 'interleave': cycles of ⌊10 ratio⌋ expressed genes and ⌊10 (1 − ratio)⌋ zeros
+        (of floats, as published: 1 at 0.8), at least one of each, until there are no more of one of
+        them, then the others; 'random': expressed genes, then zeros
     ratio : see 'interleave'
     expressed_only : share of cells, drawn, that show no zeros all the same, whatever ``zeros``
     temperature : T; zeros are drawn with chances ∝ (training cells with the gene)^T; 0: evenly
-    order : 'random', or 'value': highest first, so that the lowest are cut off beyond K
+    order : 'random'; 'value': highest first, so that the lowest are cut off beyond K;
+        'vocabulary': as their ids are. Of the genes in line: drawn zeros stand behind, as drawn
     dropout : each of the K genes in line is left out with this probability; not shown as zeros
     chunk : so many consecutive genes of the line are left out, from a drawn place on, before that
     total : 'cell', or 'shown': values are normalised by the sum over the genes shown, as published
@@ -125,9 +127,11 @@ class Sequence:
         """Genes that may stand in line: the flagged, then the others; i32 [B, W], with gaps."""
         rows = draft.input
         genes, indptr = rows.ids, rows.indptr
-        if self.zeros == "all":
+        if self.zeros in ("all", "vocabulary"):
+            every = np.arange(self.vocabulary, dtype=np.int32)
+            sets = draft.gene_sets if self.zeros == "all" else [every] * len(draft.gene_sets)
             lists = [
-                rows.ids[indptr[b] : indptr[b + 1]] if alone[b] else draft.gene_sets[s]
+                rows.ids[indptr[b] : indptr[b + 1]] if alone[b] else sets[s]
                 for b, s in enumerate(draft.gene_set)
             ]
             genes = np.concatenate(lists)
@@ -138,7 +142,7 @@ class Sequence:
         return np.concatenate([first, others], axis=1)
 
     def _in_order(self, draft, genes, flagged):
-        """The first K of the line, i32 [B, W ≤ K], gaps behind: flagged, then drawn or by count."""
+        """The first K of the line, i32 [B, W ≤ K], gaps behind: flagged, then as ``order`` says."""
         keys, width = draft.keys_of(ORDER), genes.shape[1]
         rank = np.empty(genes.shape, np.uint64)
         rank[:, :flagged] = np.arange(flagged)
@@ -154,6 +158,11 @@ class Sequence:
             own = rank >= LATER
             rank = np.where(own, LATER | (bits << np.uint64(draws.PLACES)), 0)
             rank |= np.arange(width, dtype=np.uint64)
+            rank[genes == NONE] = NEVER
+        if self.order == "vocabulary":
+            own, places = rank >= LATER, np.arange(width, dtype=np.uint64)
+            ids = np.maximum(genes, 0).astype(np.uint64) << np.uint64(draws.PLACES)
+            rank = np.where(own, LATER | ids | places, rank)
             rank[genes == NONE] = NEVER
         rank.sort(axis=1)
         return _taken(genes, rank[:, : self.number])

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from jaxcell.models.layers import INITS
 
-POOLS = ("cls", "mean", "weighted", "last", "pooler")
+POOLS = ("cls", "mean", "weighted", "last", "first", "pooler")
 OF_ALL = ("mean", "weighted", "last")  # they read all tokens
 
 
@@ -29,8 +29,11 @@ def names_of(pool):
 
 
 def check(pool, spec):
-    """Raise ValueError unless each name is a pool of this model or one of its front tokens."""
-    known = ("cls", *OF_ALL, *(("pooler",) if spec.pooler else ()), *spec.front)
+    """Raise ValueError unless each name is a pool of this model or one of its front tokens.
+
+    'first' is a cell's first token whatever it is: a gene's, where none stands in front of these.
+    """
+    known = ("cls", *OF_ALL, *(("pooler",) if spec.pooler else ()), *spec.front, "first")
     if not names_of(pool):
         raise ValueError(f"config.model.pool: found none, expected some of {', '.join(known)}")
     for name in names_of(pool):
@@ -38,14 +41,14 @@ def check(pool, spec):
             raise ValueError("config.model.pool: 'pooler' asks for config.model.pooler = True")
         if name not in known:
             raise ValueError(f"config.model.pool: found {name!r}, expected {', '.join(known)}")
-        if name not in OF_ALL and not spec.front:
+        if name not in (*OF_ALL, "first") and not spec.front:
             raise ValueError(f"config.model.front: no token for the pool {name!r}")
         _check_sight("config.model.pool", name, spec)
 
 
 def check_reads(name, spec, where):
     """Raise ValueError unless a head's ``reads`` is something that this model has."""
-    known = ("cell", "tokens", *OF_ALL, *spec.front)
+    known = ("cell", "tokens", *OF_ALL, *spec.front, "first")
     known = (*known, "cls") if spec.front else known
     if name not in (*known, *(("pooled",) if spec.pooler else ())):
         hint = ", which asks for config.model.pooler = True" if name == "pooled" else ""

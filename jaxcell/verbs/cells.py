@@ -18,11 +18,11 @@ def embed(p):
         "--genes", type=options.genes_shown, metavar="N|all", help="that each cell shows"
     )
     p.add_argument("--draws", type=int, help="average the vectors of so many draws of --genes")
-    p.add_argument(
-        "--zeros", metavar="WHICH", help="exclude, all, interleave or random: of a sequence"
-    )
+    p.add_argument("--zeros", metavar="WHICH", help="of a sequence: exclude, all, vocabulary, …")
     p.add_argument("--layer", type=int, help="block of the encoder, counting on: of the decoder")
-    p.add_argument("--pooling", nargs="+", metavar="POOL", help="cls, mean, last, pooler, a token")
+    p.add_argument(
+        "--pooling", nargs="+", metavar="POOL", help="cls, mean, last, first, pooler, a token"
+    )
     p.add_argument("--decode", default="leaf", metavar="HOW", help="leaf, greedy or a probability")
     p.add_argument("--probabilities", action="store_true", help="of an ontology's leaves, in obsm")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))

@@ -13,6 +13,8 @@ def convert(p):
         help="names of the classifier's classes, one a line; LABEL=FILE where there are several",
     )
     p.add_argument("--batches", metavar="FILE", help="names of the batches, one a line")
+    p.add_argument("--genes", metavar="FILE", help="of a model without a vocabulary, one a line")
+    p.add_argument("--heads", type=int, metavar="N", help="of attention, where no file says")
     p.add_argument("--clip", type=int, metavar="N", help="highest value, of models of raw counts")
 
     def run(asked):

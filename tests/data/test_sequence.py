@@ -139,14 +139,30 @@ def test_zeros_of_an_embedding_by_hand(store, genes):
     keys = draft(np.zeros((len(rows), 3)), [range(3)]).keys
     interleaved = np.minimum(-(-expressed * 10 // 9), measured)
     wanted = {"exclude": expressed, "all": measured, "interleave": interleaved}
+    wanted["vocabulary"] = np.full(len(rows), c.model.vocabulary)
     for c.embed.zeros, number in wanted.items():
         batch = Shown(c, int(measured.max())).tokens(rows, sets, which, keys)
         if genes:
-            number = expressed if c.embed.zeros == "exclude" else measured
+            number = measured if c.embed.zeros == "interleave" else number
         number = np.minimum(number, genes or number)
         np.testing.assert_array_equal(batch["length"] - len(c.model.front), number)
         if not genes:
             np.testing.assert_array_equal((batch["values"] > 0).sum(axis=1), expressed)
+
+
+@pytest.mark.parametrize("zeros", ["exclude", "all", "vocabulary"])
+def test_in_the_vocabulary_s_order(zeros):
+    """Ids ascend, cut off behind K; of the whole vocabulary each gene has its own place."""
+    matrix, which = mixed()
+    for number in (4, V):
+        batch = tokens(draft(matrix, SETS, which), number, zeros=zeros, order="vocabulary")
+        for b, s in enumerate(which):
+            shown = {"exclude": np.flatnonzero(matrix[b]), "all": SETS[s]}
+            genes = np.sort(shown.get(zeros, np.arange(V)))[:number]
+            assert batch["length"][b] == len(genes)
+            np.testing.assert_array_equal(batch["ids"][b, : len(genes)], genes)
+            bare = matrix[b, genes] == 0
+            np.testing.assert_array_equal(batch["values"][b, : len(genes)] == 0, bare)
 
 
 def test_the_length_is_the_config_s_or_as_long_as_any_cell_needs():
@@ -385,8 +401,8 @@ def test_batches_are_the_same_for_any_number_of_processes(store):
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("zeros", "none", "'none', expected one of exclude, all, interleave, random"),
-        ("order", "sorted", "'sorted', expected one of random, value"),
+        ("zeros", "none", "'none', expected one of exclude, all, vocabulary, interleave, random"),
+        ("order", "sorted", "'sorted', expected one of random, value, vocabulary"),
         ("total", "all", "'all', expected one of cell, shown"),
         ("ratio", 1.5, "1.5, expected a share from 0 to 1"),
         ("expressed_only", -0.1, "-0.1, expected a share from 0 to 1"),

@@ -54,12 +54,18 @@ def describe(source, clip=None):
     if clip is not None and clip < 1:
         raise ValueError(f"clip: found {clip}, expected a count above 0")
     args, vocab = source.json("args.json"), source.json("vocab.json")
-    t = Tensors(source.tensors, "scFormer")
+    return described(Tensors(source.tensors, "scFormer"), args, vocab, [], clip)
+
+
+def described(t, args, vocab, said, clip=None):
+    """`describe`, of its `Tensors` t, arguments and tokens; what is assumed is added to ``said``.
+
+    scGPT's are described by it too; `families.scgpt` then changes what they have otherwise.
+    """
     vocabulary, rows = _vocabulary(vocab, t.shape("encoder.embedding.weight", 2)[0])
     c = config.scformer(config.defaults())
     c.name, c.batch, c.model.vocabulary = "scformer", BATCH, len(vocabulary)
     c.model.specials = vocabulary.specials
-    said = []
     _sizes(c, t, args)
     _values(c, t, args, clip, said)
     _norm(c, t)
@@ -104,10 +110,7 @@ def _sizes(c, t, args):
     m.width = t.shape("encoder.embedding.weight", 2)[1]
     e.layers = t.numbers(r"transformer_encoder\.layers\.(\d+)\.")
     if not e.layers:
-        raise ValueError(
-            "the tensor transformer_encoder.layers.0.self_attn.in_proj_weight is missing: this is "
-            "no checkpoint of scFormer"
-        )
+        t.shape("transformer_encoder.layers.0.self_attn.in_proj_weight", 2)  # raises
     e.hidden = t.shape("transformer_encoder.layers.0.linear1.weight", 2)[0]
     for name, found in {"embsize": m.width, "nlayers": e.layers, "d_hid": e.hidden}.items():
         if name in args and args[name] != found:

@@ -1,36 +1,25 @@
-"""scFormer: names of its `TransformerModel`, and of the checkpoint of June 2022 → ours."""
+"""scFormer: names of its `TransformerModel`, and of the checkpoint of June 2022 → ours.
 
-from jaxcell.conversion.torch import Rule
+scGPT's are the same but for attention by flash kernels, which has names of its own.
+"""
+
+from jaxcell.conversion.rules.parts import BLOCKS, linear, norm, torch_encoder
+from jaxcell.conversion.torch import LeftOut, Rule
 
 CLASSIFIER_LAYERS = 8  # hidden ones at most; published are two
-
-
-def _norm(source, target):
-    return (
-        Rule(f"{source}.weight", f"{target}/scale"),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
-
-
-def _linear(source, target, weight="linear", bias="same"):
-    return (
-        Rule(f"{source}.weight", f"{target}/kernel", weight),
-        Rule(f"{source}.bias", f"{target}/bias", bias),
-    )
-
 
 GENES, VALUES, NORM = "params/fields/gene", "params/fields/value", "fields/norm"
 FIELDS = (
     Rule("encoder.embedding.weight", f"{GENES}/embedding", "tokens"),
-    *_norm("encoder.enc_norm", f"{GENES}/norm"),
+    *norm("encoder.enc_norm", f"{GENES}/norm"),
     Rule("value_encoder.linear1.weight", f"{VALUES}/in_kernel", "linear"),
     Rule("value_encoder.linear1.bias", f"{VALUES}/in_bias"),
-    *_linear("value_encoder.linear2", f"{VALUES}/out"),
-    *_norm("value_encoder.norm", f"{VALUES}/norm"),
+    *linear("value_encoder.linear2", f"{VALUES}/out"),
+    *norm("value_encoder.norm", f"{VALUES}/norm"),
     Rule("value_encoder.embedding.weight", f"{VALUES}/rows"),  # the category style
-    *_norm("value_encoder.enc_norm", f"{VALUES}/norm"),
+    *norm("value_encoder.enc_norm", f"{VALUES}/norm"),
     Rule("batch_encoder.embedding.weight", "params/condition_batch/rows", "classes"),
-    *_norm("batch_encoder.enc_norm", "params/condition_batch/norm"),
+    *norm("batch_encoder.enc_norm", "params/condition_batch/norm"),
 )
 
 
@@ -49,33 +38,29 @@ def _batch_norm(source, at=None):
     )
 
 
-LAYER, BLOCKS = "transformer_encoder.layers.{at}", "params/encoder/blocks"
-ENCODER = (
-    Rule(f"{LAYER}.self_attn.in_proj_weight", f"{BLOCKS}/attention/qkv/kernel", "linear"),
-    Rule(f"{LAYER}.self_attn.in_proj_bias", f"{BLOCKS}/attention/qkv/bias", "flat"),
-    *_linear(f"{LAYER}.self_attn.out_proj", f"{BLOCKS}/attention/out", "joined"),
-    *_linear(f"{LAYER}.linear1", f"{BLOCKS}/mlp/in"),
-    *_linear(f"{LAYER}.linear2", f"{BLOCKS}/mlp/out"),
-    *_norm(f"{LAYER}.norm1", f"{BLOCKS}/norm1"),
-    *_norm(f"{LAYER}.norm2", f"{BLOCKS}/norm2"),
+LAYER = "transformer_encoder.layers.{at}"
+FLASH = (  # of flash-attn 1, and of flash-attn 2 behind scGPT's own wrapper; rows as in torch
+    *linear(f"{LAYER}.self_attn.Wqkv", f"{BLOCKS}/attention/qkv", bias="flat"),
+    *linear(f"{LAYER}.self_attn._impl.Wqkv", f"{BLOCKS}/attention/qkv", bias="flat"),
+    *linear(f"{LAYER}.self_attn._impl.out_proj", f"{BLOCKS}/attention/out", "joined"),
 )
 
 MGM, MVC = "params/heads/mgm", "params/heads/mvc"
 DECODERS = (
-    *_linear("decoder", f"{MGM}/out"),  # the single layer of June 2022
-    *_linear("decoder.fc.0", f"{MGM}/hidden_0"),
-    *_linear("decoder.fc.2", f"{MGM}/hidden_1"),
-    *_linear("decoder.fc.4", f"{MGM}/out"),
-    *_linear("decoder.zero_logit.0", f"{MGM}/zero_hidden_0"),
-    *_linear("decoder.zero_logit.2", f"{MGM}/zero_hidden_1"),
-    *_linear("decoder.zero_logit.4", f"{MGM}/zero_out"),
-    *_linear("mvc_decoder.gene2query", f"{MVC}/query"),
+    *linear("decoder", f"{MGM}/out"),  # the single layer of June 2022
+    *linear("decoder.fc.0", f"{MGM}/hidden_0"),
+    *linear("decoder.fc.2", f"{MGM}/hidden_1"),
+    *linear("decoder.fc.4", f"{MGM}/out"),
+    *linear("decoder.zero_logit.0", f"{MGM}/zero_hidden_0"),
+    *linear("decoder.zero_logit.2", f"{MGM}/zero_hidden_1"),
+    *linear("decoder.zero_logit.4", f"{MGM}/zero_out"),
+    *linear("mvc_decoder.gene2query", f"{MVC}/query"),
     Rule("mvc_decoder.W.weight", f"{MVC}/product_kernel", "linear"),
     Rule("mvc_decoder.W_zero_logit.weight", f"{MVC}/zero_kernel", "linear"),
     Rule("mvc_decoder.W_zero_logit.bias", f"{MVC}/zero_bias"),
     Rule("mvc_decoder.fc1.bias", f"{MVC}/hidden/bias"),
     Rule("mvc_decoder.hidden_activation.weight", f"{MVC}/slope"),
-    *_linear("mvc_decoder.fc2", f"{MVC}/out"),
+    *linear("mvc_decoder.fc2", f"{MVC}/out"),
     # Behind the cell's vector and the query side by side; or behind their sum.
     Rule(
         "mvc_decoder.fc1.weight",
@@ -90,17 +75,24 @@ DECODERS = (
 def _classifier(source, target):
     rules = []
     for i in range(CLASSIFIER_LAYERS):
-        rules += _linear(f"{source}._decoder.{3 * i}", f"{target}/hidden_{i}")
-        rules += _norm(f"{source}._decoder.{3 * i + 2}", f"{target}/norm_{i}")
-    return (*rules, *_linear(f"{source}.out_layer", f"{target}/out"))
+        rules += linear(f"{source}._decoder.{3 * i}", f"{target}/hidden_{i}")
+        rules += norm(f"{source}._decoder.{3 * i + 2}", f"{target}/norm_{i}")
+    return (*rules, *linear(f"{source}.out_layer", f"{target}/out"))
 
 
 RULES = (
     *FIELDS,
     *_batch_norm("bn", at=0),
     *_batch_norm("dsbn.bns.{at}"),
-    *ENCODER,
+    *torch_encoder(LAYER),
     *DECODERS,
     *_classifier("cls_decoder", "params/heads/cls"),
     *_classifier("grad_reverse_discriminator", "params/heads/dar"),
+)
+SCGPT_RULES = (*RULES, *FLASH)
+SCGPT_LEFT_OUT = (
+    LeftOut(
+        "flag_encoder.weight",
+        "marks the genes that generative pretraining asks for; no embedded cell has any",
+    ),
 )
