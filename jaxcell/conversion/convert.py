@@ -1,4 +1,4 @@
-"""A checkpoint of PyTorch → a model folder of ours.
+"""A checkpoint of PyTorch → a model folder of ours; and one of ours → PyTorch.
 
 Reading is in `files`, what a family's checkpoints are in a module of `families` and a table of
 `rules`, moving the tensors in `torch`.
@@ -10,14 +10,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxcell.conversion.families import scformer
+from jaxcell.conversion.export import export
+from jaxcell.conversion.families import ours, scformer
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
-from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
+from jaxcell.training.checkpoint import Model, flatten, load_model, save_model, unflatten
 
-FAMILIES = {"scformer": scformer.FAMILY}  # the first that recognises a checkpoint has it
+# The first that recognises a checkpoint has it.
+FAMILIES = {"jaxcell": ours.FAMILY, "scformer": scformer.FAMILY}
 
 
 class Converted(NamedTuple):
@@ -45,17 +47,19 @@ class Converted(NamedTuple):
         return "\n".join([*lines, *self.said])
 
 
-def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
-    """Make a model folder of ours from a checkpoint of PyTorch.
+def convert(source, out, *, to="jaxcell", family=None, classes=None, batches=None, clip=None):
+    """Make a model folder of ours from a checkpoint of PyTorch, or with ``to`` 'torch' the reverse.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
     refused. Everything is checked before anything is written.
 
     Parameters
     ----------
-    source : folder with one file of weights and what belongs to it; or the file of weights
+    source : folder with one file of weights and what belongs to it; or the file of weights. To
+        torch: a workdir, one of its step folders, or a model folder
     out : folder to write; must not exist. `jaxcell.embed` and `jaxcell.genes` take it as a
-        checkpoint
+        checkpoint, or to torch `jaxcell.conversion.torch_model.load`
+    to : 'jaxcell' or 'torch'; what follows is of checkpoints of PyTorch alone
     family : whose checkpoint it is, of FAMILIES; None: whose tensors have such names
     classes, batches : names of the classifier's classes, and of the batches that norms, decoders or
         an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line.
@@ -75,7 +79,10 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
     ImportError
         Weights of torch, and no torch of 2.6 or newer.
     """
-    out = Path(out)
+    out, given = Path(out), {"class": classes, "batch": batches}
+    told = {"family": family, "classes": classes, "batches": batches, "clip": clip}
+    if lookup({"jaxcell": False, "torch": True}, to, "to"):
+        return _to_torch(source, out, told)
     if out.exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
     found = read_source(source)
@@ -86,17 +93,29 @@ def convert(source, out, *, family=None, classes=None, batches=None, clip=None):
         variables, used, left_out = variables_of(found.tensors, described, made_by)
     except ValueError as error:
         raise ValueError(f"{found.weights}: {error}") from error
-    labels, given = dict(described.names), {"class": classes, "batch": batches}
+    labels = dict(described.names)
     for label, (number, what, tensor) in described.classes.items():
         labels.setdefault(label, read_names(given.pop(what, None), number, what, tensor))
     if extra := [what for what, names in given.items() if names is not None]:
         raise ValueError(f"names of each {extra[0]}: found some, expected none: it has no such")
     info = {"step": "converted", "source": str(found.weights), "family": name}
     info |= described.told
-    model = Model(described.config, described.vocabulary, labels, variables, {}, info)
+    own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
+    model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
     save_model(out, model)
     number, genes = count_parameters(described.config.model), len(described.vocabulary)
     return Converted(out, used, left_out, number, genes, tuple(described.said))
+
+
+def _to_torch(source, out, told):
+    """Export a model of ours, of which nothing need be told."""
+    for option, value in told.items():
+        if value is not None:
+            raise ValueError(f"{option}: found {value!r}, expected none: the model is ours")
+    model = load_model(source)
+    names = export(model, out)
+    number = count_parameters(model.config.model)
+    return Converted(out, names, {}, number, len(model.vocabulary), ())
 
 
 def _family_of(source, family):
@@ -133,7 +152,8 @@ def variables_of(tensors, described, family, dtype=np.float32):
     model = CellModel(described.config.model)
     targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in targets.items()}
-    made = plan(tensors, family.rules, family.left_out, shapes)
-    flat = convert_tensors(tensors, made, shapes, dtype=dtype, rows=described.rows)
+    made = plan(tensors, (*family.rules, *described.rules), family.left_out, shapes)
+    context = dict(rows=described.rows, genes=len(described.vocabulary))
+    flat = convert_tensors(tensors, made, shapes, dtype=dtype, **context)
     variables = {"batch_stats": {}, **unflatten(flat)}
     return variables, tuple(name for name, _, _ in made.used), made.left_out

@@ -32,6 +32,8 @@ class Described(NamedTuple):
     said : lines on what was assumed
     names : {label: its classes' names}, of those that the checkpoint names itself
     told : {file or field: text} of how it describes itself, which travels with the model
+    rules : of this checkpoint alone, beside its family's
+    tables, ontologies : of the model, None: none; see `jaxcell.training.checkpoint.Model`
     """
 
     config: object
@@ -41,6 +43,9 @@ class Described(NamedTuple):
     said: list
     names: dict
     told: dict
+    rules: tuple = ()
+    tables: dict | None = None
+    ontologies: dict | None = None
 
 
 class Tensors:

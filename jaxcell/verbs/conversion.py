@@ -3,8 +3,11 @@
 
 def convert(p):
     """Arguments of ``jaxcell convert``."""
-    p.add_argument("source", metavar="FOLDER", help="with the weights and what is beside them")
+    p.add_argument(
+        "source", metavar="FOLDER", help="with the weights and what is beside them; or our model"
+    )
     p.add_argument("out", metavar="OUT", help="folder to write; must not exist")
+    p.add_argument("--to", default="jaxcell", choices=("jaxcell", "torch"), help="what it becomes")
     p.add_argument("--family", metavar="NAME", help="who made it; found from the tensors' names")
     p.add_argument(
         "--classes", metavar="FILE", help="names of the classifier's classes, one a line"
