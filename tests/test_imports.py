@@ -41,7 +41,7 @@ MAY = {
     "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},
-    "data": BASE,
+    "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
     "training": PARTS | {"processes"},
