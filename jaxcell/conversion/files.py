@@ -4,6 +4,7 @@ A checkpoint of torch is a pickle, and a pickle is a program: it is read by torc
 reader, which knows tensors and containers and refuses all else; safetensors hold nothing else.
 """
 
+import contextlib
 import json
 import pickle
 import re
@@ -11,8 +12,10 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
 from safetensors.numpy import load_file
+
+with contextlib.suppress(ImportError):  # tells numpy, and so safetensors, of bfloat16
+    import ml_dtypes  # noqa: F401
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under
