@@ -1,5 +1,7 @@
 """Models of every config with drawn parameters, their export, and batches of tokens for them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,23 @@ from jaxcell.training.masking import hidden_code
 from jaxcell.training.rows import row_axes, shapes
 from tests.conftest import ROOT, config_of
 
-SYSTEMS = sorted(f"{path.stem}:tiny" for path in (ROOT / "configs").glob("*.py"))
+
+def _systems():
+    """Every shipped config's ':tiny'; those that are the model of another one are slow."""
+    found, seen = [], set()
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        name = f"{path.stem}:tiny"
+        model = json.dumps(config_of(name).model.to_dict(), sort_keys=True)
+        found.append(slow(name) if model in seen else name)
+        seen.add(model)
+    return found
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+SYSTEMS = _systems()
 WCED, MLM, SCFORMER = "bmfm_rna_wced:tiny", "bmfm_rna_mlm:tiny", "scformer:tiny"
 VARIANTS = [  # that compute something else
     *("txfm_b:tiny,zinb", "txfm_b:tiny,softmax", "txfm_s:tiny,performer", f"{WCED},paper,flat"),
@@ -25,7 +43,8 @@ MORE = [
     *("txfm_s:tiny,llama", f"{WCED},rda,sigmoids", f"{MLM},performer", f"{MLM},paper"),
     *(f"{SCFORMER},simcse", "bioformer:tiny,code", "bioformers_encoder:tiny,normalised"),
 ]
-NAMES = [*SYSTEMS, *VARIANTS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
+NAMES = [*SYSTEMS, *VARIANTS, *map(slow, MORE)]
+BACK = [*SYSTEMS, VARIANTS[0], *map(slow, [*VARIANTS[1:], *MORE])]
 
 
 def config_with_heads(name):

@@ -13,7 +13,6 @@ import scipy.sparse as sp
 
 import jaxcell
 from jaxcell.models.cell import CellModel
-from jaxcell.training import loop
 from jaxcell.training.checkpoint import save_model
 from tests.conftest import config_of, draw_cells
 from tests.conversion.exports import (
@@ -27,7 +26,6 @@ from tests.conversion.exports import (
     model_of,
 )
 from tests.conversion.test_export import WRONG
-from tests.training.test_training import tiny
 
 torch = pytest.importorskip("torch")
 
@@ -40,8 +38,8 @@ def of_jax(model, batch):
         variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.variables)
         batch = jax.tree.map(jnp.asarray, batch)
         net = CellModel(model.config.model)
-        outputs, _ = net.apply(variables, batch, {}, train=False, tokens=True)
-        return jax.tree.map(np.asarray, outputs)
+        run = jax.jit(lambda *given: net.apply(*given, {}, train=False, tokens=True)[0])
+        return jax.tree.map(np.asarray, run(variables, batch))
 
 
 def of_torch(net, batch):
@@ -150,7 +148,8 @@ def test_what_is_wrong_is_refused(folder, tmp_path, what):
         (("fields", "gene", "kind"), "external", r"config\.model\.fields\.gene\.kind: 'external'"),
         (("fields", "gene", "knob"), 1, r"config\.model\.fields\.gene: 'lookup' takes .*not knob"),
         (("encoder", "attention"), "local", r"config\.model\.encoder\.attention: 'local'"),
-        (("pool",), "max", r"config\.model\.pool: 'max' is unknown here; known are cell, cls"),
+        (("pool",), "max", r"config\.model\.pool: 'max' is unknown here; known are <cls>, cls"),
+        (("pool",), "tokens", r"config\.model\.pool: 'tokens' is unknown here"),
         (("heads", "expression", "activation"), "exp", r"heads\.expression\.activation: 'exp'"),
     ],
 )
@@ -201,14 +200,6 @@ def check_vectors(found, ours):
     scale = np.abs(ours).max()
     for one, want in (("whole", ours), ("turned", ours), ("alone", ours[4:5])):
         np.testing.assert_allclose(found[one], want, rtol=0, atol=1e-5 * max(scale, 1), err_msg=one)
-
-
-@pytest.fixture(scope="module")
-def trained(store, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained")
-    loop.train(tiny(store, **{"embed.genes": 32, "embed.draws": 2}), workdir)
-    jaxcell.convert(workdir, workdir / "torch", to="torch")
-    return workdir
 
 
 def test_a_trained_model_embeds_the_same_cells_without_jax(trained, tmp_path):
@@ -279,11 +270,11 @@ def test_duplicates_and_untrained_genes_are_as_in_embed(trained, tmp_path):
     twice = np.concatenate([half, counts[:, 1:], counts[:, :1] - half], axis=1)
     found = net.embed(twice, [*cells.var_names, "G0"], duplicates="sum")
     np.testing.assert_array_equal(found, whole)
+    with pytest.warns(UserWarning, match="cells without any count"):
+        net.embed(np.where(np.arange(5)[:, None] == 2, 0, counts), cells.var_names)
     net.tables["measured"][:, 5] = False
     with pytest.warns(UserWarning, match="1 matched genes were measured in no training cell"):
         net.embed(counts, cells.var_names)
-    with pytest.warns(UserWarning, match="cells without any count"):
-        net.embed(np.where(np.arange(5)[:, None] == 2, 0, counts), cells.var_names)
 
 
 def test_vectors_do_not_depend_on_padding_or_neighbours(tmp_path):

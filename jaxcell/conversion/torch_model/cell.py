@@ -42,7 +42,7 @@ class CellModel(nn.Module):
         self.encoder = build_part({"encoder": Encoder}, block, "encoder", width=width)
         self.pool = pools.Pooler(width) if spec["pooler"] else None
         for name in pools.names_of(spec["pool"]):
-            self._check_reads(name, "pool")
+            choose(self._known(), name, "pool")
         self.conditions, self.heads = Named(), Named()
         given = {head.get("given", "") for head in spec["heads"].values()}
         for name in sorted(given - {""}):
@@ -51,7 +51,8 @@ class CellModel(nn.Module):
             how = dict(width=width, norm=True)
             self.conditions[name] = build_part({"condition": Classes}, one, where, **how)
         for name, head in spec["heads"].items():
-            self._check_reads(reads_of(head), f"heads.{name}.reads")
+            reads = dict.fromkeys(("cell", "tokens", *(("pooled",) if self.pool else ())))
+            choose(self._known() | reads, reads_of(head), f"heads.{name}.reads")
             self.heads[name] = self._make_head(name, dict(head))
 
     def _make_head(self, name, head):
@@ -66,9 +67,11 @@ class CellModel(nn.Module):
         head.pop("reads", None)
         return build_part(HEADS, head, f"heads.{name}", **context)
 
-    def _check_reads(self, name, where):
-        known = dict.fromkeys(("cell", "tokens", "cls", *pools.OF_GENES, *self.front))
-        choose(known | (dict.fromkeys(("pooler", "pooled")) if self.pool else {}), name, where)
+    def _known(self):
+        """Names of the pools that this model has."""
+        front = ("cls", *self.front) if self.front else ()
+        pooler = ("pooler",) if self.pool else ()
+        return dict.fromkeys((*front, *pools.OF_GENES, *pooler))
 
     def forward(self, batch, heads=True):
         """What a batch of tokens gives.
