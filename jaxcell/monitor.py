@@ -3,9 +3,9 @@
 import numpy as np
 
 from jaxcell.config import settled, shown_labels
+from jaxcell.data.shown import Shown, content_keys
 from jaxcell.data.statistics import codes_of, statistics, trained_classes
 from jaxcell.data.store import Store
-from jaxcell.embedder import Shown, content_keys
 from jaxcell.forward import Forward
 from jaxcell.training.external import external_tables
 from jaxcell.training.labels import adopt_labels

@@ -78,7 +78,7 @@ def test_a_model_without_gene_tables_says_what_it_has(run):
 def test_a_genes_parts_are_those_that_its_head_reads():
     """Whole-cell decoding: the first part's vectors give expression, the second's is_zero."""
     cell = jax.random.normal(jax.random.key(0), (4, 8))
-    head = VocabularyParts(rows=5, token_rows=7)
+    head = VocabularyParts(rows=5, token_rows=7, tokens=7)
     variables = head.init(jax.random.key(1), cell, {})
     x = _Transform("torch").apply({"params": variables["params"]["transform"]}, cell)
     rows = np.asarray(variables["params"]["rows"])[:5]

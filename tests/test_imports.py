@@ -42,7 +42,7 @@ MAY = {
     "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},
-    "data": BASE,
+    "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
     "training": PARTS | {"hub", "processes"},
@@ -66,7 +66,7 @@ MAY = {
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "training"},
     "bench": ABOVE | {"forward", "planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
-    "conversion": ABOVE,
+    "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
     "cli": {"main", "verbs"},
 }
@@ -118,6 +118,20 @@ def test_the_training_step_needs_little(room):
             assert top in STEP | {"jaxcell"} | set(sys.stdlib_module_names), f"{path}: {name}"
 
 
+def test_models_in_torch_need_torch_and_data_without_jax():
+    """What computes imports torch alone; what makes tokens of counts, our data beside it."""
+    folder = ROOT / "jaxcell" / "conversion" / "torch_model"
+    own = ("jaxcell.conversion.torch_model", "jaxcell.registry", "torch")
+    for path in folder.glob("*.py"):
+        for name in imported(path):
+            ours = name.startswith(own) or name.split(".")[0] in sys.stdlib_module_names
+            computes = path.stem not in ("load", "embedding")
+            assert ours or not computes, f"{path}: {name}"
+    absent = ("jax", "flax", "ml_collections", "orbax", "optax")
+    done = run("import jaxcell.conversion.torch_model.embedding", absent)
+    assert done.returncode == 0, done.stderr
+
+
 def test_only_models_import_flax():
     for path, parts in modules():
         if parts[0] != "models":
@@ -131,7 +145,8 @@ def test_configs_import_jaxcell_config_and_nothing_else():
 
 def test_heavy_libraries_are_imported_where_they_are_used():
     for path, parts in modules():
-        if parts == ("bench", "torch_txfm"):  # a program of its own, which nobody imports
+        # A program of its own, which nobody imports, and the models in torch.
+        if parts == ("bench", "torch_txfm") or parts[:2] == ("conversion", "torch_model"):
             continue
         found = {n.split(".")[0] for n in imported(path, top_level=True)} & HEAVY
         assert not found, f"{path} imports {found} at its top"

@@ -111,11 +111,17 @@ def card(model, workdir, report, licence=None):
 
 def _what(model):
     number = count_parameters(model.config.model)
-    made = "converted from PyTorch by" if model.info.get("family") else "trained with"
+    made = "converted from PyTorch by" if _foreign(model) else "trained with"
     return (
         f"A model of single cells' transcriptomes with {number:,} parameters and a vocabulary of "
         f"{len(model.vocabulary):,} genes, {made} jaxcell {__version__}."
     )
+
+
+def _foreign(model):
+    """The family that it was converted from; '' where it is our own, on a way through PyTorch."""
+    family = model.info.get("family", "")
+    return "" if family == "jaxcell" else family
 
 
 def _labels(model):
@@ -137,7 +143,7 @@ def _shape(c, model):
 
 def _training(model, workdir):
     info, c = model.info, model.config
-    if family := info.get("family"):
+    if family := _foreign(model):
         yield "converted from", f"{_name(info['source'])} ({family})"
         return
     metric, mode = c.best

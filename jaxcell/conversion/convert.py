@@ -1,23 +1,27 @@
-"""A checkpoint of PyTorch → a model folder of ours.
+"""A checkpoint of PyTorch → a model folder of ours; and one of ours → PyTorch.
 
 Reading is in `files`, what a family's checkpoints are in a module of `families` and a table of
 `rules`, moving the tensors in `torch`.
 """
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jaxcell.conversion.families import bioformer, bmfm_rna, scformer, scgpt
+from jaxcell.conversion.card import hub_folder
+from jaxcell.conversion.export import export
+from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
-from jaxcell.training.checkpoint import Model, flatten, save_model, unflatten
+from jaxcell.training.checkpoint import Model, flatten, load_model, save_model, unflatten
 
 FAMILIES = {  # the first that recognises a checkpoint has it
+    "jaxcell": ours.FAMILY,
     "bmfm_rna": bmfm_rna.FAMILY,
     "scgpt": scgpt.FAMILY,
     "scformer": scformer.FAMILY,
@@ -51,29 +55,46 @@ class Converted(NamedTuple):
 
 
 def convert(
-    source, out, *, family=None, classes=None, batches=None, clip=None, genes=None, heads=None
+    source,
+    out,
+    *,
+    to="jaxcell",
+    family=None,
+    classes=None,
+    batches=None,
+    clip=None,
+    genes=None,
+    heads=None,
+    report=None,
+    licence=None,
 ):
-    """Make a model folder of ours from a checkpoint of PyTorch.
+    """Make a model folder of a checkpoint of PyTorch; or of a model of ours one for others.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
     refused. Everything is checked before anything is written.
 
     Parameters
     ----------
-    source : folder with one file of weights and what belongs to it; or the file of weights
-    out : folder to write; must not exist. `jaxcell.embed` and `jaxcell.genes` take it as a
-        checkpoint
-    family : whose checkpoint it is, of FAMILIES; None: whose tensors have such names
-    classes, batches : names of the classifier's classes, and of the batches that norms, decoders or
-        an adversary tell apart, in the checkpoint's order: a list, or a text file with one a line;
-        of several labels {label: list or file}. None: as the checkpoint names them, or 'class 0',
-        'batch 0' …
-    clip : the highest value of a model of raw counts, where its files do not say; None: 13, see
-        `jaxcell.conversion.families.scformer`
-    genes : of a model without a vocabulary, its genes in the order of its rows: a list, or a text
-        file with one a line. None: what lies beside the weights, see
+    source : folder with one file of weights and what belongs to it; the file of weights; or
+        'hf://ORG/NAME[@REVISION]'. But for ``to`` 'jaxcell' a model of ours: a workdir, one of its
+        step folders, a model folder, or an address on the Hub
+    out : folder to write; must not exist
+    to : 'jaxcell', which `jaxcell.embed` and all else take as a checkpoint; 'torch', which
+        `jaxcell.conversion.torch_model.load` reads without JAX (and `convert` back, bit for bit);
+        or 'hub-folder', a model folder to upload with its card, see `card.hub_folder`
+    family : to jaxcell: whose checkpoint it is, of FAMILIES; None: whose tensors have such names
+    classes, batches : to jaxcell: names of the classifier's classes, and of the batches that norms,
+        decoders or an adversary tell apart, in the checkpoint's order: a list, or a text file with
+        one a line; of several labels {label: list or file}. None: as the checkpoint names them, or
+        'class 0', 'batch 0' …
+    clip : to jaxcell: the highest value of a model of raw counts, where its files do not say; None:
+        13, see `jaxcell.conversion.families.scformer`
+    genes : to jaxcell: of a model without a vocabulary, its genes in the order of its rows: a list,
+        or a text file with one a line. None: what lies beside the weights, see
         `jaxcell.conversion.families.bioformer`
-    heads : of attention, which no tensor tells, where its files do not say; None: as published
+    heads : to jaxcell: of attention, where no file says; None: as published
+    report : to hub-folder: what `evaluate` wrote, for the card; None: the workdir's
+    licence : to hub-folder: of the weights, as the Hub names it, 'mit'
 
     Returns
     -------
@@ -83,17 +104,37 @@ def convert(
     ------
     ValueError
         A file is missing, damaged or would have to run code; a tensor is missing, unexpected, of
-        another shape or type, or holds NaN; names do not fit; ``out`` exists.
+        another shape or type, or holds NaN; names do not fit; ``out`` exists; something was told
+        that is of no use.
     ImportError
-        Weights of torch, and no torch of 2.6 or newer.
+        Weights of torch and no torch of 2.6 or newer; an address on the Hub, no huggingface_hub.
     """
+    of_torch = dict(family=family, classes=classes, batches=batches)
+    of_torch |= dict(clip=clip, genes=genes, heads=heads)
+    told = {**of_torch, "report": report, "licence": licence}
+    told = {option: value for option, value in told.items() if value is not None}
+    known = {"jaxcell": of_torch, "torch": (), "hub-folder": ("report", "licence")}
+    known = lookup(known, to, "to")
+    for option, value in told.items():
+        if option not in known:
+            raise ValueError(f"{option}: found {_shown(value)}, expected none: of no use to {to}")
     out = Path(out)
     if out.exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
+    return {"jaxcell": _from_torch, "torch": _to_torch, "hub-folder": _to_hub}[to](
+        source, out, **told
+    )
+
+
+def _shown(value):
+    return repr(value) if isinstance(value, int | str) else "some"
+
+
+def _from_torch(source, out, family=None, classes=None, batches=None, **options):
     found = read_source(source)
     try:
         name, made_by = _family_of(found, family)
-        options = _options(name, made_by, clip=clip, genes=genes, heads=heads)
+        _check_options(name, made_by, options)
         found = made_by.migrated(found)
         described = made_by.describe(found, **options)
         variables, used, left_out = variables_of(found.tensors, described, made_by)
@@ -102,10 +143,29 @@ def convert(
     labels = _names(described, {"class": classes, "batch": batches})
     info = {"step": "converted", "source": str(found.weights), "family": name}
     info |= described.told
-    model = Model(described.config, described.vocabulary, labels, variables, {}, info)
+    own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
+    model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
     save_model(out, model)
-    number, genes = count_parameters(described.config.model), len(described.vocabulary)
-    return Converted(out, used, left_out, number, genes, tuple(described.said))
+    return _converted(out, model, used, left_out, described.said)
+
+
+def _to_torch(source, out):
+    model = load_model(source)
+    return _converted(out, model, export(model, out))
+
+
+def _to_hub(source, out, **told):
+    hub_folder(source, out, **told)
+    model = load_model(out)
+    said = [f"a card for the Hub: {out / 'README.md'}; upload: hf upload ORG/NAME {out}"]
+    if "licence" not in told:
+        said.append("the card names no licence: --licence NAME")
+    return _converted(out, model, tuple(flatten(model.variables)), said=said)
+
+
+def _converted(out, model, used, left_out=MappingProxyType({}), said=()):
+    number, genes = count_parameters(model.config.model), len(model.vocabulary)
+    return Converted(out, used, dict(left_out), number, genes, tuple(said))
 
 
 def _family_of(source, family):
@@ -149,15 +209,14 @@ def _names(described, given):
     return labels
 
 
-def _options(name, family, **given):
-    """What was told about a checkpoint, of what its family can be told."""
-    told = {option: value for option, value in given.items() if value is not None}
+def _check_options(name, family, told):
+    """Raise ValueError for what its family cannot be told about a checkpoint."""
     for option, value in told.items():
         if option not in family.options:
             users = ", ".join(n for n, one in FAMILIES.items() if option in one.options)
-            found = value if isinstance(value, int | str) else "some"
-            raise ValueError(f"{option}: found {found}, expected none: {name} is not {users}")
-    return told
+            raise ValueError(
+                f"{option}: found {_shown(value)}, expected none: {name} is not {users}"
+            )
 
 
 def variables_of(tensors, described, family, dtype=np.float32):
@@ -170,9 +229,8 @@ def variables_of(tensors, described, family, dtype=np.float32):
     model = CellModel(described.config.model)
     targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in targets.items()}
-    rules = family.rules(tensors) if callable(family.rules) else family.rules
-    made = plan(tensors, rules, family.left_out, shapes)
-    context = {"rows": described.rows, **described.context}
+    made = plan(tensors, (*family.rules, *described.rules), family.left_out, shapes)
+    context = {"rows": described.rows, "genes": len(described.vocabulary), **described.context}
     flat = convert_tensors(tensors, made, shapes, dtype=dtype, **context)
     variables = {"batch_stats": {}, **unflatten(flat)}
     return variables, tuple(name for name, _, _ in made.used), made.left_out

@@ -1,7 +1,6 @@
 """What a family of checkpoints has to say of itself, and what it says of one checkpoint."""
 
 import re
-from collections.abc import Callable
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,15 +14,14 @@ class Family(NamedTuple):
 
     recognises : `files.Source` -> bool, from the names of its tensors
     describe : (`files.Source`, **options) -> `Described`
-    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`; rules may be a function that makes
-        them from the tensors' names, of a family in whose names stands what users chose
+    rules, left_out : tables of `torch.Rule` and `torch.LeftOut`
     options : names of what `convert` may be told about such a checkpoint beside its files
     migrated : `files.Source` -> the same by the names that describe and rules know
     """
 
     recognises: callable
     describe: callable
-    rules: tuple | Callable
+    rules: tuple = ()
     left_out: tuple = ()
     options: tuple = ()
     migrated: callable = lambda source: source
@@ -38,6 +36,8 @@ class Described(NamedTuple):
     names : {label: its classes' names}, of those that the checkpoint names itself
     told : {file or field: text} of how it describes itself, which travels with the model
     context : what layouts ask for beside the rows, see `layouts.LAYOUTS`
+    rules : of this checkpoint alone, beside its family's: of names that users chose
+    tables, ontologies : of the model, None: none; see `jaxcell.training.checkpoint.Model`
     """
 
     config: object
@@ -48,6 +48,9 @@ class Described(NamedTuple):
     names: dict
     told: dict
     context: dict = MappingProxyType({})
+    rules: tuple = ()
+    tables: dict | None = None
+    ontologies: dict | None = None
 
 
 class Tensors:

@@ -5,6 +5,7 @@ reader, which knows tensors and containers and refuses all else, but for the set
 trainers, of which `stubs` keeps the values. Safetensors hold nothing but tensors.
 """
 
+import contextlib
 import json
 import pickle
 import re
@@ -12,11 +13,13 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-import ml_dtypes  # noqa: F401  (tells numpy, and so safetensors, of bfloat16)
 from safetensors.numpy import load_file
 
 from jaxcell import hub
 from jaxcell.conversion.stubs import plain, stand_ins
+
+with contextlib.suppress(ImportError):  # tells numpy, and so safetensors, of bfloat16
+    import ml_dtypes  # noqa: F401
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under

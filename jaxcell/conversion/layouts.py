@@ -40,6 +40,14 @@ def _tokens_back(x, shape, context):
     return x[context["rows"]].reshape(shape)
 
 
+def _genes(x, shape, context):
+    return np.concatenate([x, np.zeros((shape[0] - context["genes"], *shape[1:]), x.dtype)])
+
+
+def _genes_back(x, shape, context):
+    return x[: context["genes"]]
+
+
 def _parted_shape(s, context):
     width = context["width"]
     return len(context["rows"]) * s[1] // width, width
@@ -82,7 +90,9 @@ LAYOUTS = {
     "count": Layout(lambda s, _: s, _reshaped, _reshaped),  # the same, of whole numbers
     # Rows of a vocabulary's tokens, in its own order; ``context['rows']``: where each belongs.
     "tokens": Layout(lambda s, context: (len(context["rows"]), *s[1:]), _tokens, _tokens_back),
-    # The same of P numbers a token, in rows P·token + number: [P·T, D] in [R, P·D], D being
+    # Rows of the vocabulary's genes alone, in our order; ``context['genes']``: how many.
+    "genes": Layout(lambda s, context: (context["genes"], *s[1:]), _genes, _genes_back),
+    # Rows of all tokens, P numbers each, in rows P·token + number: [P·T, D] in [R, P·D], D being
     # ``context['width']``, and their biases [P·T] in [R, P].
     "parted": Layout(_parted_shape, _tokens, _tokens_back),
     "parted_bias": Layout(lambda s, context: (len(context["rows"]) * s[1],), _tokens, _tokens_back),

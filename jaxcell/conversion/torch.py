@@ -1,7 +1,8 @@
 """The engine: tensors of a foreign state dict ↔ parameters of a `CellModel`, by a table of rules.
 
 Every source tensor is used or left out by a rule, every target is filled, and all of it is checked
-before anything is made. The tables are in ``jaxcell/conversion/rules/``.
+before anything is made; and by the same rules parameters become tensors. The tables are in
+``jaxcell/conversion/rules/``.
 """
 
 import functools
@@ -134,7 +135,8 @@ def convert_tensors(tensors, made, shapes, *, dtype=np.float32, **context):
     made : their `Plan`
     shapes : {path: shape} of the targets
     dtype : of the parameters; what is narrower is widened exactly
-    context : what layouts ask for: rows i64 [tokens], the target's row of each source's token
+    context : what layouts ask for: rows i64 [tokens], the target's row of each source's token;
+        genes, how many there are
 
     Returns
     -------
@@ -176,6 +178,37 @@ def _place(rule, at):
         axis, place = rule.slot
         index += [slice(None)] * axis + [place]
     return (*index, ...)
+
+
+def tensors_of(parameters, rules, **context):
+    """The tensors that a table of rules makes of parameters: the inverse of `convert_tensors`.
+
+    parameters : {path: array}
+    rules : of which one alone fills each parameter
+    context : as of `convert_tensors`
+
+    Returns
+    -------
+    {name: array}, contiguous, in the parameters' dtype; padded rows are left out
+
+    Raises
+    ------
+    ValueError
+        A parameter that no rule fills, or several.
+    """
+    used = [rule for rule in rules if all(path in parameters for path in rule.targets)]
+    for path in parameters:
+        if (number := sum(path in rule.targets for rule in used)) != 1:
+            raise ValueError(f"the parameter {path}: found {number} rules, expected one")
+    found = {}
+    for rule in used:
+        layout, arrays = LAYOUTS[rule.how], [parameters[path] for path in rule.targets]
+        for at in range(len(arrays[0])) if "{at}" in rule.source else (rule.at,):
+            each = [x if at is None else x[at] for x in arrays]
+            parts = [layout.back(x, layout.shape(x.shape, context), context) for x in each]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
+            found[rule.source.replace("{at}", str(at))] = np.ascontiguousarray(whole)
+    return found
 
 
 def _source_shape(rule, each, context):

@@ -7,7 +7,7 @@ travel in the model's tables.
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.config import bin_tables
+from jaxcell.config_data_checks import bin_tables
 from jaxcell.data.bins import EDGES, Bin, quantiles
 from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.sampling import cells_per_epoch, order, weights

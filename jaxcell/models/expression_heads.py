@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.count_activations import COUNT_ACTIVATIONS
-from jaxcell.models.layers import INITS, Mlp, gelu
+from jaxcell.models.layers import INITS, Mlp, gelu, padded
 from jaxcell.registry import lookup
 from jaxcell.sharding import shard
 
@@ -56,7 +56,8 @@ class VocabularyMlp(nn.Module):
             cell = shard(cell, "batch", None)
         if depth is not None:
             return cell
-        table = self.param("rows", nn.initializers.normal(0.02), (self.rows, width))
+        draw = padded(nn.initializers.normal(0.02), self.vocabulary)
+        table = self.param("rows", draw, (self.rows, width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.rows,))
         where = f"config.model.heads.{self.name}.activation"
         activation = lookup(COUNT_ACTIVATIONS, self.activation, where)
@@ -70,15 +71,17 @@ class VocabularyMlp(nn.Module):
 class GeneLinear(nn.Module):
     """A linear layer from the cell's vector to one number for every gene, without an activation.
 
-    cell [B, D] -> [B, R] in float32 or wider; padded rows hold what their weights give.
+    cell [B, D] -> [B, R] in float32 or wider; 0 at padded rows.
     """
 
     rows: int
+    vocabulary: int
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, cell, batch):
-        table = self.param("rows", nn.initializers.normal(0.02), (self.rows, cell.shape[-1]))
+        draw = padded(nn.initializers.normal(0.02), self.vocabulary)
+        table = self.param("rows", draw, (self.rows, cell.shape[-1]))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.rows,))
         return _gene_logits(cell, table, bias, self.dtype)
 
@@ -115,6 +118,7 @@ class VocabularyParts(nn.Module):
 
     rows: int
     token_rows: int
+    tokens: int
     parts: tuple = ("expression", "is_zero")
     kernels: str = "torch"
     dtype: jnp.dtype | None = None
@@ -124,6 +128,7 @@ class VocabularyParts(nn.Module):
         x = _Transform(self.kernels, dtype=self.dtype, name="transform")(cell)
         number, width = len(self.parts), x.shape[-1]
         draw = functools.partial(_rows, inputs=width, kernels=self.kernels)
+        draw = padded(draw, self.tokens)
         table = self.param("rows", draw, (self.token_rows, number * width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.token_rows, number))
         flat = table[: self.rows].reshape(-1, width)
@@ -141,10 +146,12 @@ class TokenParts(nn.Module):
     """A few numbers for every token from its own vector, behind a transform.
 
     tokens [B, T, D] -> {part: [B, T] in float32 or wider}; with ``genes`` also 'genes'
-    [B, P, R'], the logits of which gene it is, at the places ``batch['gene_places']`` i32 [B, P].
+    [B, P, V + S], the logits of which gene or special token it is, at the places
+    ``batch['gene_places']`` i32 [B, P].
     """
 
     token_rows: int
+    tokens: int
     parts: tuple = ("expression", "is_zero")
     genes: bool = False
     kernels: str = "torch"
@@ -163,11 +170,11 @@ class TokenParts(nn.Module):
         values = values.reshape(*shape, number)
         found = {part: values[..., i] for i, part in enumerate(self.parts)}
         if self.genes:
-            table = self.param("rows", draw, (self.token_rows, width))
+            table = self.param("rows", padded(draw, self.tokens), (self.token_rows, width))
             bias = self.param("bias", zeros, (self.token_rows,))
             some = jnp.take_along_axis(x, batch["gene_places"][..., None], axis=1)
             logits = _gene_logits(some.reshape(-1, width), table, bias, self.dtype)
-            found["genes"] = logits.reshape(*some.shape[:2], -1)
+            found["genes"] = logits.reshape(*some.shape[:2], -1)[..., : self.tokens]
         return found
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import FrozenConfigDict
 
+from jaxcell.models.layers import padded
 from jaxcell.models.norms import BatchNorm
 from jaxcell.models.values import VALUES, code_of
 from jaxcell.registry import build, lookup
@@ -76,6 +77,8 @@ class Lookup(nn.Module):
     input: str
     rows: int
     token_rows: int
+    vocabulary: int
+    specials: int
     width: int
     of: str | int = "genes"
     std: float = 1.0
@@ -83,15 +86,17 @@ class Lookup(nn.Module):
 
     @nn.compact
     def __call__(self, batch):
-        known = {"genes": self.rows, "tokens": self.token_rows}
-        rows = known.get(self.of, self.of)
+        tokens = self.token_rows, self.vocabulary + self.specials
+        known = {"genes": (self.rows, self.vocabulary), "tokens": tokens}
+        rows, real = known.get(self.of, (self.of, self.of))
         if not isinstance(rows, int):
             raise ValueError(
                 f"config.model.fields.{self.name}.of: found {self.of!r}, expected 'genes', "
                 "'tokens' or a number"
             )
         name = "rows" if isinstance(self.of, int) else "embedding"  # gene tables can be sharded
-        table = self.param(name, nn.initializers.normal(self.std), (rows, self.width))
+        draw = padded(nn.initializers.normal(self.std), real)
+        table = self.param(name, draw, (rows, self.width))
         if name == "embedding":
             table = shard(table, "vocab", None)
         if self.norm:  # of rows, which are fewer than tokens
@@ -121,7 +126,8 @@ class NextGene(nn.Module):
 
     @nn.compact
     def __call__(self, batch):
-        table = self.param("embedding", nn.initializers.normal(self.std), (self.rows, self.width))
+        draw = padded(nn.initializers.normal(self.std), self.vocabulary)
+        table = self.param("embedding", draw, (self.rows, self.width))
         ids = batch.get("next_ids")
         ids = next_ids(batch["ids"], batch["length"]) if ids is None else ids
         there = (ids >= 0) & (ids < self.vocabulary)
@@ -139,6 +145,8 @@ class External(nn.Module):
 
     input: str
     token_rows: int
+    vocabulary: int
+    specials: int
     width: int
     channels: int
     file: str = ""  # tsv, npz or h5ad that the vectors come from; read when a run begins
@@ -147,7 +155,8 @@ class External(nn.Module):
     @nn.compact
     def __call__(self, batch):
         shape = (self.token_rows, self.channels)
-        table = self.param("embedding", nn.initializers.normal(1.0), shape)
+        draw = padded(nn.initializers.normal(1.0), self.vocabulary + self.specials)
+        table = self.param("embedding", draw, shape)
         vectors = batch["tables"]["vectors"][self.name]
         known = batch["tables"]["known"][self.name]
         table = jnp.where(known[:, None], vectors.astype(table.dtype), table)

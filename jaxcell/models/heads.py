@@ -53,7 +53,7 @@ class Heads(nn.Module):
     def __call__(self, source, batch, *, train, names=None, conditions=None, **options):
         spec, found = self.spec, {}
         sizes = dict(rows=spec.rows, token_rows=spec.token_rows, vocabulary=spec.vocabulary)
-        sizes["width"] = spec.width
+        sizes |= dict(width=spec.width, tokens=spec.vocabulary + len(spec.specials))
         for name in sorted(spec.heads) if names is None else names:
             where, head = f"config.model.heads.{name}", spec.heads[name].to_dict()
             read, given = source(reads_of(head)), head.pop("given", "")

@@ -65,6 +65,21 @@ INITS = {  # how the kernels of linear layers are drawn
 }
 
 
+def real_rows(x, number):
+    """The table x [R, …] with zeros behind its first ``number`` rows: the others only pad it."""
+    rows = jnp.arange(x.shape[0]).reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.where(rows < number, x, 0)
+
+
+def padded(draw, number):
+    """The initialiser ``draw`` of a table of which the rows behind the first ``number`` are zero.
+
+    Real rows are those that ``draw`` gives. No gradient reaches the others, and zeros do not decay:
+    they stay zero, and what is converted without them comes back the same.
+    """
+    return lambda *how: real_rows(draw(*how), number)
+
+
 class Layer(NamedTuple):
     """What every block of an encoder has in common; the fields are `Encoder`'s."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcell.models.label_heads import Logits
-from jaxcell.models.layers import INITS
+from jaxcell.models.layers import INITS, padded
 from jaxcell.registry import lookup
 
 QUERY = 64  # channels of a concatenated query, and of the hidden layer that reads one
@@ -58,7 +58,8 @@ class TokenGenes(nn.Module):
 
     @nn.compact
     def __call__(self, tokens, batch):
-        table = self.param("rows", nn.initializers.normal(0.02), (self.rows, tokens.shape[-1]))
+        draw = padded(nn.initializers.normal(0.02), self.vocabulary)
+        table = self.param("rows", draw, (self.rows, tokens.shape[-1]))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.rows,))
         dtype = self.dtype or jnp.promote_types(tokens.dtype, table.dtype)
         wide = jnp.promote_types(dtype, jnp.float32)

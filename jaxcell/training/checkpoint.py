@@ -228,11 +228,7 @@ def save_model(workdir, model):
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     (new / "config.json").write_text(config.to_json(model.config))
-    model.vocabulary.save(new / "vocabulary.json")
-    (new / "labels.json").write_text(json.dumps(model.labels, indent=1))
-    np.savez(new / "tables.npz", **flatten(model.tables))
-    texts = {label: json.loads(o.to_json()) for label, o in model.ontologies.items()}
-    (new / "ontologies.json").write_text(json.dumps(texts))
+    save_beside(new, model)
     info = {k: str(v) for k, v in model.info.items()}
     info |= {name: _sha256(new / name) for name in HASHED}
     flat = flatten(model.variables)
@@ -244,6 +240,15 @@ def save_model(workdir, model):
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def save_beside(folder, model):
+    """Write what belongs to a model beside its config and tensors."""
+    model.vocabulary.save(folder / "vocabulary.json")
+    (folder / "labels.json").write_text(json.dumps(model.labels, indent=1))
+    np.savez(folder / "tables.npz", **flatten(model.tables))
+    texts = {label: json.loads(o.to_json()) for label, o in model.ontologies.items()}
+    (folder / "ontologies.json").write_text(json.dumps(texts))
 
 
 FILES = (
@@ -291,6 +296,7 @@ def load_model(path):
     weights = folder / "model.safetensors"
     info = _whole(weights, _metadata) if weights.exists() else {}
     files = [name for name in FILES if name != "ontologies.json" or name in info or version != "1"]
+    known = "ontologies.json" in files
     for name in files:
         if not (folder / name).exists():
             raise ValueError(f"{folder}: {name} is missing; copy the whole model folder")
@@ -305,8 +311,8 @@ def load_model(path):
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         labels=json.loads((folder / "labels.json").read_text()),
         variables={"batch_stats": {}, **unflatten(_whole(weights, load_file))},
-        tables=_whole(folder / "tables.npz", _arrays),
-        ontologies=_ontologies(folder / "ontologies.json") if "ontologies.json" in files else {},
+        tables=_whole(folder / "tables.npz", read_tables),
+        ontologies=read_ontologies(folder / "ontologies.json") if known else {},
         info=info,
     )
     _check_tensors(model, weights)
@@ -368,7 +374,8 @@ def _config(path, version):
     )
 
 
-def _ontologies(path):
+def read_ontologies(path):
+    """{label: Ontology} of ontologies.json."""
     texts = json.loads(path.read_text())
     return {label: Ontology.from_json(json.dumps(one)) for label, one in texts.items()}
 
@@ -378,7 +385,8 @@ def _metadata(path):
         return file.metadata()
 
 
-def _arrays(path):
+def read_tables(path):
+    """The nested dict of arrays in tables.npz."""
     with np.load(path) as arrays:
         return unflatten(dict(arrays))
 

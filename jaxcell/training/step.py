@@ -15,6 +15,7 @@ from jaxcell import sharding
 from jaxcell.losses import total as losses
 from jaxcell.models.expression_heads import bias_at
 from jaxcell.models.fields import next_ids
+from jaxcell.models.layers import real_rows
 from jaxcell.training import optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.machine import model_of
@@ -48,7 +49,7 @@ def initial_state(model, c, optimizer, tables):
         for name, head in model.spec.heads.items():
             bias = bias_at(head, tables, params["heads"][name].get("bias"))
             if bias is not None:
-                bias = bias.astype(jnp.float32)
+                bias = real_rows(bias, model.spec.vocabulary).astype(jnp.float32)
                 params["heads"][name] = {**params["heads"][name], "bias": bias}
     return State(
         step=jnp.zeros((), jnp.int32),

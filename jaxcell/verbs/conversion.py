@@ -1,10 +1,23 @@
 """``jaxcell convert`` on the command line."""
 
+from jaxcell.verbs import options
+
 
 def convert(p):
     """Arguments of ``jaxcell convert``."""
-    p.add_argument("source", metavar="FOLDER", help="with the weights and what is beside them")
+    p.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="folder with the weights and what is beside them; with --to a model of ours: "
+        f"{options.CHECKPOINT}",
+    )
     p.add_argument("out", metavar="OUT", help="folder to write; must not exist")
+    p.add_argument(
+        "--to",
+        default="jaxcell",
+        choices=("jaxcell", "torch", "hub-folder"),
+        help="what it becomes: a model of ours, one for PyTorch, or one to upload with its card",
+    )
     p.add_argument("--family", metavar="NAME", help="who made it; found from the tensors' names")
     p.add_argument(
         "--classes",
@@ -16,6 +29,8 @@ def convert(p):
     p.add_argument("--genes", metavar="FILE", help="of a model without a vocabulary, one a line")
     p.add_argument("--heads", type=int, metavar="N", help="of attention, where no file says")
     p.add_argument("--clip", type=int, metavar="N", help="highest value, of models of raw counts")
+    p.add_argument("--report", metavar="DIR", help="for the card: what jaxcell evaluate wrote")
+    p.add_argument("--licence", "--license", metavar="NAME", help="of the weights, for the card")
 
     def run(asked):
         from jaxcell import convert

@@ -25,7 +25,7 @@ RULES = (
     Rule("basis", "basis"),  # which the model has not
 )
 LEFT_OUT = (LeftOut(r"optimizer\..*", "of training"), LeftOut("basis", "fixed"))
-CONTEXT = {"rows": np.array([2, 0, 1, 3]), "width": 3, "codes": 2}
+CONTEXT = {"rows": np.array([2, 0, 1, 3]), "width": 3, "codes": 2, "genes": 4}
 SHAPES = {
     **{"blocks/kernel": (2, 3, 2, 5), "blocks/bias": (2, 2, 5), "out/kernel": (2, 3, 4)},
     **{"first": (2, 4), "second": (3, 4), "mean": (1, 3), "seen": (1,)},

@@ -8,9 +8,9 @@ from jaxcell.data import draws
 from jaxcell.data.draft import Draft, look_up
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.sequence import Sequence
+from jaxcell.data.shown import Shown
 from jaxcell.data.thinning import Thin
 from jaxcell.data.transforms import Normalise
-from jaxcell.embedder import Shown
 from tests.conftest import config_of
 from tests.data.test_transforms import draft
 from tests.reference import bmfm_cells as reference

@@ -103,7 +103,8 @@ def describe(source):
     config.check(c)
     told = {"model_config": json.dumps(settings)} if settings else {}
     context = {"width": c.model.width, "codes": codes}
-    return Described(c, vocabulary, rows, classes, said, names, told, context)
+    rules = rules_of(t.shapes)
+    return Described(c, vocabulary, rows, classes, said, names, told, context, rules)
 
 
 def _base(t, kind):
@@ -235,4 +236,4 @@ def _idle(tensors, kind):
     return there and np.array_equal(weight, np.eye(len(weight))) and not np.any(bias)
 
 
-FAMILY = Family(recognises, describe, rules_of, LEFT_OUT, migrated=migrated)
+FAMILY = Family(recognises, describe, left_out=LEFT_OUT, migrated=migrated)

@@ -1,0 +1,54 @@
+"""Our own models as `jaxcell.conversion.export` writes them for PyTorch, on their way back."""
+
+import json
+
+import jax
+import numpy as np
+
+from jaxcell import config
+from jaxcell.conversion.described import Described, Family
+from jaxcell.conversion.exported import CONFIG, FORMAT, read_description
+from jaxcell.conversion.files import read_json
+from jaxcell.conversion.rules.jaxcell import rules_of
+from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.models.cell import CellModel
+from jaxcell.training.checkpoint import flatten, read_ontologies, read_tables
+from jaxcell.training.rows import row_axes
+
+
+def recognises(source):
+    """Whether config.json says so."""
+    path = source.weights.with_name(CONFIG)
+    return path.is_file() and read_json(path).get("format") == FORMAT
+
+
+def describe(source):
+    """The model that an exported folder holds: all of it is written there.
+
+    Raises
+    ------
+    ValueError
+        A file is missing, damaged or another model's.
+    """
+    folder = source.weights.parent
+    found = read_description(folder)
+    c = config.from_json(json.dumps(found["config"]))
+    config.check(c)
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    targets = flatten(jax.eval_shape(CellModel(c.model).init, jax.random.key(0)))
+    shapes = {path: leaf.shape for path, leaf in targets.items()}
+    return Described(
+        config=c,
+        vocabulary=vocabulary,
+        rows=np.arange(vocabulary.n_tokens),
+        classes={},
+        said=[],
+        names=json.loads((folder / "labels.json").read_text(encoding="utf-8")),
+        told=found["info"],
+        rules=rules_of(shapes, row_axes(c.model)),
+        tables=read_tables(folder / "tables.npz"),
+        ontologies=read_ontologies(folder / "ontologies.json"),
+    )
+
+
+FAMILY = Family(recognises, describe)
