@@ -172,6 +172,10 @@ WRONG = {
         lambda f: described(f, format_version=2),
         r"config\.json: format_version: found 2, expected 1; update jaxcell",
     ),
+    "format": (
+        lambda f: described(f, format="another"),
+        r"config\.json: format: found 'another', expected 'jaxcell-torch'",
+    ),
     "no config": (lambda f: described(f, config=None), r"config\.json: config: found None"),
     "no json": (lambda f: (f / "config.json").write_text("{"), r"config\.json: is damaged"),
     "another vocabulary": (

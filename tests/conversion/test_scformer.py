@@ -263,7 +263,7 @@ def test_names_and_outputs_that_do_not_fit(tmp_path):
         (dict(classes=["a", "b", "c", "a"]), "3 of them different"),
         (dict(batches=["a"]), "names of each batch: found some, expected none"),
         (dict(clip=0), "clip: found 0"),
-        (dict(family="other"), "'other' is unknown; known are scformer"),
+        (dict(family="other"), "'other' is unknown; known are jaxcell, scformer"),
     ):
         with pytest.raises(ValueError, match=message):
             jaxcell.convert(folder, out, **given)

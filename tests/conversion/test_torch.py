@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan
+from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan, tensors_of
 
 RULES = (
     Rule("layers.{at}.weight", "blocks/kernel", "linear"),
@@ -57,6 +57,15 @@ def test_layouts_by_hand():
     np.testing.assert_array_equal(found["rows"][4:], 0)
     np.testing.assert_array_equal(found["labels"][:3], t["classes"])
     np.testing.assert_allclose(found["labels"][3], t["classes"].mean(0), atol=1e-12)
+
+
+def test_the_way_back_gives_the_same_tensors():
+    tensors, rows = source(), np.array([2, 0, 1, 3])
+    found = tensors_of(converted(tensors), RULES, rows=rows)
+    assert found.keys() == tensors.keys() - {"optimizer.lr"}
+    for name, x in found.items():
+        np.testing.assert_array_equal(x, tensors[name].astype(np.float32), err_msg=name)
+        assert x.flags.c_contiguous
 
 
 def test_what_is_left_out_is_said():
