@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 from jaxcell import __version__, config
+from jaxcell.conversion.whole import whole
 from jaxcell.models.cell import count_parameters
-from jaxcell.training.checkpoint import load_model, save_model
+from jaxcell.training.checkpoint import load_model, write_model
 
 TAGS = ("jaxcell", "single-cell", "transcriptomics", "biology")
 TABLES = re.compile(r"^## (Probes|Clustering and batch mixing)\n.*?(?=^## )", re.M | re.S)
@@ -38,22 +38,14 @@ def hub_folder(source, out, *, report=None, licence=None):
         No model there, no report in ``report``, or ``out`` exists.
     """
     out, workdir = Path(out), Path(source)
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
     if report is not None and not (Path(report) / "report.md").is_file():
         raise ValueError(f"{report}: has no report.md; expected the --out of jaxcell evaluate")
     model = load_model(source)
     text = card(model, workdir, Path(report or workdir), licence)
     _without_paths(model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = out.with_name(f"{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    try:
-        save_model(new, model)
-        (new / "model" / "README.md").write_text(text)
-        (new / "model").rename(out)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    with whole(out) as folder:
+        write_model(folder, model)
+        (folder / "README.md").write_text(text, encoding="utf-8")
     return out
 
 

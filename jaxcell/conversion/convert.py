@@ -16,6 +16,7 @@ from jaxcell.conversion.export import export
 from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
+from jaxcell.conversion.whole import whole
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import Model, flatten, load_model, save_model, unflatten
@@ -145,7 +146,8 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
     info |= described.told
     own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
     model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
-    save_model(out, model)
+    with whole(out) as folder:
+        save_model(folder, model)
     return _converted(out, model, used, left_out, described.said)
 
 

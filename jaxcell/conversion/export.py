@@ -1,8 +1,6 @@
 """A model of ours → a folder that PyTorch reads, see `jaxcell.conversion.torch_model`."""
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -11,8 +9,9 @@ from jaxcell import __version__, config
 from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, sha256
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.conversion.torch import tensors_of
+from jaxcell.conversion.whole import whole
 from jaxcell.training import formats
-from jaxcell.training.checkpoint import FILES, flatten, save_beside
+from jaxcell.training.checkpoint import FILES, TENSORS, flatten, save_beside
 from jaxcell.training.rows import row_axes
 
 
@@ -37,34 +36,23 @@ def export(model, out):
     ValueError
         ``out`` exists, or its folder does not; a parameter that has no name in torch, or holds NaN.
     """
-    out = Path(out)
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; make it first")
-    tensors = tensors_of_model(model.variables, model.config.model)
-    for name, x in tensors.items():
-        if not np.isfinite(x).all():
-            raise ValueError(f"the tensor {name} holds NaN or infinite values")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-        save_beside(partial, model)
+    with whole(out) as folder:
+        tensors = tensors_of_model(model.variables, model.config.model)
+        for name, x in tensors.items():
+            if not np.isfinite(x).all():
+                raise ValueError(f"the tensor {name} holds NaN or infinite values")
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_beside(folder, model)
         description = {
             "format": FORMAT,
             "format_version": formats.VERSION,
             "jaxcell": __version__,
             # Hashes of a model folder's files are not those of this folder's.
-            "info": {k: str(v) for k, v in model.info.items() if k not in FILES},
-            "sha256": {name: sha256(partial / name) for name in BESIDE},
+            "info": {k: str(v) for k, v in model.info.items() if k not in (*FILES, TENSORS)},
+            "sha256": {name: sha256(folder / name) for name in BESIDE},
             "config": json.loads(config.to_json(model.config)),
         }
-        (partial / CONFIG).write_text(json.dumps(description, indent=1), encoding="utf-8")
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / CONFIG).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return tuple(tensors)
 
 

@@ -207,7 +207,9 @@ def tensors_of(parameters, rules, **context):
             each = [x if at is None else x[at] for x in arrays]
             parts = [layout.back(x, layout.shape(x.shape, context), context) for x in each]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
-            found[rule.source.replace("{at}", str(at))] = np.ascontiguousarray(whole)
+            found[rule.source.replace("{at}", str((at or 0) + rule.start))] = np.ascontiguousarray(
+                whole
+            )
     return found
 
 

@@ -227,19 +227,24 @@ def save_model(workdir, model):
     new, old = target.with_name("model.new"), target.with_name("model.old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    (new / "config.json").write_text(config.to_json(model.config))
-    save_beside(new, model)
-    info = {k: str(v) for k, v in model.info.items()}
-    info |= {name: _sha256(new / name) for name in HASHED}
-    flat = flatten(model.variables)
-    info[TENSORS] = tensors_sha256(flat)
-    save_file(flat, new / "model.safetensors", metadata=info)
-    (new / VERSION).write_text(f"{formats.VERSION}\n")
+    write_model(new, model)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def write_model(folder, model):
+    """Write a model's files into an empty folder."""
+    (folder / "config.json").write_text(config.to_json(model.config))
+    save_beside(folder, model)
+    info = {k: str(v) for k, v in model.info.items()}
+    info |= {name: _sha256(folder / name) for name in HASHED}
+    flat = flatten(model.variables)
+    info[TENSORS] = tensors_sha256(flat)
+    save_file(flat, folder / "model.safetensors", metadata=info)
+    (folder / VERSION).write_text(f"{formats.VERSION}\n")
 
 
 def save_beside(folder, model):

@@ -48,7 +48,7 @@ def run(store, tmp_path_factory):
 
 
 def test_the_model_is_the_runs_and_its_paths_stay_at_home(run, store, tmp_path):
-    out = hub_folder(run, tmp_path / "deep" / "hub", licence="mit")
+    out = hub_folder(run, tmp_path / "hub", licence="mit")
     ours, theirs = load_model(run), load_model(out)
     a, b = flatten(ours.variables), flatten(theirs.variables)
     assert a.keys() == b.keys()
@@ -57,7 +57,7 @@ def test_the_model_is_the_runs_and_its_paths_stay_at_home(run, store, tmp_path):
         text = file.read_text()
         for secret in (str(store), str(run), "/home/me", "secret/"):
             assert secret not in text, file
-    assert not list(tmp_path.glob("deep/*.new"))
+    assert not list(tmp_path.glob("*.partial"))
     cells = draw_cells(5, 7, 300)
     one, other = cells.copy(), cells.copy()
     jaxcell.embed(one, run, key="X", progress=False)

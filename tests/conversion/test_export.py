@@ -172,6 +172,10 @@ WRONG = {
         lambda f: described(f, format_version=99),
         r"config\.json: has format '99', this jaxcell reads 1 to \d; update jaxcell",
     ),
+    "format": (
+        lambda f: described(f, format="another"),
+        r"config\.json: format: found 'another', expected 'jaxcell-torch'",
+    ),
     "no config": (lambda f: described(f, config=None), r"config\.json: config: found None"),
     "no json": (lambda f: (f / "config.json").write_text("{"), r"config\.json: is damaged"),
     "another vocabulary": (
@@ -214,9 +218,11 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 
 
 def test_a_model_of_ours_needs_no_telling(tmp_path):
-    with pytest.raises(ValueError, match="clip: found 3, expected none: the model is ours"):
+    with pytest.raises(ValueError, match="clip: found 3, expected none: of no use to torch"):
         convert(tmp_path, tmp_path / "out", to="torch", clip=3)
-    with pytest.raises(ValueError, match="to: 'onnx' is unknown; known are jaxcell, torch"):
+    with pytest.raises(
+        ValueError, match="to: 'onnx' is unknown; known are hub-folder, jaxcell, torch"
+    ):
         convert(tmp_path, tmp_path / "out", to="onnx")
     with pytest.raises(ValueError, match="no model there"):
         convert(tmp_path, tmp_path / "out", to="torch")

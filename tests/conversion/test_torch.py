@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcell.conversion.layouts import LAYOUTS
-from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan
+from jaxcell.conversion.torch import LeftOut, Rule, convert_tensors, plan, tensors_of
 
 RULES = (
     Rule("layers.{at}.weight", "blocks/kernel", "linear"),
@@ -85,6 +85,17 @@ def test_layouts_by_hand():
         np.testing.assert_allclose(got, t[f"{name}.1"] @ x, atol=1e-12)
     np.testing.assert_array_equal(found["labels"][:3], t["classes"])
     np.testing.assert_allclose(found["labels"][3], t["classes"].mean(0), atol=1e-12)
+
+
+def test_the_way_back_gives_the_same_tensors():
+    tensors, made = source(), converted(source())
+    alone = [path for path in SHAPES if sum(path in rule.targets for rule in RULES) == 1]
+    rules = [rule for rule in RULES if set(rule.targets) <= set(alone)]
+    found = tensors_of({path: made[path] for path in alone}, rules, **CONTEXT)
+    assert len(found) > 5
+    for name, x in found.items():
+        np.testing.assert_array_equal(x, tensors[name].astype(np.float32), err_msg=name)
+        assert x.flags.c_contiguous
 
 
 def test_what_is_left_out_is_said():

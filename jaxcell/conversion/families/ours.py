@@ -1,25 +1,26 @@
 """Our own models as `jaxcell.conversion.export` writes them for PyTorch, on their way back."""
 
 import json
+import re
 
 import jax
 import numpy as np
 
 from jaxcell import config
 from jaxcell.conversion.described import Described, Family
-from jaxcell.conversion.exported import CONFIG, FORMAT, read_description
-from jaxcell.conversion.files import read_json
+from jaxcell.conversion.exported import read_description
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import flatten, read_ontologies, read_tables
 from jaxcell.training.rows import row_axes
 
+NAME = re.compile(r"encoder\.(first|blocks\.\d+)\.attention\.qkv\.weight")
+
 
 def recognises(source):
-    """Whether config.json says so."""
-    path = source.weights.with_name(CONFIG)
-    return path.is_file() and read_json(path).get("format") == FORMAT
+    """Whether these are the names of our tensors."""
+    return any(NAME.fullmatch(name) for name in source.tensors)
 
 
 def describe(source):

@@ -88,7 +88,17 @@ class CellModel(nn.Module):
         -------
         {'cell' [B, D], 'tokens' [B, T, D], 'heads' {name: array, or {part: array}}}; what stands
         beyond a cell's length means nothing, and there are no columns of padded genes
+
+        Raises
+        ------
+        ValueError
+            Tokens are hidden from each other (config.data.draw_masks.blocked), as in training.
         """
+        if "blocked" in batch:
+            raise ValueError(
+                "config.data.draw_masks.blocked: tokens that are hidden from each other in "
+                "training are not known here; leave 'blocked' out of the batch"
+            )
         batch = self._tensors(batch)
         x, own = self.fields(batch)
         extra = x.shape[1] - batch["ids"].shape[1]  # tokens of the cell's metadata, in front
