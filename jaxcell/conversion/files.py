@@ -239,8 +239,7 @@ def read_names(given, number, what, tensor):
         return [f"{what} {k}" for k in range(number)]
     where = given if isinstance(given, str | Path) else f"names of each {what}"
     if isinstance(given, str | Path):
-        lines = Path(given).read_text(encoding="utf-8").splitlines()
-        given = [line.strip() for line in lines if line.strip()]
+        given = read_lines(given)
     names = [str(name) for name in given]
     if len(names) != number or len(set(names)) < number:
         raise ValueError(
@@ -248,3 +247,18 @@ def read_names(given, number, what, tensor):
             f"{number} different ones, as {tensor} has"
         )
     return names
+
+
+def read_lines(path):
+    """The lines of a text file that are not empty.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or it is no text.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no text file that can be read ({error})") from None
+    return [line.strip() for line in lines if line.strip()]

@@ -300,6 +300,11 @@ def load_model(path):
     formats.upgrade({}, version, folder)  # or a refusal, before anything is read
     weights = folder / "model.safetensors"
     info = _whole(weights, _metadata) if weights.exists() else {}
+    if weights.exists() and "config.json" not in info:
+        raise ValueError(
+            f"{weights}: lacks the hashes of the files beside it; another program has rewritten "
+            "it: copy the whole model folder again"
+        )
     files = [name for name in FILES if name != "ontologies.json" or name in info or version != "1"]
     known = "ontologies.json" in files
     for name in files:
@@ -387,7 +392,7 @@ def read_ontologies(path):
 
 def _metadata(path):
     with safe_open(path, "numpy") as file:
-        return file.metadata()
+        return file.metadata() or {}
 
 
 def read_tables(path):

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxcell import config
 from jaxcell.conversion.described import Described, Family, Tensors
+from jaxcell.conversion.files import read_lines
 from jaxcell.conversion.rules.bioformer import RULES
 from jaxcell.data.genes import strip_version
 from jaxcell.data.vocabulary import Vocabulary
@@ -89,8 +90,7 @@ def _vocabulary(given, rows):
                 f"{given}: does not exist; BioFormer's checkpoints name no gene: put the list of "
                 f"the {rows} genes there, one a line, or name it by genes (--genes FILE)"
             )
-        lines = Path(given).read_text(encoding="utf-8").splitlines()
-        given = [line.strip() for line in lines if line.strip()]
+        given = read_lines(given)
     names = [str(name) for name in given]
     if len(names) != rows:
         raise ValueError(
