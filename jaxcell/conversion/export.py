@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from jaxcell import __version__, config
 from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, sha256
@@ -11,7 +10,7 @@ from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.conversion.torch import tensors_of
 from jaxcell.conversion.whole import whole
 from jaxcell.training import formats
-from jaxcell.training.checkpoint import FILES, TENSORS, flatten, save_beside
+from jaxcell.training.checkpoint import FILES, TENSORS, flatten, save_beside, save_tensors
 from jaxcell.training.rows import row_axes
 
 
@@ -41,7 +40,7 @@ def export(model, out):
         for name, x in tensors.items():
             if not np.isfinite(x).all():
                 raise ValueError(f"the tensor {name} holds NaN or infinite values")
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        save_tensors(tensors, folder / WEIGHTS, {"format": "pt"})
         save_beside(folder, model)
         description = {
             "format": FORMAT,

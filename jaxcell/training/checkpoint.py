@@ -243,8 +243,16 @@ def write_model(folder, model):
     info |= {name: _sha256(folder / name) for name in HASHED}
     flat = flatten(model.variables)
     info[TENSORS] = tensors_sha256(flat)
-    save_file(flat, folder / "model.safetensors", metadata=info)
+    save_tensors(flat, folder / "model.safetensors", info)
     (folder / VERSION).write_text(f"{formats.VERSION}\n")
+
+
+def save_tensors(flat, path, info):
+    """Write {name: array} and strings; whoever may read the other files may read this one too."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(flat, path, metadata=info)  # puts a file of its own there, its owner's alone
+    path.chmod(mode)
 
 
 def save_beside(folder, model):

@@ -72,3 +72,9 @@ def test_a_run_of_version_1_goes_on(store, tmp_path):
     with pytest.raises(ValueError, match="has format '7'.*update jaxcell"):
         checkpoints.check()
     checkpoints.close()
+
+
+def test_the_tensors_are_as_readable_as_what_lies_beside_them(tmp_path):
+    save_model(tmp_path, load_model(GOLDEN / "2"))
+    modes = {p.stat().st_mode for p in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
