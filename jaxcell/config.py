@@ -178,6 +178,7 @@ def from_json(text):
 # what other stages do.
 NOT_TRAINING = (
     *("data.store", "data.workers", "data.threads", "mesh", "train.log_every", "stages"),
+    "sharding",
     *("attention", "model.encoder.remat", "model.encoder.unroll"),
     *("train.tensorboard", "train.gene_errors", "train.gene_zero", "train.gene_among"),
     *("prepare", "embed.input", "embed.genes", "embed.draws", "embed.zeros", "evaluate"),

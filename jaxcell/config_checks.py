@@ -87,6 +87,9 @@ def check(c):
         **{f"model.heads.{k}.reverse": h.get("reverse", 0.0) for k, h in m.heads.items()},
     }.items():
         require(value >= 0, name, value, "0 or more")
+    require(c.train.lora.rank >= 0, "train.lora.rank", c.train.lora.rank, "0 or more")
+    held = "a regex of what stays as it is, or the kernels train beside their low-rank updates"
+    require(not c.train.lora.rank or c.optimizer.frozen, "optimizer.frozen", "", held)
     draws = "1 where every gene is shown (embed.genes = 0): they would all be the same"
     require(c.embed.draws == 1 or c.embed.genes, "embed.draws", c.embed.draws, draws)
     cells, parts = c.train.batch_size, c.train.accumulate

@@ -145,6 +145,9 @@ def defaults():
     c.train.batch_size = 1536  # cells of one optimizer step, over all devices
     c.train.accumulate = 1  # micro-batches that a step's cells are computed in, one by one
     c.train.init_from = ""  # checkpoint whose parameters a new run starts from, matched by gene
+    # Low-rank updates of the kernels whose path matches; 0: none. What else trains, `frozen` says.
+    c.train.lora = ConfigDict({"rank": 0, "alpha": 32.0})  # kernel + alpha / rank · a · b
+    c.train.lora.paths = r"encoder/.*(attention|mlp)/.*kernel$"
     c.train.bias_at_means = True  # the decoder starts at the training means (not in the paper)
     c.train.log_every = 50  # steps between lines of metrics.jsonl
     c.train.tensorboard = False  # event files beside metrics.jsonl; needs the extra tensorboard
@@ -176,6 +179,7 @@ def defaults():
     # Parameter path (regex, first match) → mesh axis of each dimension. A parameter without a rule
     # is an error: a new part must say how it is laid out.
     c.sharding = (
+        (r"lora/.*/[ab]$", ()),
         (r"fields/\w+/embedding$", ("tensor", "fsdp")),
         (r"fields/(combine|\w+/(dense|out))/kernel$", (None, "fsdp")),
         (r"fields/(specials|norm/\w+|combine/bias|\w+/((dense|out)/bias|rows|basis|in_\w+))$", ()),

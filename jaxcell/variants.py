@@ -4,6 +4,7 @@ Each changes a config in place and returns it; several are applied from left to 
 (tiny, cpu), then the arms of TxFM's ablation (its Table 5, a, b, e, f); K and T are plain fields.
 """
 
+from jaxcell.systems.adapting import ADAPTING
 from jaxcell.systems.blocks import bert, linear_cost, llama, modern_bert
 from jaxcell.systems.txfm import reconstruction
 
@@ -104,6 +105,7 @@ VARIANTS = {
     "modern_bert": modern_bert,
     "performer": linear_cost("performer"),
     "nystrom": linear_cost("nystrom"),
+    **ADAPTING,
 }
 
 

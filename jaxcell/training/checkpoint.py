@@ -22,7 +22,7 @@ from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
-from jaxcell.training import formats
+from jaxcell.training import formats, lora
 
 VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
@@ -298,7 +298,8 @@ def load_model(path):
     if (path / "state").is_dir() and path.parent.name == "checkpoints":
         model = load_model(path.parent.parent)
         state = _whole(path / "state", _host_arrays)
-        model.variables = {k: state[k] for k in ("params", "batch_stats")}
+        params = jax.device_get(lora.merged(state["params"], model.config.train.lora))
+        model.variables = {"params": params, "batch_stats": state["batch_stats"]}
         kept = ("store", *HASHED)
         model.info = {"step": path.name, **{k: model.info[k] for k in kept if k in model.info}}
         _check_tensors(model, path)

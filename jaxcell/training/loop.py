@@ -15,7 +15,16 @@ from jaxcell.data.store import Store
 from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import labels_of
 from jaxcell.processes import say
-from jaxcell.training import adaptive, gene_errors, metrics, optim, report, tensorboard, warm_start
+from jaxcell.training import (
+    adaptive,
+    gene_errors,
+    lora,
+    metrics,
+    optim,
+    report,
+    tensorboard,
+    warm_start,
+)
 from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
@@ -292,7 +301,15 @@ class Run:
         return processes.from_first(lambda: self.monitor(variables))
 
     def _variables(self):
-        return {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        params = self.state.params
+        if self.c.train.lora.rank:
+            with jax.set_mesh(self.mesh):
+                params = self._merged(params)
+        return {"params": params, "batch_stats": self.state.batch_stats}
+
+    @functools.cached_property
+    def _merged(self):
+        return jax.jit(functools.partial(lora.merged, lora=self.c.train.lora))
 
     def validate(self):
         """Every loss over all held-out cells, each cell once; {name: mean}."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcell.sharding import path_of
+from jaxcell.training import lora
 
 
 def one_cycle(c, steps):
@@ -120,6 +121,8 @@ def _with_narrow_mu(inner):
 def split(params, frozen):
     """Parameters that train, and those whose path matches the regex ``frozen`` ('' freezes none).
 
+    Low-rank updates (`training.lora`) always train.
+
     Returns
     -------
     trained, held : nested dicts that ``merge`` puts together again
@@ -135,14 +138,17 @@ def split(params, frozen):
         pattern = re.compile(frozen)
     except re.error as error:
         raise ValueError(f"config.optimizer.frozen: {frozen!r} is no regex: {error}") from None
+    updates = {lora.ROOM: params[lora.ROOM]} if lora.ROOM in params else {}
+    params = {k: v for k, v in params.items() if k != lora.ROOM}
     paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
     matched = sum(pattern.search(path) is not None for path in paths)
-    if matched in (0, len(paths)):
+    if matched == 0 or (matched == len(paths) and not updates):
         raise ValueError(
             f"config.optimizer.frozen: {frozen!r} matches {'every' if matched else 'no'} "
             f"parameter; there are {', '.join(paths)}"
         )
-    return tuple(_only(params, pattern, side, "") for side in (False, True))
+    trained, held = (_only(params, pattern, side, "") or {} for side in (False, True))
+    return {**trained, **updates}, held
 
 
 def _only(tree, pattern, side, above):

@@ -16,7 +16,7 @@ from jaxcell.losses import total as losses
 from jaxcell.models.expression_heads import bias_at
 from jaxcell.models.fields import next_ids
 from jaxcell.models.layers import real_rows
-from jaxcell.training import optim
+from jaxcell.training import lora, optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.machine import model_of
 from jaxcell.training.masking import mask_tokens
@@ -51,6 +51,7 @@ def initial_state(model, c, optimizer, tables):
             if bias is not None:
                 bias = real_rows(bias, model.spec.vocabulary).astype(jnp.float32)
                 params["heads"][name] = {**params["heads"][name], "bias": bias}
+    params = lora.add(params, jax.random.fold_in(key, 2), c.train.lora)
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -80,6 +81,7 @@ def make_forward(model, c):
             }
         if "draws" in batch:
             batch = mask_tokens(batch, tables, c)
+        variables = {**variables, "params": lora.merged(variables["params"], c.train.lora)}
         outputs, stats = model.apply(variables, batch, tables, train=train, rngs=rngs)
         if again:  # with other dropout; running statistics move once a step
             other = {k: jax.random.fold_in(key, 1) for k, key in (rngs or {}).items()}
