@@ -1,0 +1,149 @@
+"""Baselines that are fitted: a low-rank linear model, ridge regression on genes, a perceptron.
+
+m training conditions, G genes, k components, V perturbed genes in training.
+"""
+
+import warnings
+
+import numpy as np
+
+COMPONENTS = 10  # k
+RIDGE = 0.1  # λ
+HIDDEN = (64,)
+ITERATIONS = 1000
+
+
+def gene_components(means, k=COMPONENTS):
+    """Principal components of the genes, over conditions: E = U_k S_k of the centred means.
+
+    Each gene is a point whose coordinates are its mean in the m conditions; conditions are centred
+    as well as genes, so that neither a gene's level nor a condition's depth is a component.
+
+    means [m, G] -> float64 [G, min(k, m - 1)], at least one column
+    """
+    y = means.T - means.T.mean(axis=1, keepdims=True)
+    y = y - y.mean(axis=0, keepdims=True)
+    u, s, _ = np.linalg.svd(y, full_matrices=False)
+    k = max(1, min(k, means.shape[0] - 1, len(s)))
+    return u[:, :k] * s[:k]
+
+
+def linear(training, asked, _=0):
+    """The linear model of Ahlmann-Eltze, Huber and Anders: both sides by the same components.
+
+    With Y [G, m] the training means and b their mean over conditions, E [G, k] the components of
+    the genes (`gene_components`) and R [m, k] those of the perturbed genes (rows of E; of a double
+    their sum):
+
+        W = (EᵀE + λI)⁻¹ Eᵀ (Y - b) R (RᵀR + λI)⁻¹,    prediction = E W r + b
+
+    which is the ridge solution of Y - b ≈ E W Rᵀ with λ on each side. E is divided by its largest
+    singular value, so that λ = .1 means the same on any data. Conditions of which no gene has a
+    column are not fitted, and are predicted by b.
+
+    Returns
+    -------
+    {condition: [G]}, {condition: what was done instead}
+    """
+    means, mean = training.means, training.means.mean(axis=0)
+    e = gene_components(means)
+    e = e / max(np.linalg.norm(e, 2), 1e-12)
+    r, fitted = _rows(training.conditions, training.columns, e)
+    if not fitted.any():
+        return dict.fromkeys(asked, mean), dict.fromkeys(asked, _NO_COLUMN)
+    y = (means - mean)[fitted].T
+    w = np.linalg.solve(e.T @ e + _ridge(e), e.T @ y)
+    w = np.linalg.solve(r[fitted].T @ r[fitted] + _ridge(e), (w @ r[fitted]).T).T
+    wanted, known = _rows(asked, training.columns, e)
+    found = wanted @ w.T @ e.T + mean
+    return dict(zip(asked, found, strict=True)), _instead(asked, known, _NO_COLUMN)
+
+
+_NO_COLUMN = "none of its genes is measured: mean"
+_UNSEEN = "no gene of it seen: mean"
+
+
+def _ridge(e):
+    return RIDGE * np.eye(e.shape[1])
+
+
+def _rows(conditions, columns, e):
+    """Sums of the rows of ``e`` of each condition's genes, and which have any."""
+    r, known = np.zeros((len(conditions), e.shape[1])), np.zeros(len(conditions), bool)
+    for i, genes in enumerate(conditions.values()):
+        own = [columns[gene] for gene in genes if gene in columns]
+        r[i], known[i] = e[own].sum(axis=0), bool(own)
+    return r, known
+
+
+def _instead(asked, known, why):
+    return {c: why for c, able in zip(asked, known, strict=True) if not able}
+
+
+def _indicators(training, conditions):
+    """Which genes a condition perturbs, of those in training: float [., V], and which any."""
+    genes = sorted({gene for some in training.conditions.values() for gene in some})
+    place = {gene: i for i, gene in enumerate(genes)}
+    z = np.zeros((len(conditions), len(genes)))
+    for i, some in enumerate(conditions.values()):
+        z[i, [place[gene] for gene in some if gene in place]] = 1
+    return z, z.any(axis=1)
+
+
+def indicator(training, asked, _=0):
+    """Ridge regression of Δ on which genes are perturbed, without intercept.
+
+    The additive model fitted on singles and doubles together, so that a gene need not have been
+    seen alone: Δ = Z W, W = (ZᵀZ + λI)⁻¹ Zᵀ Δ. A condition without a seen gene gets the mean.
+
+    Returns
+    -------
+    {condition: [G]}, {condition: what was done instead}
+    """
+    z, _ = _indicators(training, training.conditions)
+    w = np.linalg.solve(
+        z.T @ z + RIDGE * np.eye(z.shape[1]), z.T @ (training.means - training.control)
+    )
+    wanted, known = _indicators(training, asked)
+    found = training.control + wanted @ w
+    found[~known] = training.means.mean(axis=0)
+    return dict(zip(asked, found, strict=True)), _instead(asked, known, _UNSEEN)
+
+
+def mlp(training, asked, seed=0):
+    """scikit-learn's MLPRegressor from a condition's inputs to its Δ.
+
+    Inputs are those of both regressions: the summed components of its genes (0 where a gene has no
+    column), and which genes are perturbed. One hidden layer of 64 ReLUs, L2 1e-3, L-BFGS. Inputs
+    and outputs are scaled by one number each. A condition without any input gets the mean.
+
+    Returns
+    -------
+    {condition: [G]}, {condition: what was done instead}
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    e = gene_components(training.means)
+    e = e / max(np.abs(e).max(), 1e-12)
+
+    def inputs(conditions):
+        r, measured = _rows(conditions, training.columns, e)
+        z, seen = _indicators(training, conditions)
+        return np.concatenate([r, z], axis=1), measured | seen
+
+    x, _ = inputs(training.conditions)
+    delta = training.means - training.control
+    scale = max(delta.std(), 1e-12)
+    model = MLPRegressor(HIDDEN, solver="lbfgs", alpha=1e-3, max_iter=ITERATIONS, random_state=seed)
+    with warnings.catch_warnings():
+        # Where it stops is part of the baseline.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x, delta / scale)
+    wanted, known = inputs(asked)
+    found = training.control + model.predict(wanted).reshape(len(wanted), -1) * scale
+    found[~known] = training.means.mean(axis=0)
+    return dict(zip(asked, found, strict=True)), _instead(asked, known, _UNSEEN)
+
+
+FIT = {"linear": linear, "indicator": indicator, "mlp": mlp}
