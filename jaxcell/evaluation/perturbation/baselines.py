@@ -77,8 +77,8 @@ def training_of(data, split):
     )
 
 
-def chosen(asked, split, data):
-    """Names of the baselines, checked; those that make sense for the split by default.
+def chosen(asked, split):
+    """Names of the baselines, checked; by default those that fit the split's kind.
 
     Raises
     ------
@@ -90,15 +90,7 @@ def chosen(asked, split, data):
         raise ValueError(f"baselines: found {wrong[0]!r}, expected some of {', '.join(BASELINES)}")
     if asked:
         return tuple(dict.fromkeys(asked))
-    names = OF_CELLS if split.kind == "cells" else OF_CONDITIONS
-    if any(len(data.conditions[c]) > 1 for c in split.test):
-        return names
-    # Of single genes that were not seen the sum of what was seen is the mean of training.
-    if all(set(split.groups) <= {"unseen_single", "treatment"} for _ in (0,)):
-        names = tuple(name for name in names if name not in ("additive", "indicator"))
-    if not data.columns:
-        names = tuple(name for name in names if name not in ("linear", "mlp"))
-    return names
+    return OF_CELLS if split.kind == "cells" else OF_CONDITIONS
 
 
 def predict(name, training, asked, seed=0):

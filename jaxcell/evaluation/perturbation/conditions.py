@@ -33,6 +33,7 @@ class Perturbations:
     conditions : {condition: its perturbed genes, or () of a treatment that is no gene}, sorted
     code : int [n], the condition of each cell by its place among ``conditions``; -1: control
     written : {condition: as the file writes it}, GEARS' split depends on the spelling
+    layout : control, separator and treatment, as in `parts_of`
     left_out : {reason: cells}
     """
 
@@ -42,6 +43,7 @@ class Perturbations:
     conditions: dict
     code: np.ndarray
     written: dict
+    layout: dict = field(default_factory=dict)
     left_out: dict = field(default_factory=dict)
 
     @property
@@ -60,6 +62,13 @@ class Perturbations:
         """Perturbed genes that ``x`` has no column for."""
         perturbed = {gene for genes in self.conditions.values() for gene in genes}
         return tuple(sorted(perturbed - set(self.columns)))
+
+    def named(self, text):
+        """Our name of a condition, as the file, GEARS or we spell it; 'ctrl' of the control."""
+        if text in self.conditions:
+            return text
+        genes = [gene for gene in parts_of(text, **self.layout) if gene != CONTROL]
+        return name_of(genes) if genes else text if self.layout.get("treatment") else CONTROL
 
     def place(self, condition):
         """Its place among ``conditions``; ValueError for one that no cell has."""
@@ -157,7 +166,8 @@ def perturbations(
     }
     keep = chosen & ~missing
     spelled, place = np.unique(given[keep], return_inverse=True)
-    parts = [parts_of(name, control, separator, treatment) for name in spelled]
+    layout = dict(control=control, separator=separator, treatment=treatment)
+    parts = [parts_of(name, **layout) for name in spelled]
     own = [name_of(genes) if genes else ("" if name == control else str(name))
            for genes, name in zip(parts, spelled, strict=True)]  # fmt: skip
     _check_conditions(own, spelled, condition, control)
@@ -174,6 +184,7 @@ def perturbations(
         conditions=conditions,
         code=np.array([index[name] for name in own])[place],
         written=written,
+        layout=layout,
         left_out={reason: n for reason, n in left_out.items() if n},
     )
 

@@ -55,7 +55,7 @@ def simulate(data, names, gene_share, double_share, seed):
 
 def _drawn(names, number, seed):
     """Names drawn without replacement, in the order of the draw."""
-    legacy = np.random.RandomState(seed)  # noqa: NPY002 (GEARS' draws are this generator's)
+    legacy = np.random.RandomState(seed)
     return [str(name) for name in legacy.choice(np.array(names, object), number, replace=False)]
 
 

@@ -1,4 +1,4 @@
-"""Predictions made elsewhere: an h5ad of another tool or of ``jaxcell perturb predict``, or vectors.
+"""Predictions made elsewhere: an h5ad of another tool or of our own, or vectors.
 
 G genes of the data.
 """
@@ -12,12 +12,12 @@ import scipy.sparse as sp
 from jaxcell.evaluation.inputs import obs_column
 
 from .baselines import Predictions
-from .conditions import CONTROL, JOINED, listed, name_of, parts_of, sums_of
+from .conditions import listed, sums_of
 
 FEWEST = 0.5  # share of the genes that a file has to have
 
 
-def read_predictions(given, data, asked, control, *, name, layout=None, tested=None):
+def read_predictions(given, data, asked, control, *, name, tested=None):
     """Predictions for some conditions, from a file or from vectors.
 
     Parameters
@@ -33,8 +33,6 @@ def read_predictions(given, data, asked, control, *, name, layout=None, tested=N
         Mean control.
     name : str
         Of the method, for errors.
-    layout : dict, optional
-        control, separator and treatment of `parts_of`; GEARS' by default.
     tested : bool [n], optional
         Cells that are tested: where the file has rows of all their names, those are kept as well.
 
@@ -47,11 +45,10 @@ def read_predictions(given, data, asked, control, *, name, layout=None, tested=N
     FileNotFoundError, ValueError
         No such file, conditions without a prediction, too few genes, or values that are not finite.
     """
-    layout = layout or {}
     if isinstance(given, Mapping):
-        found = _vectors(given, len(data.genes), name, layout)
+        found = _vectors(given, data, name)
     else:
-        found = _file(given, data, control, name, layout, tested)
+        found = _file(given, data, control, name, tested)
     absent = [c for c in asked if c not in found.means]
     if absent:
         raise ValueError(
@@ -65,21 +62,8 @@ def read_predictions(given, data, asked, control, *, name, layout=None, tested=N
     return found
 
 
-def _own_name(text, layout):
-    """Our name of a condition as someone spells it; 'ctrl' of the control."""
-    for control in (layout.get("control", CONTROL), CONTROL):
-        if text == control:
-            return CONTROL
-    genes = parts_of(text, **layout)
-    if JOINED in text and not layout.get("treatment"):
-        # Ours, whatever the separator of the data.
-        genes = parts_of(text, layout.get("control", CONTROL))
-        genes = tuple(gene for gene in genes if gene != CONTROL)
-    return name_of(genes) if genes else text
-
-
-def _vectors(given, genes, name, layout):
-    found = {}
+def _vectors(given, data, name):
+    found, genes = {}, len(data.genes)
     for condition, vector in given.items():
         vector = np.asarray(vector, np.float32)
         if vector.shape != (genes,):
@@ -87,11 +71,11 @@ def _vectors(given, genes, name, layout):
                 f"{name}: the prediction for {condition!r} has the shape {list(vector.shape)},"
                 f" expected [{genes}], a number for each gene of the data"
             )
-        found[_own_name(str(condition), layout)] = vector
+        found[data.named(str(condition))] = vector
     return Predictions(found)
 
 
-def _file(path, data, control, name, layout, tested):
+def _file(path, data, control, name, tested):
     import anndata
 
     if not Path(path).is_file():
@@ -102,7 +86,7 @@ def _file(path, data, control, name, layout, tested):
     except ValueError as error:
         raise ValueError(f"{name}: {path}: {error}") from None
     x, missing, notes = _columns(sp.csr_matrix(adata.X, dtype=np.float32), adata, data, path, name)
-    own = np.array([_own_name(text, layout) for text in spelled])
+    own = np.array([data.named(text) for text in spelled])
     names, code = np.unique(own, return_inverse=True)
     sums, rows = sums_of(x, code, len(names))
     means = (sums / rows[:, None]).astype(np.float32)
@@ -116,7 +100,7 @@ def _file(path, data, control, name, layout, tested):
 
 
 def _columns(x, adata, data, path, name):
-    """x in the order of the data's genes, bool [G]: which the file has not, and notes."""
+    """Columns in the order of the data's genes, bool [G]: which the file has not, and notes."""
     import pandas as pd
 
     names = pd.Index(adata.var_names.astype(str))
@@ -135,8 +119,8 @@ def _columns(x, adata, data, path, name):
     notes = []
     if missing.any():
         notes.append(
-            f"{name}: {int(missing.sum())} of {len(missing)} genes are not in its file, and taken as"
-            " unchanged."
+            f"{name}: {int(missing.sum())} of {len(missing)} genes are not in its file, and taken"
+            " as unchanged."
         )
     x = sp.csr_matrix(sp.hstack([x, sp.csr_matrix((x.shape[0], 1), dtype=np.float32)]))
     return x[:, np.where(missing, x.shape[1] - 1, column)], missing, notes

@@ -14,15 +14,13 @@ ITERATIONS = 1000
 
 
 def gene_components(means, k=COMPONENTS):
-    """Principal components of the genes, over conditions: E = U_k S_k of the centred means.
+    """Principal components of the genes: U_k S_k of the means, centred within conditions.
 
-    Each gene is a point whose coordinates are its mean in the m conditions; conditions are centred
-    as well as genes, so that neither a gene's level nor a condition's depth is a component.
+    Each gene is a point whose coordinates are its means in the m conditions.
 
     means [m, G] -> float64 [G, min(k, m - 1)], at least one column
     """
-    y = means.T - means.T.mean(axis=1, keepdims=True)
-    y = y - y.mean(axis=0, keepdims=True)
+    y = means.T - means.T.mean(axis=0)
     u, s, _ = np.linalg.svd(y, full_matrices=False)
     k = max(1, min(k, means.shape[0] - 1, len(s)))
     return u[:, :k] * s[:k]
@@ -37,9 +35,8 @@ def linear(training, asked, _=0):
 
         W = (EᵀE + λI)⁻¹ Eᵀ (Y - b) R (RᵀR + λI)⁻¹,    prediction = E W r + b
 
-    which is the ridge solution of Y - b ≈ E W Rᵀ with λ on each side. E is divided by its largest
-    singular value, so that λ = .1 means the same on any data. Conditions of which no gene has a
-    column are not fitted, and are predicted by b.
+    which solves Y - b ≈ E W Rᵀ with the ridge λ = .1 on each side. Conditions of which no gene has
+    a column are not fitted, and are predicted by b.
 
     Returns
     -------
@@ -47,7 +44,6 @@ def linear(training, asked, _=0):
     """
     means, mean = training.means, training.means.mean(axis=0)
     e = gene_components(means)
-    e = e / max(np.linalg.norm(e, 2), 1e-12)
     r, fitted = _rows(training.conditions, training.columns, e)
     if not fitted.any():
         return dict.fromkeys(asked, mean), dict.fromkeys(asked, _NO_COLUMN)
@@ -114,8 +110,9 @@ def mlp(training, asked, seed=0):
     """scikit-learn's MLPRegressor from a condition's inputs to its Δ.
 
     Inputs are those of both regressions: the summed components of its genes (0 where a gene has no
-    column), and which genes are perturbed. One hidden layer of 64 ReLUs, L2 1e-3, L-BFGS. Inputs
-    and outputs are scaled by one number each. A condition without any input gets the mean.
+    column; each component scaled to sd 1 over genes), and which genes are perturbed. One hidden
+    layer of 64 ReLUs, L2 1e-3, L-BFGS; Δ is scaled by its sd. A condition without any input gets
+    the mean.
 
     Returns
     -------
@@ -125,17 +122,27 @@ def mlp(training, asked, seed=0):
     from sklearn.neural_network import MLPRegressor
 
     e = gene_components(training.means)
-    e = e / max(np.abs(e).max(), 1e-12)
+    e = e / np.maximum(e.std(axis=0), 1e-12)
+
+    _, fitted = _rows(training.conditions, training.columns, e)
+    # Inputs that are 0 in all of training would be extrapolated from nothing.
+    columns = training.columns if fitted.any() else {}
 
     def inputs(conditions):
-        r, measured = _rows(conditions, training.columns, e)
+        r, measured = _rows(conditions, columns, e)
         z, seen = _indicators(training, conditions)
         return np.concatenate([r, z], axis=1), measured | seen
 
     x, _ = inputs(training.conditions)
     delta = training.means - training.control
     scale = max(delta.std(), 1e-12)
-    model = MLPRegressor(HIDDEN, solver="lbfgs", alpha=1e-3, max_iter=ITERATIONS, random_state=seed)
+    model = MLPRegressor(
+        hidden_layer_sizes=HIDDEN,
+        solver="lbfgs",
+        alpha=1e-3,
+        max_iter=ITERATIONS,
+        random_state=seed,
+    )
     with warnings.catch_warnings():
         # Where it stops is part of the baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)

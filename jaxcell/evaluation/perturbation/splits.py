@@ -113,7 +113,7 @@ def make(data, kind="simulation", *, seed=None, seen=2, held_out=HELD_OUT, test=
     held_out : float
         The share that kinds single, combo and cells hold out.
     test : sequence of str
-        Of kind list: conditions as `Perturbations` names them.
+        Of kind list: conditions, in any spelling.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def make(data, kind="simulation", *, seed=None, seen=2, held_out=HELD_OUT, test=
     elif kind == "cells":
         found = draws.cells(data, seed, held_out)
     else:
-        found = draws.given(data, test)
+        found = draws.given(data, [data.named(str(c)) for c in test])
     split = Split(kind=kind, seed=seed, **found)
     if not split.train or not split.test:
         raise ValueError(
