@@ -166,15 +166,16 @@ def perturbations(
     }
     keep = chosen & ~missing
     spelled, place = np.unique(given[keep], return_inverse=True)
+    spelled = spelled.tolist()
     layout = dict(control=control, separator=separator, treatment=treatment)
     parts = [parts_of(name, **layout) for name in spelled]
-    own = [name_of(genes) if genes else ("" if name == control else str(name))
+    own = [name_of(genes) if genes else ("" if name == control else name)
            for genes, name in zip(parts, spelled, strict=True)]  # fmt: skip
     _check_conditions(own, spelled, condition, control)
     conditions = {name: genes for name, genes in zip(own, parts, strict=True) if name}
     conditions = {name: conditions[name] for name in sorted(conditions)}
     index = {name: i for i, name in enumerate(conditions)} | {"": -1}
-    written = {name: str(as_is) for name, as_is in zip(own, spelled, strict=True) if name}
+    written = {name: as_is for name, as_is in zip(own, spelled, strict=True) if name}
     x = sp.csr_matrix(adata.X[np.flatnonzero(keep)], dtype=np.float32)
     _check_values(x, values)
     return Perturbations(

@@ -25,6 +25,7 @@ def scores_figure(path, methods, groups):
     _head(figure, width, height, f"{METRICS[MAIN]} on held-out conditions",
           "blue: predictions, grey: baselines, hollow: shuffled; dots: conditions")  # fmt: skip
     y = np.arange(len(names))[::-1]
+    low = min(one[MAIN] for own in methods.values() for one in own["conditions"].values())
     for i, (group, conditions) in enumerate(groups.items()):
         box = [(left + panel * i) / width, 0.4 / height, (panel - 0.25) / width, tall / height]
         axes = figure.add_axes(box)
@@ -40,7 +41,7 @@ def scores_figure(path, methods, groups):
         axes.set_title(f"{group} ({len(conditions)})", size=9.5, color=INK, loc="left", pad=4)
         axes.set(yticks=y, ylim=(-0.6, len(names) - 0.4))
         axes.set_yticklabels([short(n) for n in names] if i == 0 else [], size=9, color=INK)
-        axes.set_xlim(min(-0.05, axes.get_xlim()[0]), 1.02)
+        axes.set_xlim(min(0, low) - 0.05, 1.05)
         _plain(axes)
         axes.grid(axis="x", color="#ECECEC", lw=0.8)
     figure.savefig(path, metadata={"Software": None})

@@ -44,8 +44,8 @@ def condition_scores(predicted, truth, control, top, top_non_dropout):
     - pearson, pearson_delta: over all genes, of the means and of Δ.
     - …_de: over the top DE genes; pearson_delta_nd: over the top ones that are no dropouts.
     - mse, mse_de: mean squared error over all genes and over the top DE genes.
-    - direction_de: share of the top DE genes whose predicted Δ has the sign of the true one; a
-      predicted Δ of 0 has none.
+    - direction_de: share of the top DE genes whose predicted Δ has the sign of the true one
+      (0 has no sign), of those whose true Δ is not 0; 0 where there is none.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ def condition_scores(predicted, truth, control, top, top_non_dropout):
     """
     predicted, truth, control = (np.asarray(v, np.float64) for v in (predicted, truth, control))
     delta, true_delta, error = predicted - control, truth - control, (predicted - truth) ** 2
+    moved = top[true_delta[top] != 0]
+    right = np.sign(delta[moved]) == np.sign(true_delta[moved])
     return {
         "pearson": pearson(predicted, truth),
         "pearson_delta": pearson(delta, true_delta),
@@ -70,7 +72,7 @@ def condition_scores(predicted, truth, control, top, top_non_dropout):
         "pearson_delta_nd": pearson(delta[top_non_dropout], true_delta[top_non_dropout]),
         "mse": float(error.mean()),
         "mse_de": float(error[top].mean()),
-        "direction_de": float((np.sign(delta[top]) == np.sign(true_delta[top])).mean()),
+        "direction_de": float(right.mean()) if len(moved) else 0.0,
     }
 
 
@@ -90,8 +92,10 @@ def discrimination(predicted, truth, own_genes):
 
     Returns
     -------
-    float64 [P]
+    float64 [P]; NaN of one condition alone, which there is nothing to tell from
     """
+    if len(truth) < 2:
+        return np.full(len(truth), np.nan)
     predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     found = np.empty(len(truth))
     for i, own in enumerate(own_genes):
@@ -139,7 +143,7 @@ def summary(scores, groups):
 
     Returns
     -------
-    {group: {metric: {'mean', 'sd' (over conditions; None of one), 'n'}}}
+    {group: {metric: {'mean' (None where a value is), 'sd' (over conditions; None of one), 'n'}}}
     """
     found = {}
     for group, names in groups.items():
@@ -147,6 +151,7 @@ def summary(scores, groups):
         found[group] = {}
         for metric in rows[0] if rows else ():
             values = [row[metric] for row in rows]
-            sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            known = None not in values and len(values) > 1
+            sd = float(np.std(values, ddof=1)) if known else None
             found[group][metric] = {"mean": mean_of(values), "sd": sd, "n": len(values)}
     return {group: row for group, row in found.items() if row}

@@ -97,13 +97,14 @@ def table(results, group, columns, spread=True, mark="**{}**"):
     for metric in columns:
         scale = 1000 if metric in LOWER else 1
         cells = [one["groups"][group][metric] for one in methods.values()]
-        shown = [number(scale * cell["mean"]) for cell in cells]
-        kinds = [one["kind"] for one in methods.values()]
-        rated = [c["mean"] for c, kind in zip(cells, kinds, strict=True) if kind != "reference"]
-        top = number(scale * (min if metric in LOWER else max)(rated)) if rated else None
-        for row, cell, text, kind in zip(rows, cells, shown, kinds, strict=True):
+        means = [None if cell["mean"] is None else scale * cell["mean"] for cell in cells]
+        able = [one["kind"] != "reference" for one in methods.values()]
+        rated = [m for m, good in zip(means, able, strict=True) if good and m is not None]
+        top = number((min if metric in LOWER else max)(rated)) if rated else None
+        for row, cell, mean, good in zip(rows, cells, means, able, strict=True):
+            shown = number(mean)
             sd = f" ± {number(scale * cell['sd'])}" if spread and cell["sd"] is not None else ""
-            row.append((mark.format(text) if text == top and kind != "reference" else text) + sd)
+            row.append((mark.format(shown) if good and shown == top else shown) + sd)
     return rows
 
 

@@ -10,6 +10,7 @@ import numpy as np
 COMPONENTS = 10  # k
 RIDGE = 0.1  # λ
 HIDDEN = (64,)
+OUTPUTS = 64  # components that the perceptron predicts
 ITERATIONS = 1000
 
 
@@ -18,11 +19,10 @@ def gene_components(means, k=COMPONENTS):
 
     Each gene is a point whose coordinates are its means in the m conditions.
 
-    means [m, G] -> float64 [G, min(k, m - 1)], at least one column
+    means [m, G] -> float64 [G, min(k, m, G)]
     """
     y = means.T - means.T.mean(axis=0)
     u, s, _ = np.linalg.svd(y, full_matrices=False)
-    k = max(1, min(k, means.shape[0] - 1, len(s)))
     return u[:, :k] * s[:k]
 
 
@@ -111,8 +111,9 @@ def mlp(training, asked, seed=0):
 
     Inputs are those of both regressions: the summed components of its genes (0 where a gene has no
     column; each component scaled to sd 1 over genes), and which genes are perturbed. One hidden
-    layer of 64 ReLUs, L2 1e-3, L-BFGS; Δ is scaled by its sd. A condition without any input gets
-    the mean.
+    layer of 64 ReLUs, L2 1e-3, L-BFGS. Outputs are the leading components of the training Δ (all up
+    to 64 conditions), scaled by one number: weights for each of thousands of genes would
+    cost minutes, and say no more. A condition without any input gets the mean.
 
     Returns
     -------
@@ -134,8 +135,9 @@ def mlp(training, asked, seed=0):
         return np.concatenate([r, z], axis=1), measured | seen
 
     x, _ = inputs(training.conditions)
-    delta = training.means - training.control
-    scale = max(delta.std(), 1e-12)
+    u, sd, axes = np.linalg.svd(training.means - training.control, full_matrices=False)
+    scores, axes = (u * sd)[:, :OUTPUTS], axes[:OUTPUTS]
+    scale = max(np.sqrt(np.mean(scores**2)), 1e-12)
     model = MLPRegressor(
         hidden_layer_sizes=HIDDEN,
         solver="lbfgs",
@@ -146,9 +148,10 @@ def mlp(training, asked, seed=0):
     with warnings.catch_warnings():
         # Where it stops is part of the baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(x, delta / scale)
+        model.fit(x, (scores / scale).squeeze(axis=1) if len(axes) == 1 else scores / scale)
     wanted, known = inputs(asked)
-    found = training.control + model.predict(wanted).reshape(len(wanted), -1) * scale
+    drawn = model.predict(wanted).reshape(len(wanted), -1)
+    found = training.control + drawn * scale @ axes
     found[~known] = training.means.mean(axis=0)
     return dict(zip(asked, found, strict=True)), _instead(asked, known, _UNSEEN)
 

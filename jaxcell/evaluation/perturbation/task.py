@@ -60,7 +60,7 @@ class Task:
         own = [[columns[g] for g in genes if g in columns] for genes in self.asked.values()]
         told = metrics.discrimination(np.stack([means[c] for c in self.asked]), self.truth, own)
         for condition, value in zip(found, told, strict=True):
-            found[condition]["discrimination"] = float(value)
+            found[condition]["discrimination"] = None if np.isnan(value) else float(value)
         return found
 
     def cell_scores(self, said):
