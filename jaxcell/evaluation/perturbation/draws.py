@@ -5,7 +5,7 @@ Source: SYSTEMS.md, F and A6. GEARS' shares are those of its simulation split.
 
 import numpy as np
 
-from .conditions import listed
+from .names import listed
 
 SEEN = 0.75  # of the perturbed genes, and of the doubles of two such genes: in training
 AGAIN = 0.9  # both, when training is split once more for validation
@@ -63,7 +63,9 @@ def group_of(genes, seen):
     """The group of a held-out condition with so many of its genes seen in training."""
     if not genes:
         return "treatment"
-    return f"combo_seen{seen}" if len(genes) > 1 else f"{'' if seen else 'un'}seen_single"
+    if len(genes) > 1:
+        return f"combo_seen{seen}"
+    return "seen_single" if seen else "unseen_single"
 
 
 def _groups(data, test, train):
@@ -154,6 +156,16 @@ def cells(data, seed, held_out):
     return dict(
         train=names,
         test=some,
-        groups=_groups(data, some, names),
+        groups=_by_size(data, some),
         test_cells=tuple(data.cells[np.sort(test)].tolist()),
     )
+
+
+def _by_size(data, names):
+    """{group: conditions}: singles and combinations, all of which are seen."""
+    found = {}
+    for name in names:
+        genes = data.conditions[name]
+        group = ("single" if len(genes) == 1 else "combo") if genes else "treatment"
+        found.setdefault(group, []).append(name)
+    return {group: tuple(found[group]) for group in sorted(found)}

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from jaxcell.evaluation.inputs import obs_column
 
 from .baselines import Predictions
-from .conditions import listed, sums_of
+from .conditions import sums_of
+from .names import listed
 
 FEWEST = 0.5  # share of the genes that a file has to have
 

@@ -63,7 +63,7 @@ def verdicts(methods, groups):
 def sentences(results):
     """The verdicts in words, one for each group."""
     for group, one in results["verdict"].items():
-        where = f"{_title(group)} ({one['n']} condition{'s' if one['n'] > 1 else ''})"
+        where = f"{_title(group)} ({_number(one)})"
 
         def of(method, group=group):
             value = results["methods"][method]["groups"][group][MAIN]["mean"]
@@ -86,8 +86,12 @@ def sentences(results):
             )
 
 
+def _number(one):
+    return f"{one['n']} condition{'s' if one['n'] > 1 else ''}"
+
+
 def _title(group):
-    return {ALL: "all held-out conditions"}.get(group, group.replace("_", " "))
+    return "all" if group == ALL else group.replace("_", " ")
 
 
 def table(results, group, columns, spread=True, mark="**{}**"):
@@ -117,7 +121,7 @@ def text(results):
     """The main table and the verdict as plain text, for the end of a run."""
     columns, lines = SHOWN[:-1], []
     for group in results["verdict"]:
-        first = f"{_title(group)} ({results['verdict'][group]['n']})"
+        first = f"{_title(group)} ({_number(results['verdict'][group])})"
         rows = [[first, *headers(columns)]]
         rows += table(results, group, columns, spread=False, mark="{}*")
         lines += [*_aligned(rows), ""]
@@ -146,7 +150,7 @@ def page(results):
     parts = ["# Predicted perturbations", _about(meta, split), "## Verdict"]
     parts += ["\n".join(f"- {sentence}" for sentence in sentences(results))]
     for group, one in results["verdict"].items():
-        parts += [f"## {_title(group).capitalize()}: {one['n']} conditions"]
+        parts += [f"## {_title(group).capitalize()} ({_number(one)})"]
         parts += [markdown(["method", *headers(METRICS)], table(results, group, METRICS))]
     if results["cells"]:
         parts += ["## BioFormer's measure: each cell against its prediction"]

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from . import baselines as simple
 from . import figures, metrics, page, splits
-from .conditions import CONTROL, JOINED, listed, perturbations
+from .conditions import perturbations
+from .names import CONTROL, JOINED, listed
 from .task import ALL, Task, predicted
 
 EXTRA = ("sklearn", "scanpy", "matplotlib")
@@ -168,6 +169,11 @@ def _meta(data, task, layout):
         notes.append(
             f"Perturbed genes without a column in the data: {len(found.unknown)}"
             f" ({listed(found.unknown)}); nothing is left out of discrimination for them."
+        )
+    if task.untrained:
+        notes.append(
+            f"In no training condition, though GEARS' draw of genes counts them as seen:"
+            f" {listed(task.untrained)}."
         )
     if split.left_out:
         notes.append(f"Neither trained on nor tested, by the split: {listed(split.left_out)}.")

@@ -2,8 +2,9 @@
 
 GEARS' simulation split draws genes, not conditions: what is tested is how far a prediction reaches
 beyond the genes that were seen perturbed in training. Groups of the held-out conditions:
-``unseen_single``, and ``combo_seenK``, doubles of which K genes were seen in training. Source:
-SYSTEMS.md, F and A6 (Roohani et al. 2023; BioFormer, Ho and Le 2025).
+``unseen_single``, and ``combo_seenK``, combinations of which K genes are seen: by GEARS' split those
+of the draw, by the others those of any training condition. Source: SYSTEMS.md, F and A6 (Roohani et
+al. 2023; BioFormer, Ho and Le 2025).
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from . import draws
-from .conditions import listed
+from .names import listed
 
 KINDS = ("simulation", "single", "combo", "list", "cells")
 SEED = {"simulation": 1, "cells": 42}  # GEARS' and BioFormer's; 0 for the others

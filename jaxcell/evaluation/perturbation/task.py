@@ -6,9 +6,9 @@ import numpy as np
 
 from . import baselines as simple
 from . import metrics
-from .conditions import listed
 from .differential import FEWEST, differential
 from .files import read_predictions
+from .names import listed
 
 ALL = "all"  # the group of all tested conditions
 
@@ -43,6 +43,23 @@ class Task:
         # Predictions are float32: rounded alike, 'no change' differs from the control by nothing.
         self.control = self.training.control.astype(np.float32)
         self.ranked = None
+
+    @property
+    def untrained(self):
+        """Genes that the groups' names call seen, and that no training condition perturbs.
+
+        GEARS draws genes; one whose only condition is held out, or goes to validation, is seen by
+        the draw alone.
+        """
+        trained = {gene for genes in self.training.conditions.values() for gene in genes}
+        found = set()
+        for group, names in self.groups.items():
+            if group.startswith("combo_seen"):
+                for name in names:
+                    lost = set(self.asked[name]) - trained
+                    if len(self.asked[name]) - len(lost) < int(group[-1]):
+                        found |= lost
+        return sorted(found)
 
     def rank(self):
         """Rank the genes of all tested conditions, once."""

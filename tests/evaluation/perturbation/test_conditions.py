@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.evaluation.perturbation.conditions import parts_of, perturbations
+from jaxcell.evaluation.perturbation.conditions import perturbations
+from jaxcell.evaluation.perturbation.names import parts_of
 
 ROWS = {  # condition of a cell: its expression of A, B, C
     "ctrl": [0.5, 1.5, 0.0],

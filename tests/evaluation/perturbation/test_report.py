@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_by_command(adata, data, tmp_path, capsys):
     asked += ["--split", f"{tmp_path}/split.json", "--baselines", "no_change", "additive"]
     main([*asked, "--predictions", f"mine={tmp_path}/said.h5ad"])
     shown = capsys.readouterr().out
-    assert "all held-out conditions" in shown
+    assert f"all ({len(split.test)} conditions)" in shown
     assert "mine, corr(Δ) 1.000, against the best baseline additive" in shown
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == FILES
     with pytest.raises(SystemExit, match="expected NAME=FILE"):
@@ -198,3 +199,28 @@ def test_nothing_is_written_where_something_is_wrong(adata, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         jaxcell.evaluate_perturbations(adata, out=tmp_path / "file", progress=False)
+
+
+def test_a_prediction_of_each_cell_is_compared_with_that_cell(adata, data, tmp_path):
+    split = splits.make(data, "cells")
+    said = adata[list(split.test_cells)].copy()
+    said.write_h5ad(tmp_path / "said.h5ad")
+    results = jaxcell.evaluate_perturbations(
+        adata, {"mine": tmp_path / "said.h5ad"}, split=split, baselines=["seen"],
+        out=tmp_path / "out", progress=False,
+    )  # fmt: skip
+    assert results["cells"]["mine"]["by_cell"]
+    assert results["cells"]["mine"]["mean"] == pytest.approx(1)
+    assert results["cells"]["seen"]["mean"] < 1
+
+
+def test_genes_that_are_seen_by_the_draw_alone_are_named(adata, data, tmp_path):
+    split = splits.make(data)
+    name = split.groups["combo_seen2"][0]
+    gene = data.conditions[name][0]
+    kept = [c for c in split.train if gene not in data.conditions[c]]
+    fewer = dataclasses.replace(split, train=tuple(kept))
+    results = jaxcell.evaluate_perturbations(
+        adata, split=fewer, baselines=["mean"], out=tmp_path / "out", progress=False
+    )
+    assert any(f"counts them as seen: {gene}." in note for note in results["meta"]["notes"])
