@@ -172,8 +172,8 @@ def _meta(data, task, layout):
         )
     if task.untrained:
         notes.append(
-            f"In no training condition, though GEARS' draw of genes counts them as seen:"
-            f" {listed(task.untrained)}."
+            "Fewer of their genes are in a training condition than their group says, which counts"
+            f" the genes of GEARS' draw: {listed(task.untrained)}."
         )
     if split.left_out:
         notes.append(f"Neither trained on nor tested, by the split: {listed(split.left_out)}.")

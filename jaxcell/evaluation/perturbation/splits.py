@@ -2,9 +2,9 @@
 
 GEARS' simulation split draws genes, not conditions: what is tested is how far a prediction reaches
 beyond the genes that were seen perturbed in training. Groups of the held-out conditions:
-``unseen_single``, and ``combo_seenK``, combinations of which K genes are seen: by GEARS' split those
-of the draw, by the others those of any training condition. Source: SYSTEMS.md, F and A6 (Roohani et
-al. 2023; BioFormer, Ho and Le 2025).
+``unseen_single``, and ``combo_seenK``, combinations with K seen genes: those of the draw in GEARS'
+split, those of any training condition in the others. Source: SYSTEMS.md, F and A6 (Roohani et al.
+2023; BioFormer, Ho and Le 2025).
 """
 
 import json

@@ -46,20 +46,19 @@ class Task:
 
     @property
     def untrained(self):
-        """Genes that the groups' names call seen, and that no training condition perturbs.
+        """Conditions with fewer genes in training than the name of their group says.
 
         GEARS draws genes; one whose only condition is held out, or goes to validation, is seen by
         the draw alone.
         """
         trained = {gene for genes in self.training.conditions.values() for gene in genes}
-        found = set()
-        for group, names in self.groups.items():
-            if group.startswith("combo_seen"):
-                for name in names:
-                    lost = set(self.asked[name]) - trained
-                    if len(self.asked[name]) - len(lost) < int(group[-1]):
-                        found |= lost
-        return sorted(found)
+        return [
+            name
+            for group, names in self.groups.items()
+            for name in names
+            if group.startswith("combo_seen")
+            and len(trained.intersection(self.asked[name])) < int(group.removeprefix("combo_seen"))
+        ]
 
     def rank(self):
         """Rank the genes of all tested conditions, once."""
