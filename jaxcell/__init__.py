@@ -22,6 +22,8 @@ _VERBS = {
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",
     "learnability": "jaxcell.evaluation.learnability_report",
+    "perturbation_split": "jaxcell.evaluation.perturbation.report",
+    "evaluate_perturbations": "jaxcell.evaluation.perturbation.report",
 }
 
 __all__ = list(_VERBS)

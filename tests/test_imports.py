@@ -28,6 +28,8 @@ PUBLIC = (
     "complete",
     "convert",
     "plan",
+    "perturbation_split",
+    "evaluate_perturbations",
 )
 
 MAY = {

@@ -1,0 +1,103 @@
+"""``jaxcell perturb split|evaluate`` on the command line: perturbed cells, and predictions."""
+
+from jaxcell.verbs import options
+
+KINDS = ("simulation", "single", "combo", "list", "cells")
+
+
+def perturb(p):
+    """Verbs of ``jaxcell perturb``."""
+    add = p.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
+    split(add("split", help="which conditions are trained on, and which are held out"))
+    evaluate(add("evaluate", help="predictions of held-out conditions beside simple baselines"))
+
+
+def layout(p):
+    """How a file names what was done to its cells."""
+    p.add_argument("--condition", default="condition", metavar="OBS", help="column of obs")
+    p.add_argument("--control", default="ctrl", metavar="VALUE", help="of cells left alone; ctrl")
+    p.add_argument("--separator", default="+", metavar="TEXT", help="between two genes; +")
+    p.add_argument("--treatment", action="store_true", help="conditions are no genes")
+    p.add_argument("--cells", default="", metavar="OBS=VALUE", help="look at these cells alone")
+    p.add_argument(
+        "--values",
+        default="log",
+        choices=("log", "counts"),
+        help="what X holds: log-normalised expression, or raw counts, which are then normalised",
+    )
+
+
+def split(p):
+    """Arguments of ``jaxcell perturb split``."""
+    p.add_argument("data", metavar="FILE", help="h5ad of perturbed cells and controls")
+    p.add_argument("out", metavar="OUT", help="JSON to write; must not exist")
+    p.add_argument(
+        "--kind",
+        default="simulation",
+        choices=KINDS,
+        help="simulation: GEARS'; single, combo: genes or doubles; list; cells: BioFormer's",
+    )
+    p.add_argument("--seed", type=int, help="1 of simulation, 42 of cells, else 0")
+    p.add_argument("--seen", type=int, default=2, choices=(0, 1, 2), help="combo: genes seen")
+    p.add_argument("--held-out", type=float, default=0.2, metavar="SHARE", help="not of simulation")
+    p.add_argument("--test", nargs="+", default=(), metavar="CONDITION", help="of kind list")
+    layout(p)
+
+    def run(asked):
+        from jaxcell import perturbation_split
+
+        out = asked["out"]
+        found = perturbation_split(asked.pop("data"), asked.pop("out"), **asked)
+        groups = ", ".join(f"{name} {len(some)}" for name, some in found.groups.items())
+        print(
+            f"{out}: {len(found.train)} conditions to train on, {len(found.val)} for validation,"
+            f" {len(found.test)} to test ({groups})"
+        )
+
+    p.set_defaults(verb=run)
+
+
+def evaluate(p):
+    """Arguments of ``jaxcell perturb evaluate``."""
+    p.add_argument("data", metavar="FILE", help="h5ad of perturbed cells and controls")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument(
+        "--split",
+        default="simulation",
+        metavar="FILE|KIND",
+        help="what jaxcell perturb split wrote, or simulation, single, combo, cells",
+    )
+    p.add_argument(
+        "--predictions",
+        nargs="+",
+        default=(),
+        type=options.named,
+        metavar="NAME=FILE",
+        help="h5ad with obs['condition'] and predicted log-normalised expression in X",
+    )
+    p.add_argument(
+        "--baselines",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="of no_change, mean, additive, linear, indicator, mlp, seen, shuffled; by default "
+        "those that have an answer",
+    )
+    p.add_argument("--seed", type=int, default=0, help="of mlp and shuffled")
+    layout(p)
+
+    def run(asked):
+        from jaxcell import evaluate_perturbations
+        from jaxcell.evaluation.perturbation.page import text
+
+        files, asked["predictions"] = asked["predictions"], dict(asked["predictions"])
+        if "" in asked["predictions"] or len(files) != len(asked["predictions"]):
+            names = [name for name, _ in files]
+            raise ValueError(
+                f"--predictions: found the names {names}, expected NAME=FILE, each own"
+            )
+        out = asked["out"]
+        print(text(evaluate_perturbations(asked.pop("data"), **asked)))
+        print(f"report: {out}/report.md")
+
+    p.set_defaults(verb=run)
