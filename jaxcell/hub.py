@@ -3,11 +3,13 @@
 ``huggingface_hub`` fetches and caches; it is imported when such an address is met, and not before.
 """
 
+import contextlib
 import re
 from pathlib import Path
 
 # Path('hf://a/b') has lost a slash.
 ADDRESS = re.compile(r"hf:/{1,2}(?P<name>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Other frameworks' copies of the same weights, and what their trainers leave behind.
 NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "*optimizer*", "training_args.bin")
@@ -15,7 +17,7 @@ NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot", "*optimizer*", "tra
 
 def is_address(path):
     """Whether a checkpoint is named by its place on the Hub."""
-    return str(path).startswith("hf:")
+    return bool(re.match(r"hf:|https?:/{1,2}(www\.)?huggingface\.co/", str(path), re.I))
 
 
 def fetch(address):
@@ -51,10 +53,10 @@ def fetch(address):
     name, revision = found["name"], found["revision"]
     get = dict(repo_id=name, revision=revision, ignore_patterns=list(NOT_OURS))
     if revision and COMMIT.fullmatch(revision):  # never changes: nobody needs to be asked
-        try:
-            return Path(snapshot_download(**get, local_files_only=True))
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            folder = Path(snapshot_download(**get, local_files_only=True))
+            if any(p.suffix in WEIGHTS for p in folder.iterdir()):  # else a download was cut off
+                return folder
     try:
         return Path(snapshot_download(**get))
     except Exception as error:

@@ -10,7 +10,11 @@ from jaxcell.models.cell import count_parameters
 from jaxcell.training.checkpoint import load_model, write_model
 
 TAGS = ("jaxcell", "single-cell", "transcriptomics", "biology")
+INFO = ("step", "store", "family", "source", "revision")
 TABLES = re.compile(r"^## (Probes|Clustering and batch mixing)\n.*?(?=^## )", re.M | re.S)
+# '`FOLDER/FILE`: 700 cells, … (label `x`)' at the report's top; a table of nothing but dashes.
+CELLS = re.compile(r"^`(?:[^`]*/)?([^`/]+)`: (.+?)\.?$", re.M)
+EMPTY = re.compile(r"\|.*\n\|[:|-]+\n(\|[^|]*(\| – )+\|\n?)+")
 PICTURE = re.compile(r"^!\[.*\)\n+", re.M)
 
 
@@ -38,6 +42,8 @@ def hub_folder(source, out, *, report=None, licence=None):
         No model there, no report in ``report``, or ``out`` exists.
     """
     out, workdir = Path(out), Path(source)
+    if licence is not None and not re.fullmatch(r"[\w.-]+", licence):
+        raise ValueError(f"licence: found {licence!r}, expected a name as the Hub has them: mit")
     if report is not None and not (Path(report) / "report.md").is_file():
         raise ValueError(f"{report}: has no report.md; expected the --out of jaxcell evaluate")
     model = load_model(source)
@@ -52,6 +58,8 @@ def hub_folder(source, out, *, report=None, licence=None):
 def _without_paths(model):
     """Put names in place of paths, which nobody else has and nobody else should read."""
     c = model.config
+    # What another trainer told of itself may name folders, too.
+    model.info = {k: v for k, v in model.info.items() if k in INFO or k.startswith("val/")}
     if "source" in model.info:
         model.info["source"] = _name(model.info["source"])
     c.data.store = ""
@@ -96,17 +104,17 @@ def card(model, workdir, report, licence=None):
         "`jaxcell.conversion.torch_model.load` reads.",
         "## Model\n\n" + _table(_shape(c, model)),
         "## Training\n\n" + _table(_training(model, workdir)) + "\n\n" + _data(model),
-        "## Evaluation\n\n" + _evaluation(report),
+        "## Evaluation\n\n" + _evaluation(report, name),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _what(model):
     number = count_parameters(model.config.model)
-    made = "converted from PyTorch by" if _foreign(model) else "trained with"
+    made = "converted from PyTorch" if _foreign(model) else "trained"
     return (
         f"A model of single cells' transcriptomes with {number:,} parameters and a vocabulary of "
-        f"{len(model.vocabulary):,} genes, {made} jaxcell {__version__}."
+        f"{len(model.vocabulary):,} genes, {made} with jaxcell (this card: {__version__})."
     )
 
 
@@ -172,13 +180,20 @@ def _data(model):
     return f"{told}:\n\n" + "\n".join(rows)
 
 
-def _evaluation(folder):
+def _evaluation(folder, name):
     path = folder / "report.md"
-    text = path.read_text() if path.is_file() else ""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = [PICTURE.sub("", m[0]).strip() for m in TABLES.finditer(text)]
     if not found:
         return "This model comes without an evaluation: `jaxcell evaluate` makes one."
-    return "\n\n".join(part.replace("## ", "### ", 1) for part in found)
+    if f"X_{name}" not in text:
+        raise ValueError(f"{path}: tells nothing of X_{name}; is it another model's report?")
+    cells = CELLS.search(text)
+    parts = [f"Of {cells[1]} ({cells[2]})."] if cells else []
+    for part in found:
+        blocks = part.replace("## ", "### ", 1).split("\n\n")
+        parts += [block for block in blocks if not EMPTY.fullmatch(block)]
+    return "\n\n".join(parts)
 
 
 def _table(rows):

@@ -16,10 +16,11 @@ from jaxcell.conversion.export import export
 from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
-from jaxcell.conversion.whole import whole
+from jaxcell.conversion.whole import free, whole
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
-from jaxcell.training.checkpoint import Model, flatten, load_model, save_model, unflatten
+from jaxcell.training.checkpoint import VERSION, Model, flatten, load_model, save_model
+from jaxcell.training.formats import unflatten
 
 FAMILIES = {  # the first that recognises a checkpoint has it
     "jaxcell": ours.FAMILY,
@@ -33,13 +34,14 @@ FAMILIES = {  # the first that recognises a checkpoint has it
 class Converted(NamedTuple):
     """What a conversion did.
 
-    out : the folder with the model
+    out : the folder with the model; family : whose checkpoint it was
     used : names of the tensors that were converted; left_out : {name: why} of the others
     parameters : how many there are, without padded rows; genes : of the vocabulary
     said : lines on what was assumed
     """
 
     out: Path
+    family: str
     used: tuple
     left_out: dict
     parameters: int
@@ -48,7 +50,7 @@ class Converted(NamedTuple):
 
     def __str__(self):
         lines = [
-            f"{self.out}: {len(self.used)} tensors, {self.parameters:,} parameters, "
+            f"{self.out}: {self.family}: {len(self.used)} tensors, {self.parameters:,} parameters, "
             f"{self.genes:,} genes",
             *(f"left out: {name}: {why}" for name, why in self.left_out.items()),
         ]
@@ -119,11 +121,9 @@ def convert(
     for option, value in told.items():
         if option not in known:
             raise ValueError(f"{option}: found {_shown(value)}, expected none: of no use to {to}")
-    out = Path(out)
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
+    free(out)
     return {"jaxcell": _from_torch, "torch": _to_torch, "hub-folder": _to_hub}[to](
-        source, out, **told
+        source, Path(out), **told
     )
 
 
@@ -141,6 +141,11 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
         variables, used, left_out = variables_of(found.tensors, described, made_by)
     except ValueError as error:
         raise ValueError(f"{found.weights}: {error}") from error
+    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{found.weights}: what lies beside it describes no such model "
+            f"({type(error).__name__}: {error}); compare it with the family's own files"
+        ) from error
     labels = _names(described, {"class": classes, "batch": batches})
     info = {"step": "converted", "source": str(found.weights), "family": name}
     info |= described.told
@@ -148,7 +153,8 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
     model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
     with whole(out) as folder:
         save_model(folder, model)
-    return _converted(out, model, used, left_out, described.said)
+    said = [f"read from {found.weights}", *described.said]
+    return _converted(out, model, used, left_out, said)
 
 
 def _to_torch(source, out):
@@ -167,7 +173,8 @@ def _to_hub(source, out, **told):
 
 def _converted(out, model, used, left_out=MappingProxyType({}), said=()):
     number, genes = count_parameters(model.config.model), len(model.vocabulary)
-    return Converted(out, used, dict(left_out), number, genes, tuple(said))
+    family = model.info.get("family", "jaxcell")
+    return Converted(out, family, used, dict(left_out), number, genes, tuple(said))
 
 
 def _family_of(source, family):
@@ -177,6 +184,10 @@ def _family_of(source, family):
     for name, one in FAMILIES.items():
         if one.recognises(source):
             return name, one
+    if source.weights.with_name(VERSION).is_file():
+        raise ValueError(
+            "is a model of jaxcell already; say what it shall be: --to torch, hub-folder"
+        )
     some = ", ".join(sorted(source.tensors)[:3])
     raise ValueError(
         f"is of no known family ({some} …); known are {', '.join(FAMILIES)}. If it is one of them, "

@@ -1,5 +1,6 @@
 """What a family of checkpoints has to say of itself, and what it says of one checkpoint."""
 
+import math
 import re
 from types import MappingProxyType
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcell.data.vocabulary import Vocabulary
+
+ANY = (-math.inf, math.inf)
 
 
 class Family(NamedTuple):
@@ -66,7 +69,7 @@ class Tensors:
         """The shape of a tensor of so many axes."""
         if name not in self.shapes:
             raise ValueError(
-                f"the tensor {name} is missing: this is no checkpoint of {self._family}"
+                f"the tensor {name} is missing, which every checkpoint of {self._family} has"
             )
         shape = self.shapes[name]
         if len(shape) != axes or 0 in shape:
@@ -79,8 +82,8 @@ class Tensors:
         return len({one[1] for one in found if one})
 
 
-def argument(args, name, kind, default=None, file="args.json"):
-    """A number of a JSON file.
+def argument(args, name, kind, default=None, file="args.json", least=-math.inf, most=math.inf):
+    """A number of a JSON file, ``least`` to ``most``.
 
     Raises
     ------
@@ -88,7 +91,9 @@ def argument(args, name, kind, default=None, file="args.json"):
         It is missing and has no default, or is no number.
     """
     found = args.get(name, default)
-    if found is None or isinstance(found, bool) or not isinstance(found, kind):
+    right = isinstance(found, kind) and not isinstance(found, bool) and math.isfinite(found)
+    if not right or not least <= found <= most:
         wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"{file}: {name}: found {found!r}, expected {wanted}")
+        within = "" if (least, most) == ANY else f" from {least:g} to {most:g}"
+        raise ValueError(f"{file}: {name}: found {found!r}, expected {wanted}{within}")
     return found

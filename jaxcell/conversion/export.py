@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from jaxcell import __version__, config
-from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, sha256
+from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, config_sha256, sha256
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.conversion.torch import tensors_of
 from jaxcell.conversion.whole import whole
@@ -49,7 +49,9 @@ def export(model, out):
             # Hashes of a model folder's files are not those of this folder's.
             "info": {k: str(v) for k, v in model.info.items() if k not in (*FILES, TENSORS)},
             "sha256": {name: sha256(folder / name) for name in BESIDE},
-            "config": json.loads(config.to_json(model.config)),
+            "config": (c := json.loads(config.to_json(model.config))),
+            "config_sha256": config_sha256(c),
+            TENSORS: formats.tensors_sha256(tensors),
         }
         (folder / CONFIG).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return tuple(tensors)

@@ -1,11 +1,12 @@
 """The folder of an exported model: what lies in it, and whether it is whole. Needs no JAX.
 
 config.json holds ``format``, ``format_version`` (that of model folders), the model's ``config``,
-its ``info`` (step, …) and the ``sha256`` of the files beside it; model.safetensors holds torch's
+its ``info`` (step, …), and hashes of itself, the tensors and the files beside it; model.safetensors holds torch's
 names, in float32.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 from jaxcell.conversion.files import read_json
@@ -35,6 +36,11 @@ def read_description(folder):
     for key in ("config", "info", "sha256"):
         if not isinstance(found.get(key), dict):
             raise ValueError(f"{path}: {key}: found {found.get(key)!r}, expected names with values")
+    if found.get("config_sha256") != config_sha256(found["config"]):
+        raise ValueError(
+            f"{path}: config: was changed since the model was exported, which makes another model "
+            "of the same tensors; export it again"
+        )
     formats.upgrade(found["config"], found.get("format_version"), path)
     for name in BESIDE:
         if not path.with_name(name).is_file():
@@ -45,6 +51,19 @@ def read_description(folder):
                 "model's; copy the whole folder again"
             )
     return found
+
+
+def config_sha256(config):
+    """Hash of a config as JSON has it."""
+    text = json.dumps(config, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changed(found, tensors):
+    """What to say where an exported model's tensors are others than were exported; ''."""
+    if found.get("tensors") == formats.tensors_sha256(tensors):
+        return ""
+    return "its tensors are not those that were exported: trained further, or damaged"
 
 
 def sha256(path):

@@ -21,7 +21,6 @@ from jaxcell.conversion.stubs import plain, stand_ins
 with contextlib.suppress(ImportError):  # tells numpy, and so safetensors, of bfloat16
     import ml_dtypes  # noqa: F401
 
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # the first kind that is there
 WRAPPERS = ("state_dict", "model_state_dict")  # keys that trainers put a state dict under
 TOLD = "hyper_parameters"  # the key of what Lightning's modules were made with
 SAFE_TORCH = (2, 6)  # before it the weights-only reader could be led to run code (CVE-2025-32434)
@@ -68,7 +67,7 @@ def find_weights(source):
     source = Path(source)
     if source.is_file():
         return source
-    for kind in WEIGHTS:
+    for kind in hub.WEIGHTS:  # the first kind that is there
         found = sorted(source.glob(f"*{kind}"))
         if len(found) > 1:
             names = ", ".join(p.name for p in found)
@@ -76,7 +75,7 @@ def find_weights(source):
         if found:
             return found[0]
     what = "has no" if source.is_dir() else "does not exist; expected a folder with a"
-    raise ValueError(f"{source}: {what} file of weights ({', '.join(WEIGHTS)})")
+    raise ValueError(f"{source}: {what} file of weights ({', '.join(hub.WEIGHTS)})")
 
 
 def read_weights(path):
@@ -106,7 +105,8 @@ def _undamaged(path, read):
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds a pickled {found[1]}" if found else "does not hold tensors alone"
         raise ValueError(
-            f"{path}: refused: it {what}, or is damaged. Reading pickled objects can run any code. "
+            f"{path}: refused: it is no checkpoint, is damaged, or {what}. Reading pickled objects "
+            "can run any code. "
             "If you trust whoever made it, load it where its code is installed and write the "
             "weights alone, safetensors.torch.save_file(model.state_dict(), 'model.safetensors') "
             "or torch.save(model.state_dict(), …), and convert those"
@@ -192,8 +192,11 @@ def _array(name, entry, path):
         raise ValueError(
             f"{path}: {name} is a {type(entry).__name__}, expected a state dict of tensors alone"
         )
-    if entry.layout != torch.strided or entry.is_quantized:
-        raise ValueError(f"{path}: the tensor {name} is sparse or quantised, expected a dense one")
+    if entry.layout != torch.strided or entry.is_quantized or entry.is_meta:
+        raise ValueError(
+            f"{path}: the tensor {name} is sparse, quantised or without numbers, expected a dense "
+            "one"
+        )
     narrow = entry.is_floating_point() and entry.dtype != torch.float64
     return (entry.detach().float() if narrow else entry.detach()).numpy()
 
@@ -210,7 +213,7 @@ def read_json(path):
         raise ValueError(f"{path}: does not exist; it belongs to the checkpoint")
     try:
         found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is damaged ({error}); copy it again") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: found a {type(found).__name__}, expected names with values")

@@ -1,7 +1,9 @@
 """Folders that are there whole or not at all."""
 
 import contextlib
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -15,15 +17,23 @@ def whole(out):
         ``out`` exists, or its folder does not.
     """
     out = Path(out)
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; make it first")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    free(out)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
     try:
-        partial.mkdir()
-        yield partial
-        partial.rename(out)
+        folder = partial / out.name  # made as any folder is: the one around it is its owner's alone
+        folder.mkdir()
+        yield folder
+        free(out)  # nobody has made it meanwhile
+        folder.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def free(out):
+    """Raise ValueError unless a folder can be made there."""
+    if str(out).startswith("hf:"):
+        raise ValueError(f"{out}: expected a folder here; upload it with hf upload")
+    if os.path.lexists(out):
+        raise ValueError(f"{out}: exists already; remove it or name another output")
+    if not Path(out).absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; make it first")

@@ -37,11 +37,14 @@ def read_tokens(weights):
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise ValueError(f"{path}: has no words (model: vocab), expected a tokenizer of words")
     ids = dict(model["vocab"])
-    for added in found.get("added_tokens") or ():
-        word, number = added.get("content"), added.get("id")
+    added = found.get("added_tokens") or []
+    if not isinstance(added, list) or not all(isinstance(one, dict) for one in added):
+        raise ValueError(f"{path}: added_tokens: expected a list of words with their ids")
+    for one in added:
+        word, number = one.get("content"), one.get("id")
         if ids.setdefault(word, number) != number:
             raise ValueError(f"{path}: {word!r} has the ids {ids[word]} and {number}")
-    if not all(isinstance(i, int) for i in ids.values()) or (
+    if not all(type(i) is int for i in ids.values()) or (
         sorted(ids.values()) != list(range(len(ids)))
     ):
         raise ValueError(f"{path}: the ids of its {len(ids)} words are not each of 0, 1, 2 … once")

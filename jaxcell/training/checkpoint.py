@@ -23,6 +23,7 @@ from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 from jaxcell.training import formats, lora
+from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
 
 VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
@@ -174,18 +175,6 @@ def flatten(tree):
     return {path_of(keys): leaf for keys, leaf in leaves}
 
 
-def unflatten(flat):
-    """{'a/b/c': array} → nested dict."""
-    tree = {}
-    for path, leaf in flat.items():
-        *above, last = path.split("/")
-        at = tree
-        for step in above:
-            at = at.setdefault(step, {})
-        at[last] = leaf
-    return tree
-
-
 @dataclass
 class Model:
     """A checkpoint's ``model/`` folder in memory.
@@ -211,14 +200,8 @@ class Model:
         # Not of the config in memory, into which a call may have put its own settings.
         digest = hashlib.sha256(self.info["config.json"].encode())
         digest.update(self.vocabulary.sha256.encode())
-        _update(digest, flatten(self.variables))
+        formats.update(digest, flatten(self.variables))
         return digest.hexdigest()
-
-
-def _update(digest, flat):
-    for path, leaf in sorted(flat.items()):
-        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf))
 
 
 def save_model(workdir, model):
@@ -268,7 +251,6 @@ FILES = (
     *("config.json", "vocabulary.json", "labels.json", "ontologies.json", "tables.npz"),
     "model.safetensors",
 )
-FOREIGN = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 TENSORS = "tensors"  # its metadata have the hash of its tensors too
 HASHED = FILES[:-1]  # the tensors' own file names the hashes of the others
 
@@ -330,7 +312,7 @@ def load_model(path):
         vocabulary=Vocabulary.load(folder / "vocabulary.json"),
         labels=json.loads((folder / "labels.json").read_text()),
         variables={"batch_stats": {}, **unflatten(_whole(weights, load_file))},
-        tables=_whole(folder / "tables.npz", read_tables),
+        tables=read_tables(folder / "tables.npz"),
         ontologies=read_ontologies(folder / "ontologies.json") if known else {},
         info=info,
     )
@@ -346,7 +328,7 @@ def _model_folder(path):
     for folder in (path, path / "model", path / "model.old"):
         if (folder / VERSION).exists():
             return folder
-    foreign = path.is_dir() and any(p.suffix in FOREIGN for p in path.iterdir())
+    foreign = path.is_dir() and any(p.suffix in hub.WEIGHTS for p in path.iterdir())
     hint = f". If it is one of PyTorch: jaxcell convert {path} OUT" if foreign else ""
     raise ValueError(
         f"{path}: no model there; expected a training run's workdir, one of its "
@@ -366,6 +348,11 @@ def _check_tensors(model, where):
                 f"{where}: the tensor {name} has shape {found[name].shape}, its config asks for "
                 f"{expected[name].shape}"
             )
+        if found[name].dtype != expected[name].dtype:
+            raise ValueError(
+                f"{where}: the tensor {name} is of type {found[name].dtype}, expected "
+                f"{expected[name].dtype}"
+            )
         if not np.isfinite(found[name]).all():
             raise ValueError(f"{where}: the tensor {name} holds NaN or infinite values")
 
@@ -378,13 +365,6 @@ def _whole(path, read):
         raise ValueError(
             f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
         ) from error
-
-
-def tensors_sha256(flat):
-    """Hash of {name: array}: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    _update(digest, flat)
-    return digest.hexdigest()
 
 
 def _config(path, version):
@@ -402,12 +382,6 @@ def read_ontologies(path):
 def _metadata(path):
     with safe_open(path, "numpy") as file:
         return file.metadata() or {}
-
-
-def read_tables(path):
-    """The nested dict of arrays in tables.npz."""
-    with np.load(path) as arrays:
-        return unflatten(dict(arrays))
 
 
 def _sha256(path):

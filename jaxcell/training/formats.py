@@ -1,8 +1,13 @@
-"""Versions of what is saved. Each is read by every later jaxcell; tests keep one of each.
+"""Versions of what is saved, and what is read without JAX. Each version is read by every later
+jaxcell; tests keep one of each.
 
 1 : configs may have true or false for `model.encoder.remat`; ontologies.json may be missing
 2 : `remat` is a word; model folders have all of `checkpoint.FILES`, and a hash of the tensors
 """
+
+import hashlib
+
+import numpy as np
 
 VERSION = 2
 REMAT = {True: "full", False: "none"}
@@ -40,3 +45,44 @@ def upgrade(c, version, where):
     for one in range(int(version), VERSION):
         STEPS[one](c)
     return c
+
+
+def unflatten(flat):
+    """{'a/b/c': array} → nested dict."""
+    tree = {}
+    for path, leaf in flat.items():
+        *above, last = path.split("/")
+        at = tree
+        for step in above:
+            at = at.setdefault(step, {})
+        at[last] = leaf
+    return tree
+
+
+def read_tables(path):
+    """The nested dict of arrays in tables.npz.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or holds pickled objects.
+    """
+    try:
+        with np.load(path) as arrays:
+            return unflatten(dict(arrays))
+    except Exception as error:
+        raise ValueError(f"{path}: is damaged ({type(error).__name__}); copy it again") from error
+
+
+def update(digest, flat):
+    """Add {name: array} to a hash: names, types, shapes and bytes."""
+    for path, leaf in sorted(flat.items()):
+        digest.update(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf))
+
+
+def tensors_sha256(flat):
+    """Hash of {name: array}."""
+    digest = hashlib.sha256()
+    update(digest, flat)
+    return digest.hexdigest()

@@ -9,7 +9,8 @@ from jaxcell import config
 from jaxcell.conversion.export import export
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel, flags_of, labels_of
-from jaxcell.training.checkpoint import Model, unflatten
+from jaxcell.training.checkpoint import Model
+from jaxcell.training.formats import unflatten
 from jaxcell.training.masking import hidden_code
 from jaxcell.training.rows import row_axes, shapes
 from tests.conftest import ROOT, config_of

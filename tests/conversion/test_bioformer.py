@@ -154,7 +154,7 @@ REFUSED = {
     "missing": (changed(lambda s: s.pop(BIAS)), rf"{BIAS} is missing"),
     "no types": (
         changed(lambda s: s.pop("cell_type_embedding.weight")),
-        "cell_type_embedding.weight is missing: this is no checkpoint of BioFormer",
+        "cell_type_embedding.weight is missing, which every checkpoint of BioFormer has",
     ),
     "no genes": (changed(lambda s: s.pop("gene_embedding.weight")), "gene_embedding.* is missing"),
     "no adversary": (changed(lambda s: s.pop("adv_head.weight")), "adv_head.weight is missing"),

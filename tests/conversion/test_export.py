@@ -103,7 +103,7 @@ def test_padded_rows_stay_zeros_in_training_and_a_run_comes_back(trained, tmp_pa
     assert load_model(tmp_path / "back").sha256 == model.sha256
     step = max((trained / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
     main(["convert", str(step), str(tmp_path / "step"), "--to", "torch"])
-    assert "step: 52 tensors" in capsys.readouterr().out
+    assert "step: jaxcell: 52 tensors" in capsys.readouterr().out
     found = load_file(tmp_path / "step" / "model.safetensors")
     assert found.keys() == load_file(trained / "torch" / "model.safetensors").keys()
 

@@ -204,7 +204,7 @@ REFUSED = {
     "scaling": (told(input_emb_style="scaling"), "input_emb_style: found 'scaling', expected 'con"),
     "counts": (told(input_style="log1p"), "input_style: found 'log1p', expected 'binned'"),
     "layers": (told(nlayers=3), "nlayers: found 3, the tensors have 2"),
-    "pad": (told(pad_token="<none>"), "vocab.json: has no <none>"),
+    "pad": (told(pad_token="<none>"), "args.json: pad_token: found '<none>'"),
     "no vocab": (lambda f: (f / "vocab.json").unlink(), "vocab.json: does not exist"),
     "damaged": (lambda f: (f / "args.json").write_text("{"), "args.json: is damaged"),
 }

@@ -29,6 +29,7 @@ from tests.conversion.test_export import WRONG
 
 torch = pytest.importorskip("torch")
 
+from jaxcell.conversion.exported import config_sha256  # noqa: E402
 from jaxcell.conversion.torch_model import load  # noqa: E402
 
 
@@ -160,7 +161,11 @@ def test_what_is_not_known_is_named(folder, tmp_path, path, value, message):
     for step in path[:-1]:
         at = at[step]
     at[path[-1]] = value
-    (tmp_path / "torch" / "config.json").write_text(json.dumps(found))
+    where = tmp_path / "torch" / "config.json"
+    where.write_text(json.dumps(found))
+    with pytest.raises(ValueError, match="config: was changed since the model was exported"):
+        load(tmp_path / "torch")
+    where.write_text(json.dumps(found | {"config_sha256": config_sha256(found["config"])}))
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "torch")
 
@@ -291,3 +296,18 @@ def test_vectors_do_not_depend_on_padding_or_neighbours(tmp_path):
                 want = whole[head][b : b + 1]
                 want = want[:, :n] if head == "tokens" else want
                 np.testing.assert_allclose(x, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_foreign_model_goes_on_to_torch(tmp_path, training):
+    """BioFormer's has no special tokens, and a pool that no config of ours has."""
+    convert(test_bioformer.write(tmp_path / "theirs", training), tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "torch", to="torch")
+    genes, random = test_bioformer.GENES, np.random.default_rng(0)
+    counts = random.poisson(1.0, (4, len(genes))).astype(np.float32)
+    cells = anndata.AnnData(counts, var=pd.DataFrame(index=list(genes)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # types and studies are unknown
+        jaxcell.embed(cells, tmp_path / "ours", key="X", progress=False)
+        vectors = load(tmp_path / "torch").embed(counts, genes)
+    np.testing.assert_allclose(vectors, cells.obsm["X"], rtol=0, atol=1e-5)

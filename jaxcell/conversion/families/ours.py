@@ -8,11 +8,12 @@ import numpy as np
 
 from jaxcell import config
 from jaxcell.conversion.described import Described, Family
-from jaxcell.conversion.exported import read_description
+from jaxcell.conversion.exported import changed, read_description
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
-from jaxcell.training.checkpoint import flatten, read_ontologies, read_tables
+from jaxcell.training.checkpoint import flatten, read_ontologies
+from jaxcell.training.formats import read_tables
 from jaxcell.training.rows import row_axes
 
 NAME = re.compile(r"encoder\.(first|blocks\.\d+)\.attention\.qkv\.weight")
@@ -38,14 +39,23 @@ def describe(source):
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     targets = flatten(jax.eval_shape(CellModel(c.model).init, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in targets.items()}
+    if len(vocabulary) != c.model.vocabulary:
+        raise ValueError(
+            f"vocabulary.json: has {len(vocabulary)} genes, config.json says {c.model.vocabulary}"
+        )
+    told, said = dict(found["info"]), []
+    if other := changed(found, source.tensors):
+        # What was measured was another model's.
+        told = {k: v for k, v in told.items() if not k.startswith("val/")}
+        told["step"], said = "changed in PyTorch", [other]
     return Described(
         config=c,
         vocabulary=vocabulary,
         rows=np.arange(vocabulary.n_tokens),
         classes={},
-        said=[],
+        said=said,
         names=json.loads((folder / "labels.json").read_text(encoding="utf-8")),
-        told=found["info"],
+        told=told,
         rules=rules_of(shapes, row_axes(c.model)),
         tables=read_tables(folder / "tables.npz"),
         ontologies=read_ontologies(folder / "ontologies.json"),

@@ -87,7 +87,7 @@ def described(t, args, vocab, said, clip=None):
 
 def _vocabulary(vocab, rows):
     """Our vocabulary, genes and specials each in the foreign order, and where each row goes."""
-    ids = [i for i in vocab.values() if isinstance(i, int)]
+    ids = [i for i in vocab.values() if type(i) is int]  # True is no id
     if sorted(ids) != list(range(rows)) or len(ids) < len(vocab):
         raise ValueError(
             f"vocab.json: has {len(vocab)} tokens, of which the ids are not each of 0 to "
@@ -115,8 +115,10 @@ def _sizes(c, t, args):
     for name, found in {"embsize": m.width, "nlayers": e.layers, "d_hid": e.hidden}.items():
         if name in args and args[name] != found:
             raise ValueError(f"args.json: {name}: found {args[name]!r}, the tensors have {found}")
-    e.heads = argument(args, "nheads", int)
-    e.dropout = m.fields.value.dropout = float(argument(args, "dropout", int | float, e.dropout))
+    e.heads = argument(args, "nheads", int, least=1)
+    e.dropout = m.fields.value.dropout = float(
+        argument(args, "dropout", int | float, e.dropout, least=0, most=1)
+    )
 
 
 def _values(c, t, args, clip, said):
@@ -136,13 +138,19 @@ def _values(c, t, args, clip, said):
     else:
         pad = float(argument(args, "pad_value", int | float, -2))
         hidden = float(argument(args, "mask_value", int | float, -1))
-    known = {str(args.get("pad_token", "<pad>")): pad, "<mask>": hidden}
+    token = args.get("pad_token", "<pad>")
+    if "pad_token" in args and token not in m.specials:
+        raise ValueError(
+            f"args.json: pad_token: found {token!r}, expected one of vocab.json's special tokens, "
+            f"{', '.join(m.specials)}"
+        )
+    known = {token: pad, "<mask>": hidden}
     zero = type(pad)(0)
     m.fields.value.codes = (*(known.get(name, zero) for name in m.specials), hidden)
     if bins:
         if clip is not None:
             raise ValueError(f"clip: found {clip}, expected none: the values are {bins} bins")
-        data.bin.number = argument({"n_bins": bins}, "n_bins", int)
+        data.bin.number = argument({"n_bins": bins}, "n_bins", int, least=2)
     else:
         data.bin.method, data.bin.c = "clip", clip or CLIP
         data.bin.number = data.bin.c + 1
@@ -152,11 +160,18 @@ def _values(c, t, args, clip, said):
                 f"args.json names no n_bins: values are counts up to {CLIP}, as of the published "
                 "checkpoint of June 2022; --clip N for another"
             )
-    zeros = "all" if args.get("include_zero_gene", bool(bins)) else "exclude"
+    whole = args.get("include_zero_gene", bool(bins))
+    if not isinstance(whole, bool):
+        raise ValueError(f"args.json: include_zero_gene: found {whole!r}, expected true or false")
+    zeros = "all" if whole else "exclude"
     data.sequence.zeros = c.embed.zeros = zeros
-    longest = argument(args, "max_seq_len", int, m.vocabulary + 1) - 1  # <cls> is one of them
+    longest = (
+        argument(args, "max_seq_len", int, m.vocabulary + 1, least=2) - 1
+    )  # <cls> is one of them
     data.sequence.number = max(1, min(m.vocabulary, longest))
-    data.draw_masks.ratio = float(argument(args, "mask_ratio", int | float, data.draw_masks.ratio))
+    data.draw_masks.ratio = float(
+        argument(args, "mask_ratio", int | float, data.draw_masks.ratio, least=0, most=1)
+    )
 
 
 def _norm(c, t):

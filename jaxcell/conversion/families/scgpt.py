@@ -27,7 +27,11 @@ PUBLISHED = {  # of the whole-human checkpoint, for what args.json does not say
     **{"pad_value": -2, "mask_value": -1, "mask_ratio": (0.25, 0.5, 0.75), "max_seq_len": 1200},
 }
 FLASH = re.compile(r"transformer_encoder\.layers\.\d+\.self_attn\.(_impl\.)?Wqkv\.weight")
-TASKS = ("training_tasks", "USE_GENERATIVE_TRAINING")  # arguments of scGPT's pretraining alone
+# Arguments of scGPT's scripts alone: of its pretraining, and of its fine-tuning.
+OWN = (
+    *("training_tasks", "USE_GENERATIVE_TRAINING"),
+    *("GEPC", "fast_transformer", "pre_norm", "norm_scheme", "input_emb_style", "input_style"),
+)
 # What there is no part for: {argument: (what it may be, what that would mean)}.
 KNOWN = {
     "pre_norm": ((None, False), "residuals that begin at the normed input"),
@@ -101,7 +105,10 @@ def _arguments(told, heads, category, said):
         said.append(f"args.json does not say, as in the whole-human model: {values}")
     args = {"include_zero_gene": False} | given | absent
     if isinstance(args["mask_ratio"], list | tuple):  # drawn for each batch
-        ratios = sorted(args["mask_ratio"])
+        ratios = args["mask_ratio"]
+        if not ratios or not all(isinstance(one, int | float) for one in ratios):
+            raise ValueError(f"args.json: mask_ratio: found {ratios!r}, expected a number or some")
+        ratios = sorted(ratios)
         args["mask_ratio"] = ratios[len(ratios) // 2]
         said.append(f"of the mask ratios {ratios} it is {args['mask_ratio']} if trained further")
     return args
@@ -113,7 +120,7 @@ def recognises(source):
         return False
     names = source.tensors
     own = "flag_encoder.weight" in names or any(map(FLASH.fullmatch, names))
-    return own or any(name in _told(source) for name in TASKS)
+    return own or any(name in _told(source) for name in OWN)
 
 
 FAMILY = Family(recognises, describe, SCGPT_RULES, SCGPT_LEFT_OUT, options=("heads",))

@@ -6,6 +6,7 @@ are is seen from the names: `rules_of` makes the table for a checkpoint.
 
 import re
 
+from jaxcell.conversion.rules.parts import BLOCKS, linear, norm
 from jaxcell.conversion.torch import LeftOut, Rule
 
 LLAMA, BERT = "core.encoder", "scbert"  # in front of the names of embeddings and blocks
@@ -28,20 +29,6 @@ def head_of(label):
     return re.sub(r"\W", "_", label)
 
 
-def _norm(source, target, **how):
-    return (
-        Rule(f"{source}.weight", f"{target}/scale", **how),
-        Rule(f"{source}.bias", f"{target}/bias", **how),
-    )
-
-
-def _linear(source, target, weight="linear"):
-    return (
-        Rule(f"{source}.weight", f"{target}/kernel", weight),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
-
-
 def _fields(prefix):
     source, values = f"{prefix}.embeddings", "params/fields/value"
     expressions = f"{source}.expressions_embeddings"
@@ -52,8 +39,8 @@ def _fields(prefix):
         Rule(f"{expressions}.dense.weight", f"{values}/dense/kernel", "linear"),
         Rule(f"{expressions}.dense_1.weight", f"{values}/in_kernel", "linear"),
         Rule(f"{expressions}.dense_1.bias", f"{values}/in_bias"),
-        *_linear(f"{expressions}.dense_2", f"{values}/out"),
-        *_norm(f"{source}.LayerNorm", "params/fields/norm"),
+        *linear(f"{expressions}.dense_2", f"{values}/out"),
+        *norm(f"{source}.LayerNorm", "params/fields/norm"),
     )
 
 
@@ -69,7 +56,6 @@ def _llama(source, target, **how):
     )
 
 
-BLOCKS = "params/encoder/blocks"
 LLAMA_BLOCKS = (
     *_llama(f"{LLAMA}.blocks.0", "params/encoder/first", at=0),
     *_llama(f"{LLAMA}.blocks.{{at}}", BLOCKS, start=1),
@@ -88,17 +74,17 @@ BERT_BLOCKS = (
             Rule(f"{source}.bias", f"{QKV}/bias", "flat", slot=(0, place)),
         )
     ),
-    *_linear(f"{LAYER}.attention.output.dense", f"{BLOCKS}/attention/out", "joined"),
-    *_norm(f"{LAYER}.attention.output.LayerNorm", f"{BLOCKS}/norm1"),
-    *_linear(f"{LAYER}.intermediate.dense", f"{BLOCKS}/mlp/in"),
-    *_linear(f"{LAYER}.output.dense", f"{BLOCKS}/mlp/out"),
-    *_norm(f"{LAYER}.output.LayerNorm", f"{BLOCKS}/norm2"),
+    *linear(f"{LAYER}.attention.output.dense", f"{BLOCKS}/attention/out", "joined"),
+    *norm(f"{LAYER}.attention.output.LayerNorm", f"{BLOCKS}/norm1"),
+    *linear(f"{LAYER}.intermediate.dense", f"{BLOCKS}/mlp/in"),
+    *linear(f"{LAYER}.output.dense", f"{BLOCKS}/mlp/out"),
+    *norm(f"{LAYER}.output.LayerNorm", f"{BLOCKS}/norm2"),
 )
 
 EXPRESSION = "params/heads/expression"
 HEADS = (
-    *_linear(f"{TOKEN_HEAD}.transform.dense", f"{EXPRESSION}/transform/in"),
-    *_norm(f"{TOKEN_HEAD}.transform.LayerNorm", f"{EXPRESSION}/transform/norm"),
+    *linear(f"{TOKEN_HEAD}.transform.dense", f"{EXPRESSION}/transform/in"),
+    *norm(f"{TOKEN_HEAD}.transform.LayerNorm", f"{EXPRESSION}/transform/norm"),
     Rule(f"{DECODERS}.expressions_wced.weight", f"{EXPRESSION}/rows", "parted"),
     Rule(f"{DECODERS}.expressions_wced.bias", f"{EXPRESSION}/bias", "parted_bias"),
     *(
@@ -130,8 +116,8 @@ def _label(label, names):
     head, (last, kind) = f"params/heads/{head_of(label)}", decoder_of(label, names)
     hidden = f"{last.removesuffix('out_proj')}dense"
     return (
-        *_linear(last, f"{head}/out"),
-        *(_linear(hidden, f"{head}/in") if kind == "out_proj" else ()),
+        *linear(last, f"{head}/out"),
+        *(linear(hidden, f"{head}/in") if kind == "out_proj" else ()),
     )
 
 
@@ -146,7 +132,7 @@ def rules_of(names):
     return (
         *_fields(prefix),
         *(LLAMA_BLOCKS if prefix == LLAMA else BERT_BLOCKS),
-        *_linear(f"{POOLER[prefix]}.dense", "params/pool/dense"),
+        *linear(f"{POOLER[prefix]}.dense", "params/pool/dense"),
         *HEADS,
         *(rule for label in labels_of(names) for rule in _label(label, names)),
     )

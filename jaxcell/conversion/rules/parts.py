@@ -5,11 +5,11 @@ from jaxcell.conversion.torch import Rule
 BLOCKS = "params/encoder/blocks"
 
 
-def norm(source, target):
-    """Rules of a layer norm."""
+def norm(source, target, **how):
+    """Rules of a layer norm; ``how``: further fields of both."""
     return (
-        Rule(f"{source}.weight", f"{target}/scale"),
-        Rule(f"{source}.bias", f"{target}/bias"),
+        Rule(f"{source}.weight", f"{target}/scale", **how),
+        Rule(f"{source}.bias", f"{target}/bias", **how),
     )
 
 

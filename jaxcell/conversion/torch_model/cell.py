@@ -71,7 +71,7 @@ class CellModel(nn.Module):
         """Names of the pools that this model has."""
         front = ("cls", *self.front) if self.front else ()
         pooler = ("pooler",) if self.pool else ()
-        return dict.fromkeys((*front, *pools.OF_GENES, *pooler))
+        return dict.fromkeys((*front, "first", *pools.OF_GENES, *pooler))
 
     def forward(self, batch, heads=True):
         """What a batch of tokens gives.
@@ -126,7 +126,9 @@ class CellModel(nn.Module):
             return pools.OF_GENES[name](tokens, batch, len(self.front))
         if name in ("pooler", "pooled"):
             return self.pool(tokens[:, 0])
-        return tokens[:, self.front.index(name) if name in self.front else 0]
+        if name in ("cls", "first"):
+            return tokens[:, 0]
+        return tokens[:, self.front.index(name)]
 
     def _tensors(self, batch):
         one = next(self.parameters())

@@ -1,14 +1,16 @@
 """From an exported folder to a `CellModel`."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from jaxcell.conversion.exported import WEIGHTS, read_description
+from jaxcell.conversion.exported import WEIGHTS, changed, read_description
 from jaxcell.conversion.files import read_weights
 from jaxcell.conversion.torch_model.cell import CellModel
+from jaxcell.training.formats import read_tables
 
 
 def load(folder, device="cpu"):
@@ -36,10 +38,12 @@ def load(folder, device="cpu"):
     try:
         with torch.device("meta"):  # shapes alone: the numbers come from the file
             model = CellModel(config)
-    except (ValueError, KeyError) as error:
-        said = f"{error} is missing in the config" if isinstance(error, KeyError) else error
+    except ValueError as error:  # names the field
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+    except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
         raise ValueError(
-            f"{folder / 'config.json'}: {said}; export the model again with this jaxcell: "
+            f"{folder / 'config.json'}: describes no model that is known here "
+            f"({type(error).__name__}: {error}); export it again with this jaxcell: "
             "jaxcell convert MODEL FOLDER --to torch"
         ) from error
     weights = folder / WEIGHTS
@@ -47,6 +51,8 @@ def load(folder, device="cpu"):
         raise ValueError(f"{weights}: is missing; copy the whole folder")
     tensors, _ = read_weights(weights)
     _check(tensors, model.state_dict(), weights)
+    if said := changed(description, tensors):
+        warnings.warn(f"{weights}: {said}", stacklevel=2)
     state = {name: torch.from_numpy(np.array(x)) for name, x in tensors.items()}
     model.load_state_dict(state, strict=True, assign=True)
     genes = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
@@ -54,7 +60,7 @@ def load(folder, device="cpu"):
     pairs = zip(model.symbols, model.ensembl, strict=True)
     model.vocabulary = tuple(symbol or ensembl for symbol, ensembl in pairs)
     model.labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    model.tables = _tables(folder / "tables.npz")
+    model.tables = read_tables(folder / "tables.npz")
     return model.to(device).eval()
 
 
@@ -72,16 +78,3 @@ def _check(tensors, expected, where):
             raise ValueError(f"{where}: the tensor {name} is of type {x.dtype}, expected float32")
         if not np.isfinite(x).all():
             raise ValueError(f"{where}: the tensor {name} holds NaN or infinite values")
-
-
-def _tables(path):
-    """The nested dict of arrays {'a/b': x} in tables.npz."""
-    found = {}
-    with np.load(path) as arrays:
-        for name, x in arrays.items():
-            *above, last = name.split("/")
-            at = found
-            for step in above:
-                at = at.setdefault(step, {})
-            at[last] = x
-    return found
