@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
+import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -29,8 +32,10 @@ from tests.conversion.test_export import WRONG
 
 torch = pytest.importorskip("torch")
 
+from jaxcell.conversion.convert import convert  # noqa: E402
 from jaxcell.conversion.exported import config_sha256  # noqa: E402
 from jaxcell.conversion.torch_model import load  # noqa: E402
+from tests.conversion import test_bioformer  # noqa: E402
 
 
 def of_jax(model, batch):
@@ -172,6 +177,7 @@ def test_what_is_not_known_is_named(folder, tmp_path, path, value, message):
 
 CHILD = """
 import sys
+import warnings
 for name in ("jax", "jaxlib", "flax", "ml_collections", "orbax", "optax"):
     sys.modules[name] = None
 import numpy as np, scipy.sparse as sp
