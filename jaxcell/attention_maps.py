@@ -85,7 +85,6 @@ class Attention:
 
     def __call__(self, variables, batch):
         """Yield each cell's attention in order, [H, M, M]."""
-        batch = dict(batch)
         places = self._places(batch)
         tokens = -(-int(batch["length"].max()) // 8) * 8
         m = max(1, HELD // (self._heads * tokens**2))
@@ -137,7 +136,8 @@ def condition_maps(embedder, attention, chunks, codes, conditions, measure="rank
 
     Returns
     -------
-    float32 [k, M, M] (a row reads, a column is read), cells that count i64 [k]
+    maps float32 [k, M, M] (a row reads, a column is read), what each gene receives float64 [k, M],
+    cells that count i64 [k]
     """
     sums, start = Sums(conditions, len(attention._genes), measure), 0
     for chunk in chunks:
@@ -152,4 +152,4 @@ def condition_maps(embedder, attention, chunks, codes, conditions, measure="rank
         start += len(rows)
         if tick:
             tick(len(rows))
-    return sums.means(), sums.cells
+    return *sums.means(), sums.cells

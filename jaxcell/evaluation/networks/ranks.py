@@ -82,28 +82,44 @@ def mean_weights(attention):
     return np.mean(attention, axis=0, dtype=np.float64)
 
 
+def received(attention):
+    """Attention that each gene receives from the others, mean over heads; [H, M, M] -> f64 [M].
+
+    Of softmax weights. (Columns of ranks cannot tell: each holds the same ranks, so all add up to
+    the same.)
+    """
+    mean = mean_weights(attention)
+    return mean.sum(axis=0) - np.diagonal(mean)
+
+
 class Sums:
     """Sums over cells by condition, a cell at a time: k matrices [M, M] are all that is held.
 
     Every cell counts, the first of a condition too: the published code starts its sums with zeros
     in place of that cell.
 
-    conditions : k; genes : M
+    conditions : k; genes : M; measure : 'ranks' or 'weights'
     """
 
     def __init__(self, conditions, genes, measure="ranks"):
         if measure not in MEASURES:
             raise ValueError(f"measure: found {measure!r}, expected {' or '.join(MEASURES)}")
         self._of = {"ranks": rank_normalised, "weights": mean_weights}[measure]
-        self._sums = np.zeros((conditions, genes, genes))
+        self._maps = np.zeros((conditions, genes, genes))
+        self._received = np.zeros((conditions, genes))
         self.cells = np.zeros(conditions, np.int64)
 
     def add(self, attention, condition):
-        """Count one cell: attention [H, M, M], the number of its condition."""
-        self._sums[condition] += self._of(attention)
+        """Count one cell: softmax weights [H, M, M], the number of its condition."""
+        self._maps[condition] += self._of(attention)
+        self._received[condition] += received(attention)
         self.cells[condition] += 1
 
     def means(self):
-        """Means over each condition's cells, float32 [k, M, M]; NaN of a condition without any."""
+        """Means over the cells of each condition, NaN of one without any.
+
+        float32 [k, M, M], and what each gene receives, float64 [k, M]
+        """
         with np.errstate(invalid="ignore", divide="ignore"):
-            return (self._sums / self.cells[:, None, None]).astype(np.float32)
+            maps = (self._maps / self.cells[:, None, None]).astype(np.float32)
+            return maps, self._received / self.cells[:, None]
