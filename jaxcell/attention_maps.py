@@ -101,7 +101,9 @@ class Attention:
 
     def _places(self, batch):
         """Where the chosen genes stand among each cell's tokens, i32 [B, M]."""
-        ids = np.where(np.arange(batch["ids"].shape[1]) < batch["length"][:, None], batch["ids"], -1)
+        ids = np.where(
+            np.arange(batch["ids"].shape[1]) < batch["length"][:, None], batch["ids"], -1
+        )
         places = np.empty((len(ids), len(self._genes)), np.int32)
         for b, own in enumerate(ids):
             order = np.argsort(own, kind="stable")

@@ -139,7 +139,9 @@ def markers(counts, genes, groups, k=9, most=8):
         return {}
     adata = anndata.AnnData(
         counts,
-        obs=pd.DataFrame({"group": pd.Categorical(groups)}, index=np.arange(len(groups)).astype(str)),
+        obs=pd.DataFrame(
+            {"group": pd.Categorical(groups)}, index=np.arange(len(groups)).astype(str)
+        ),
         var=pd.DataFrame(index=list(genes)),
     )
     adata = adata[adata.obs["group"] != ""].copy()
