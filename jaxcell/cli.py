@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 
-from jaxcell.verbs import cells, conversion, data, evaluation, genes, plan, training
+from jaxcell.verbs import cells, conversion, data, evaluation, genes, networks, plan, training
 
 
 def main(argv=None):
@@ -62,6 +62,7 @@ def _parser():
     genes.gene_vectors(add("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
     genes.relations(add("relations", help="known relations that gene vectors recall"))
     genes.learnability(add("learnability", help="genes that are predicted beyond sparsity"))
+    networks.network(add("network", help="gene networks: attention by condition, gene programs"))
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))

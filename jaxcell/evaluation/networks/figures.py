@@ -116,11 +116,8 @@ def program_networks(path, programs, edges, most=6, genes=25):
         if own:
             weights = [c for *_, c in own]
             start = spots.tolist()
-            spots = np.array(
-                graph.layout_kamada_kawai(seed=start).coords
-                if len(kept) < 3
-                else graph.layout_fruchterman_reingold(weights=weights, seed=start).coords
-            )
+            how = dict(weights=weights, seed=start)  # no chance in it: the start is a circle
+            spots = np.array(graph.layout_fruchterman_reingold(**how).coords)
         for a, b, c in own:
             axes.plot(
                 *spots[[a, b]].T, color=LABEL_COLOURS[0], lw=0.5 + 2 * c, alpha=0.35, zorder=1

@@ -40,7 +40,7 @@ def column_ranks(x, values):
 
     By counting, since ranks of rows are few different numbers: several times faster than sorting.
     """
-    n, m = x.shape
+    m = x.shape[1]
     # Column by column in one line: place c · values + value.
     flat = x + np.arange(m) * values
     counts = np.bincount(flat.ravel(), minlength=m * values).reshape(m, values)

@@ -16,10 +16,10 @@ def edge_stability(scores, sources, tops=(20, 100)):
 
     Returns
     -------
-    dict : ``models``; ``spearman`` (of all edges of a source, mean over sources) and ``jaccard_<k>``
-        (of its k strongest targets), each {'mean', 'sd'} over pairs of models, ``jaccard_<k>``
-        also 'chance': that of two draws of k genes, at their expected overlap. Of k only those
-        below half of the targets.
+    dict : ``models``; ``spearman`` (of all edges of a source, mean over sources) and
+        ``jaccard_<k>`` (of its k strongest targets), each {'mean', 'sd'} over pairs of models,
+        ``jaccard_<k>`` also 'chance': that of two draws of k genes, at their expected overlap. Of k
+        only those below half of the targets.
 
     Raises
     ------
