@@ -11,7 +11,8 @@ from jaxcell.evaluation.networks.ranks import Sums
 from jaxcell.forward import TOKENS
 from jaxcell.models.cell import CellModel
 
-HELD = 2**26  # attention weights computed at a time: 256 MB of float32
+HELD = 2**26  # attention weights computed at a time, at most: 256 MB of float32
+CELLS = 16  # computed at a time, at most: a batch is filled up to so many
 
 
 def check_attention(c, layer, where):
@@ -70,7 +71,6 @@ class Attention:
     def __init__(self, c, genes, layer=None, tables=None):
         net = CellModel(c.model)
         self._genes, self._heads = np.asarray(genes), c.model.encoder.heads
-        self._front = len(c.model.front or c.model.specials)
         fields = {k: (tables or {}).get(k, {}) for k in ("vectors", "known")}
         self._tables = jax.device_put(fields)
 
@@ -87,7 +87,7 @@ class Attention:
         """Yield each cell's attention in order, [H, M, M]."""
         places = self._places(batch)
         tokens = -(-int(batch["length"].max()) // 8) * 8
-        m = max(1, HELD // (self._heads * tokens**2))
+        m = min(CELLS, max(1, HELD // (self._heads * tokens**2)))
         for start in range(0, len(places), m):
             mine = np.arange(start, min(start + m, len(places)))
             order = np.pad(mine, (0, m - len(mine)), mode="edge")

@@ -144,8 +144,8 @@ def choose_genes(names, usable, counts, *, genes=None, number=1200, forced=()):
     chosen[list(forced)] = True
     if chosen.sum() < 20:
         raise ValueError(
-            f"genes: found {int(chosen.sum())} that the file has and every model knows, expected 20 "
-            "or more"
+            f"genes: found {int(chosen.sum())} that the file has and every model knows, expected "
+            "20 or more"
         )
     return np.flatnonzero(chosen)
 

@@ -119,8 +119,7 @@ def _pictures(study, whole, source):
     """Heat map of ten and network of twenty of a source's targets."""
     genes, at = study.genes, study.place(source)
     z = {name: influence(one, at) for name, one in whole.items()}
-    # Of the conditions, and of their differences, whichever way these go.
-    strong = np.max([np.abs(v) if " − " in n else v for n, v in z.items()], axis=0)
+    strong = np.max([z[name] for name in study.conditions], axis=0)
     strong[at] = -np.inf
     top = np.argsort(-strong, kind="stable")[:HEAT]
     values = np.array([[z[name][g] for name in z] for g in top])

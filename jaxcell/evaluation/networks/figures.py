@@ -8,10 +8,10 @@ from jaxcell.evaluation.names_in_figures import name_points
 LINE = "#DDDDDD"
 
 
-def _figure(width, height):
+def _figure(width, height, layout="constrained"):
     from matplotlib.figure import Figure
 
-    return Figure((width, height), dpi=140, facecolor="white", layout="constrained")
+    return Figure((width, height), dpi=140, facecolor="white", layout=layout)
 
 
 def _save(figure, path):
@@ -66,7 +66,7 @@ def factor_network(path, title, source, targets, strength, among):
     targets : names; strength : of the edge to each [n]
     among : [(i, j, value)], the strongest edges between targets, drawn faintly
     """
-    figure = _figure(6.4, 6.6)
+    figure = _figure(6.2, 6.4)
     axes = figure.add_subplot()
     angle = np.pi / 2 - 2 * np.pi * np.arange(len(targets)) / len(targets)
     x, y = np.cos(angle), np.sin(angle)
@@ -87,7 +87,7 @@ def factor_network(path, title, source, targets, strength, among):
             1.07 * x[i], 1.07 * y[i], short(name, 16), size=8, color=INK, rotation_mode="anchor",
             rotation=turn - 180 if flip else turn, ha="right" if flip else "left", va="center",
         )  # fmt: skip
-    axes.set(xlim=(-1.55, 1.55), ylim=(-1.55, 1.55), aspect="equal")
+    axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
     axes.axis("off")
     axes.set_title(title, size=10, color=INK, loc="left")
     _save(figure, path)
@@ -103,7 +103,8 @@ def program_networks(path, programs, edges, most=6, genes=25):
     shown = list(programs)[:most]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = _figure(4.2 * columns, 4.2 * rows)
+    figure = _figure(4.2 * columns, 4.2 * rows, layout=None)  # names are placed in fixed axes
+    figure.subplots_adjust(0.02, 0.02, 0.98, 1 - 0.35 / (4.2 * rows), 0.05, 0.12)
     for place, name in enumerate(shown, 1):
         axes = figure.add_subplot(rows, columns, place)
         own = [(a, b, c) for a, b, c, program in edges if program == name]
@@ -127,7 +128,6 @@ def program_networks(path, programs, edges, most=6, genes=25):
         axes.axis("off")
         more = f", {len(kept)} shown" if len(kept) < len(programs[name]) else ""
         axes.set_title(f"{name}: {len(programs[name])} genes{more}", size=9, color=INK, loc="left")
-        figure.canvas.draw()
         name_points(axes, *spots.T, kept, colour=INK)
     _save(figure, path)
 
@@ -140,8 +140,8 @@ def gene_map(path, layout, genes, groups, title):
     layout : [M, 2]; genes : names [M]
     groups : {group: [gene, …]}; a gene of several has the colour of the first
     """
-    figure = _figure(7.6, 6.4)
-    axes = figure.add_subplot()
+    figure = _figure(8.2, 6.4, layout=None)  # names are placed in fixed axes
+    axes = figure.add_axes([0.02, 0.02, 0.72, 0.92])
     axes.scatter(*layout.T, s=5, color=OTHER, lw=0)
     place = {gene: i for i, gene in enumerate(genes)}
     named, done = [], set()
@@ -158,7 +158,6 @@ def gene_map(path, layout, genes, groups, title):
     if groups:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0),
                     labelcolor=INK)  # fmt: skip
-    figure.canvas.draw()
     taken, everyone = [], np.concatenate([at for at, *_ in named]) if named else []
     for at, mine, colour in named:
         spots = layout[at]
@@ -174,7 +173,7 @@ def auroc_bars(path, rows):
     for place, (_, value, kind) in zip(y, rows, strict=True):
         colour = LABEL_COLOURS[0] if kind == "ours" else FAINT
         axes.plot([0.5, value], [place, place], color=colour, lw=2)
-        axes.scatter([value], [place], s=34, color=colour, zorder=3)
+        axes.scatter([value], [place], s=34, color=colour, zorder=3, clip_on=False)
         axes.text(1.03, place, f"{value:.3f}", size=8, va="center", color=INK)
     axes.axvline(0.5, color=FAINT, lw=0.8, ls=":")
     axes.set(xlim=(min(0.4, *(r[1] for r in rows)) - 0.02, 1.0), ylim=(-0.6, len(rows) - 0.4))

@@ -46,8 +46,9 @@ def find_programs(vectors, genes, resolution=RESOLUTION, fewest=FEWEST, seed=0):
     sizes = np.bincount(clusters)
     if not (sizes >= fewest).any():
         raise ValueError(
-            f"resolution: at {resolution:g} {len(genes)} genes fall into {len(sizes)} clusters, the "
-            f"largest of {sizes.max()}, expected some with {fewest} or more: lower --resolution"
+            f"resolution: at {resolution:g} {len(genes)} genes fall into {len(sizes)} clusters, "
+            f"the largest of {sizes.max()}, expected some with {fewest} or more: lower "
+            "--resolution"
         )
     order = [i for i in np.argsort(-sizes, kind="stable") if sizes[i] >= fewest]
     found = [[genes[g] for g in np.flatnonzero(clusters == i)] for i in order]

@@ -107,7 +107,8 @@ def _known(known):
         f"{known['candidates']} possible ones ({known['base_rate']:.1%}: what AUPRC is by chance)."
     )
     best = max(known["results"], key=lambda row: row["auroc"])
-    said = f"The highest AUROC is that of {best['method']}{' ' + best['model'] if best['model'] else ''}."
+    name = " ".join(part for part in (best["method"], best["model"]) if part)
+    said = f"The highest AUROC is that of {name}."
     return [head, markdown(*known_rows(known)), said]
 
 
@@ -150,8 +151,8 @@ def _enrichment(found):
         return []
     one = found["enrichment"]
     head = (
-        f"{one['significant']} of {one['tests']} tests of gene sets are significant (hypergeometric, "
-        "Bonferroni .05)."
+        f"{one['significant']} of {one['tests']} tests of gene sets are significant "
+        "(hypergeometric, Bonferroni .05)."
     )
     rows = [[r["list"], r["set"], f"{r['overlap']} of {r['found']}", f"{r['p_bonferroni']:.1e}"]
             for r in one["first"]]  # fmt: skip
@@ -159,15 +160,16 @@ def _enrichment(found):
 
 
 def _how(meta):
+    block = "the last block" if meta["layer"] is None else f"block {meta['layer']}"
     lines = [
         f"- Models: {', '.join(meta['models'])}. Route: {meta['route']}. Seed {meta['seed']}.",
-        f"- Each cell shows the same {meta['genes']} genes, zeros included, in one order; attention "
-        f"of block {meta['layer'] or 'N, the last'}, between genes; measure: {meta['measure']}.",
+        f"- Each cell shows the same {meta['genes']} genes, zeros included, in one order; "
+        f"attention of {block}, between genes; measure: {meta['measure']}.",
         "- Ranks: within each head rows, then columns, are replaced by ranks over M (ties share "
         "their mean); mean over heads, then over cells. An edge goes from the gene that is read "
         "(column) to the one that reads it (row).",
-        "- Regulators: softmax attention received from other genes, over the mean over genes; ranked "
-        "columns all add up to the same and cannot tell.",
+        "- Regulators: softmax attention received from other genes, over the mean over genes; "
+        "ranked columns all add up to the same and cannot tell.",
         "- z: over the targets of a source. Differences: condition less the reference.",
         "- Co-expression: Pearson's correlation of normalised, logged counts; it has no direction, "
         "and no model. Shuffled: each factor's known targets drawn anew, 20 times.",

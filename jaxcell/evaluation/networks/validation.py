@@ -42,7 +42,7 @@ def against_known(study, scores):
     rows = []
     for (method, model, condition), one in every.items():
         found = measure(one, first, second, truth)
-        drawn = by_chance(one, first, second, truth, study.seed)["auroc"]
+        drawn = by_chance(one, first, second, truth, study.seed)
         values = found["auroc"], found["auprc"], found["auroc_by_source"]
         rows.append((method, model, condition, *values, *drawn))
     results = {

@@ -71,12 +71,13 @@ def vector_route(study, vectors, score, *, resolution=RESOLUTION, groups=None, w
     )
     if len(vectors) > 1:
         results["stability"] = edge_stability(list(cosine.values()), study.places)
-        found.scores[("vectors", "mean of models", "")] = np.mean(list(cosine.values()), axis=0)
     if study.sets:
         rows, number = enriched(programs, study.sets, study.genes)
         results["enrichment"] = summary(rows, number)
         found.tables["enrichment_programs.tsv"] = set_table(rows)
     found.scores |= {("vectors", model, ""): one for model, one in cosine.items()}
+    if len(vectors) > 1:
+        found.scores[("vectors", "mean of models", "")] = np.mean(list(cosine.values()), axis=0)
     found.pictures = _pictures(study, first, programs, edges, means, groups, what)
     return found, scores, programs
 
