@@ -228,7 +228,10 @@ def _forced(names, tf, usable):
     """Columns of the named factors."""
     forced = list(dict.fromkeys(names.column(name, "tf") for name in tf))
     if lost := [names.shown[i] for i in forced if not usable[i]]:
-        raise ValueError(f"tf: no training cell of every model measured {', '.join(lost)}")
+        raise ValueError(
+            f"tf: found {', '.join(lost)}, expected some of the {int(usable.sum())} genes of this "
+            "file that training cells of every model measured (and that have vectors)"
+        )
     return forced
 
 
