@@ -106,6 +106,16 @@ class Names:
             raise ValueError(f"{field}: {self._where} has no gene {name!r}{hint}")
         return self._column[name]
 
+    def factors(self, tf, usable):
+        """Columns of the named factors, each once; usable bool [n_var]: which may be among them."""
+        found = list(dict.fromkeys(self.column(name, "tf") for name in tf))
+        if lost := [self.shown[i] for i in found if not usable[i]]:
+            raise ValueError(
+                f"tf: found {', '.join(lost)}, expected some of the {int(usable.sum())} genes of "
+                f"{self._where} that training cells of every model measured (and that have vectors)"
+            )
+        return found
+
 
 def choose_genes(names, usable, counts, *, genes=None, number=1200, forced=()):
     """The columns of the genes to look at, ascending; int [M].

@@ -16,7 +16,7 @@ from jaxcell.evaluation.gene_sets import read_gmt
 from jaxcell.evaluation.inputs import check_extra
 from jaxcell.evaluation.networks import programs as gene_programs
 from jaxcell.evaluation.networks.attention_route import attention_route
-from jaxcell.evaluation.networks.known import FEWEST, read_known
+from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.ranks import MEASURES
 from jaxcell.evaluation.networks.report import write_report
 from jaxcell.evaluation.networks.study import Study
@@ -128,7 +128,7 @@ def network(
     )  # fmt: skip
     usable = models.usable if file is None or route == "attention" else models.usable & file.usable
     names = Names(own, source.var, source.name)
-    forced = _forced(names, tf, usable)
+    forced = names.factors(tf, usable)
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="counts") as bar:
         x, looks = normalised_counts(source, codes >= 0, allow_non_integer, bar)
     chosen = choose_genes(names, usable, x, genes=genes, number=number, forced=forced)
@@ -143,30 +143,19 @@ def network(
         sets=gene_sets,
         seed=seed,
     )
-    found, scores, seen, table = {}, {}, None, None
+    vectors = vectors if file is None else file.name
+    seen = table = None
     if route != "attention":  # refused before hours of attention, if it must be
         table = models.vectors(vectors, chosen) if file is None else file.vectors(chosen)
     if route != "vectors":
         seen = models.attention(
             chosen, codes, len(conditions), measure, out / "attention", progress
         )
-    _settle_sources(study, None if seen is None else seen[1])
-    if seen is not None:
-        found["attention"] = attention_route(study, *seen)
-        scores |= found["attention"].scores
-    if table is not None:
-
-        def score(programs):
-            return gene_programs.program_scores(x, names.unique, programs, seed)
-
-        found["vectors"], cell_scores, programs = vector_route(
-            study, table, score, resolution=resolution,
-            groups=None if types is None else types[codes >= 0],
-            what=vectors if file is None else file.name,
-        )  # fmt: skip
-        scores |= found["vectors"].scores
-    if read is not None:
-        found["known"] = against_known(study, scores)
+    study.settle(None if seen is None else seen[1])
+    found, cell_scores, programs = _routes(
+        study, seen, table, x, names, resolution=resolution, what=vectors,
+        groups=None if types is None else types[codes >= 0],
+    )  # fmt: skip
     meta = {
         "jaxcell": __version__,
         "data": source.name,
@@ -183,7 +172,7 @@ def network(
         "sets": None if sets is None else str(sets),
         "layer": layer,
         "measure": measure,
-        "vectors": vectors if file is None else file.name,
+        "vectors": vectors,
         "resolution": float(resolution),
         "fewest": gene_programs.FEWEST,
         "generic": gene_programs.GENERIC,
@@ -194,6 +183,37 @@ def network(
     if table is not None:
         _keep(data, source, out, _of_all(cell_scores, codes), programs, meta)
     return results
+
+
+def _routes(study, seen, table, counts, names, **how):
+    """What each route finds, and how both compare with known targets.
+
+    Parameters
+    ----------
+    study : Study
+    seen : what `Models.attention` returns, or None
+    table : {model: gene vectors [M, D]}, or None
+    counts : CSR [cells with a condition, n_var], normalised and logged; names : Names
+    how : of `vector_route`
+
+    Returns
+    -------
+    {'attention' | 'vectors' | 'known': Found}, scores of the cells [n, P] or None, programs or None
+    """
+    found, scores, cell_scores, programs = {}, {}, None, None
+    if seen is not None:
+        found["attention"] = attention_route(study, *seen)
+        scores |= found["attention"].scores
+    if table is not None:
+
+        def score(programs):
+            return gene_programs.program_scores(counts, names.unique, programs, study.seed)
+
+        found["vectors"], cell_scores, programs = vector_route(study, table, score, **how)
+        scores |= found["vectors"].scores
+    if study.known is not None:
+        found["known"] = against_known(study, scores)
+    return found, cell_scores, programs
 
 
 def _check(out, route, measure, number, cells, resolution):
@@ -222,33 +242,6 @@ def _paths(checkpoint, route, file):
     if isinstance(checkpoint, str | Path):
         return [checkpoint]
     return list(checkpoint or ())
-
-
-def _forced(names, tf, usable):
-    """Columns of the named factors."""
-    forced = list(dict.fromkeys(names.column(name, "tf") for name in tf))
-    if lost := [names.shown[i] for i in forced if not usable[i]]:
-        raise ValueError(
-            f"tf: found {', '.join(lost)}, expected some of the {int(usable.sum())} genes of this "
-            "file that training cells of every model measured (and that have vectors)"
-        )
-    return forced
-
-
-def _settle_sources(study, received):
-    """Name the sources where nobody has."""
-    if study.sources:
-        return
-    genes = set(study.genes)
-    targets = {s: len(own & (genes - {s})) for s, own in (study.known or {}).items() if s in genes}
-    named = sorted((s for s, n in targets.items() if n >= FEWEST), key=lambda s: (-targets[s], s))
-    if named:
-        study.sources = named
-    elif received is not None:
-        total = np.mean([one.mean(axis=0) for one in received.values()], axis=0)
-        study.sources = [study.genes[i] for i in np.argsort(-total, kind="stable")[:10]]
-    else:
-        study.sources = list(study.genes)
 
 
 def _of_all(scores, codes):

@@ -1,4 +1,4 @@
-"""``jaxcell network``: cells through a model by condition, the folder it writes, what it refuses."""
+"""``jaxcell network``: cells through a model by condition, its folder, what it refuses."""
 
 import json
 

@@ -1,7 +1,8 @@
 """A planted regulatory network, found by both routes of a model trained on its counts."""
 
-import jaxcell
 import pytest
+
+import jaxcell
 from tests.planted import planted_cells, planted_names
 from tests.test_networks import tiny_run
 

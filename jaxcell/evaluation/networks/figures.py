@@ -127,6 +127,7 @@ def program_networks(path, programs, edges, most=6, genes=25):
         axes.margins(0.2)
         axes.axis("off")
         more = f", {len(kept)} shown" if len(kept) < len(programs[name]) else ""
+        more += "" if own else ": none alike enough for an edge"
         axes.set_title(f"{name}: {len(programs[name])} genes{more}", size=9, color=INK, loc="left")
         name_points(axes, *spots.T, kept, colour=INK)
     _save(figure, path)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 
+from .known import FEWEST
+
 TOPS = (20, 100)  # targets of a source: for overlaps with known ones; and for gene sets
 
 
@@ -43,6 +45,23 @@ class Study:
     def places(self):
         """Rows of the sources."""
         return [self.genes.index(gene) for gene in self.sources]
+
+    def settle(self, received=None):
+        """Name the sources where nobody has: factors with 5 known targets or more here, most first.
+
+        Without these the ten genes that receive most attention; without that, all genes.
+
+        received : {model: what genes receive [k, M]}, or None
+        """
+        if self.sources:
+            return
+        genes, known = set(self.genes), self.known or {}
+        targets = {s: len(own & (genes - {s})) for s, own in known.items() if s in genes}
+        named = sorted((s for s in targets if targets[s] >= FEWEST), key=lambda s: (-targets[s], s))
+        if not named and received is not None:
+            total = np.mean([one.mean(axis=0) for one in received.values()], axis=0)
+            named = [self.genes[i] for i in np.argsort(-total, kind="stable")[:10]]
+        self.sources = named or list(self.genes)
 
 
 @dataclass

@@ -86,7 +86,7 @@ def _pictures(study, vectors, programs, edges, means, groups, what):
     # Those that differ most between conditions, else the largest.
     order = np.argsort(-np.ptp(means, axis=0), kind="stable")[:SHOWN]
     names = list(programs)
-    labels = [f"{names[i]} ({', '.join(programs[names[i]][:3])} …)" for i in order]
+    labels = [f"{names[i]} ({', '.join(programs[names[i]][:2])} …)" for i in order]
     heat = functools.partial(
         program_heat_map, scores=means.T[order], programs=labels, conditions=study.conditions
     )
