@@ -6,6 +6,7 @@ M chosen genes, k conditions, D width of a gene vector, n_var columns of the fil
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 import anndata
@@ -99,7 +100,15 @@ class Models:
         embedder.gene_sets = [np.sort(ids)]
         run = Attention(model.config, ids, self._layer, model.tables)
         chunks = self._source.chunks()
-        found = condition_maps(embedder, run, chunks, codes, conditions, measure, bar.update)
+        with warnings.catch_warnings():  # what it says of their vectors is not what happens here
+            warnings.filterwarnings("ignore", message=".*holds cells without any count")
+            found = condition_maps(embedder, run, chunks, codes, conditions, measure, bar.update)
+        if (empty := int((embedder.empty & (codes >= 0)).sum())) > 0:
+            warnings.warn(
+                f"{self._source.name}: {empty} cells without any count in the genes of {name} are "
+                "left out of its attention",
+                stacklevel=4,
+            )
         if (found[2] == 0).any():
             raise ValueError(
                 f"{self._source.name}: no cell of some condition has any count in the genes of "

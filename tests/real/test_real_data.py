@@ -66,6 +66,7 @@ def prepare(tmp_path, path, case, held, options):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*cells without any count in the genes")
 def test_gene_networks_of_stimulated_cells_beside_known_targets(tmp_path):
     """The whole path on Kang's cells; what a model of 30 steps has learned is not the point."""
     path = DATA / "perturbation" / "kang_ifnb_labelled_1556x1267_muscat.h5ad"
