@@ -21,6 +21,7 @@ _VERBS = {
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",
+    "network": "jaxcell.networks",
     "learnability": "jaxcell.evaluation.learnability_report",
     "perturbation_split": "jaxcell.evaluation.perturbation.report",
     "evaluate_perturbations": "jaxcell.evaluation.perturbation.report",

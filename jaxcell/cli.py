@@ -4,7 +4,17 @@ import argparse
 import sys
 import warnings
 
-from jaxcell.verbs import cells, conversion, data, evaluation, genes, perturbation, plan, training
+from jaxcell.verbs import (
+    cells,
+    conversion,
+    data,
+    evaluation,
+    genes,
+    networks,
+    perturbation,
+    plan,
+    training,
+)
 
 
 def main(argv=None):
@@ -63,6 +73,7 @@ def _parser():
     genes.relations(add("relations", help="known relations that gene vectors recall"))
     genes.learnability(add("learnability", help="genes that are predicted beyond sparsity"))
     perturbation.perturb(add("perturb", help="perturbed cells: split, and evaluate predictions"))
+    networks.network(add("network", help="gene networks: attention by condition, gene programs"))
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))

@@ -30,6 +30,7 @@ PUBLIC = (
     "plan",
     "perturbation_split",
     "evaluate_perturbations",
+    "network",
 )
 
 MAY = {
@@ -60,6 +61,10 @@ MAY = {
     "generation": ABOVE | {"forward"},
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
+    "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
+    "network_cells": ABOVE | {"evaluation"},
+    "network_models": ABOVE | {"attention_maps", "embedder", "gene_vectors", "results"},
+    "networks": ABOVE | {"evaluation", "network_cells", "network_models", "results"},
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},

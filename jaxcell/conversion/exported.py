@@ -1,8 +1,8 @@
 """The folder of an exported model: what lies in it, and whether it is whole. Needs no JAX.
 
 config.json holds ``format``, ``format_version`` (that of model folders), the model's ``config``,
-its ``info`` (step, …), and hashes of itself, the tensors and the files beside it; model.safetensors holds torch's
-names, in float32.
+its ``info`` (step, …), and hashes of itself, the tensors and the files beside it;
+model.safetensors holds torch's names, in float32.
 """
 
 import hashlib

@@ -64,3 +64,28 @@ def prepare(tmp_path, path, case, held, options):
         hold_out=[f"batch={held}"],
         **options,
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*cells without any count in the genes")
+def test_gene_networks_of_stimulated_cells_beside_known_targets(tmp_path):
+    """The whole path on Kang's cells; what a model of 30 steps has learned is not the point."""
+    path = DATA / "perturbation" / "kang_ifnb_labelled_1556x1267_muscat.h5ad"
+    sets = DATA / "annotation" / "gene_sets"
+    store = jaxcell.prepare(tmp_path / "store", [path], hvg=100, progress=False)
+    runs = []
+    for seed in range(3):
+        c = config_of("bioformers_encoder:tiny")
+        c.data.store, c.seed, c.steps, c.data.sequence.number = str(store.path), seed, 30, 100
+        runs.append(train(c, tmp_path / f"run{seed}"))
+    found = jaxcell.network(
+        path, runs, condition="stim", label="cell_type", cells=30, resolution=2.0,
+        known=sets / "dorothea_hs.tsv.gz", sets=sets / "c2.cp.reactome.v6.2.symbols.gmt.gz",
+        out=tmp_path / "net", progress=False,
+    )  # fmt: skip
+    assert found["attention"]["cells"] == {"ctrl": 30, "stim": 30}
+    assert found["attention"]["stability"]["stim"]["models"] == 3
+    assert found["known"]["pairs"] > 20
+    rows = found["known"]["results"]
+    assert {row["method"] for row in rows} >= {"attention", "vectors", "co-expression", "random"}
+    assert all(abs(row["auroc_shuffled"] - 0.5) < 0.1 for row in rows)
+    assert found == json.loads((tmp_path / "net" / "results.json").read_text())
