@@ -55,10 +55,13 @@ class Embedder:
     """Chunks of raw counts [B, genes of the file] → what `Forward` returns of them.
 
     gene_sets : genes that are shown of each dataset's cells, measured here and in training; i32
+    given : what chunks must hold: counts or log1p
+    flags : False: which genes a cell's label names is not asked
     """
 
-    def __init__(self, model, source, found, seed, measured_by):
+    def __init__(self, model, source, found, seed, measured_by, flags=True):
         c = model.config
+        self.given = c.data.normalise.values
         self._model, self._source, self._found, self._seed = model, source, found, seed
         self.variables = jax.device_put(model.variables)
         v = len(model.vocabulary)
@@ -75,7 +78,9 @@ class Embedder:
         found = _measured(source, self._match, measured_by)
         self._dataset, self.gene_sets, self._values = found
         most = max(map(len, self.gene_sets))
-        self._named, classes = self._flagging()
+        self._named, classes = np.empty((source.n_cells, 0), np.int32), {}
+        if flags:
+            self._named, classes = self._flagging()
         self._shown = Shown(c, most, of_tables(model.tables, v), classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
         self._codes = self._labels()
