@@ -21,6 +21,7 @@ _VERBS = {
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",
+    "perturb": "jaxcell.perturbation",
     "learnability": "jaxcell.evaluation.learnability_report",
 }
 

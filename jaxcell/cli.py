@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 
-from jaxcell.verbs import cells, conversion, data, evaluation, genes, plan, training
+from jaxcell.verbs import cells, conversion, data, evaluation, genes, perturbation, plan, training
 
 
 def main(argv=None):
@@ -55,6 +55,7 @@ def _parser():
     cells.embed(add("embed", help="raw counts → embeddings in obsm"))
     cells.complete(add("complete", help="bins of genes that cells did not measure"))
     cells.explain(add("explain", help="the genes behind a model's output, cell by cell"))
+    perturbation.perturb(add("perturb", help="what comes of perturbed genes"))
     evaluation.evaluate(add("evaluate", help="embeddings beside baselines: tables and figures"))
     evaluation.annotation(add("annotation", help="predicted cell types against true ones"))
     genes.gene_errors(add("gene-errors", help="error of each gene on held-out cells"))

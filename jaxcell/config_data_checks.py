@@ -122,7 +122,9 @@ def _check_pair(c):
     pair, line, flag = c.data.pair, c.data.sequence, c.data.flag_genes
     names, targets = tuple(c.data.transforms), {one.get("target") for one in c.losses.values()}
     for name, value in (("bins", pair.bins - 1), ("width", pair.width)):
-        require(value > 0, f"data.pair.{name}", pair[name], "a number above " + "10"[name != "bins"])
+        require(
+            value > 0, f"data.pair.{name}", pair[name], "a number above " + "10"[name != "bins"]
+        )
     show = "flag_genes" in names and flag.unmeasured == "show"
     whole = not show or line.zeros in ("exclude", "all", "vocabulary")
     require(whole, "data.sequence.zeros", line.zeros, "all or exclude, with unmeasured = 'show'")

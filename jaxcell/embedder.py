@@ -66,7 +66,7 @@ class Embedder:
         self.variables = jax.device_put(model.variables)
         v = len(model.vocabulary)
         measured = model.tables.get("measured", np.ones((1, v), bool))  # by gene sets of training
-        self._match = found.only(measured.any(axis=0)[:v])
+        self.matched = self._match = found.only(measured.any(axis=0)[:v])
         self._untrained = len(set(found.columns) - set(self._match.columns))
         if self._untrained:
             warnings.warn(
@@ -193,9 +193,13 @@ class Embedder:
     def tokens(self, rows, keys):
         """The batch of the tokens of what `cells` returned last."""
         batch = self._shown.tokens(rows, self.gene_sets, rows.dataset, keys)
-        mine = slice(self._done - len(rows), self._done)
-        batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
+        batch["labels"] = self.labels(len(rows))
         return batch
+
+    def labels(self, cells):
+        """{label: codes i32 [cells]} of so many cells, those that `cells` returned last."""
+        mine = slice(self._done - cells, self._done)
+        return {name: codes[mine] for name, codes in self._codes.items()}
 
     def _rows(self, matrix, totals):
         cells, start = matrix.shape[0], self._done

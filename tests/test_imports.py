@@ -26,6 +26,7 @@ PUBLIC = (
     "masked_genes",
     "attributions",
     "complete",
+    "perturb",
     "convert",
     "plan",
 )
@@ -57,6 +58,8 @@ MAY = {
     "gene_vectors": ABOVE | {"results"},
     "generation": ABOVE | {"forward"},
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
+    "perturbed": ABOVE | {"forward"},
+    "perturbation": ABOVE | {"embedder", "perturbed", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},

@@ -147,6 +147,6 @@ class FlagGenes:
         if lacks:
             raise ValueError(
                 f"config.data.flag_genes: {self.label} names genes that its cells did not measure, "
-                f"so that no token can show them: {', '.join(lacks)} (unmeasured='show' shows them "
-                "as zeros)"
+                "so that no token can show them (flag_genes.unmeasured = 'show' shows zeros): "
+                f"{', '.join(lacks)}"
             )

@@ -32,7 +32,12 @@ HEADS = {
     "classifier": Classifier,
     "mlp_classifier": MlpClassifier,
 }
-OF_TOKENS = ("token_parts", "token_mlp", "token_affine", "token_genes")  # read the tokens, if nothing else is said
+OF_TOKENS = (
+    "token_parts",
+    "token_mlp",
+    "token_affine",
+    "token_genes",
+)  # read the tokens, if nothing else is said
 
 
 def reads_of(head):

@@ -69,7 +69,9 @@ def log1p(c):
 
 def _predicting(c, name):
     if "perturbed" not in c.model.heads:
-        raise ValueError(f"{c.name}:{name}: is of models with a head 'perturbed', name perturb first")
+        raise ValueError(
+            f"{c.name}:{name}: is of models with a head 'perturbed', name perturb first"
+        )
 
 
 PERTURB = {"perturb": perturb, "affine": affine, "ce": ce, "log1p": log1p}

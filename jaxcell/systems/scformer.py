@@ -94,7 +94,7 @@ def category(c):
 
 
 def scformer_perturb(c):
-    """scFormer's perturbation model, 4 blocks × 128."""
+    """Size of scFormer's paper, 4 blocks × 128, for its perturbation model."""
     return perturb(size(c, 128, 4, 4, 128, 0.2))
 
 
