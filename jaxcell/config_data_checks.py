@@ -150,18 +150,18 @@ def _check_pair(c):
 def _check_values(c):
     """Values that are normalised already are not counts."""
     how, names = c.data.normalise, tuple(c.data.transforms)
-    if how.values != "log1p":
+    if how.given != "log1p":
         return
-    wanted = "False with values = 'log1p', which are normalised already"
+    wanted = "False with given = 'log1p', which are normalised already"
     require(not how.scale, "data.normalise.scale", how.scale, wanted)
-    wanted = "no thin with data.normalise.values = 'log1p': only counts can be thinned"
+    wanted = "no thin with data.normalise.given = 'log1p': only counts can be thinned"
     require("thin" not in names, "data.transforms", names, wanted)
-    wanted = "bins by quantiles with data.normalise.values = 'log1p': these bins are of counts"
+    wanted = "bins by quantiles with data.normalise.given = 'log1p': these bins are of counts"
     counts = "bin" in names and c.data.bin.method in ("value", "clip")
     require(not counts, "data.bin.method", c.data.bin.method, wanted)
     for name, one in c.losses.items():
         raw = "batch.panel_raw" in (one.get("target"), one.get("pred"))
-        wanted = "batch.panel with data.normalise.values = 'log1p': there are no counts"
+        wanted = "batch.panel with data.normalise.given = 'log1p': there are no counts"
         require(not raw, f"losses.{name}.target", one.get("target"), wanted)
 
 

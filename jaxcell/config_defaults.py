@@ -27,7 +27,7 @@ def defaults():
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
     c.data.normalise.scale = True  # False: they are not; tokens and targets are ln(1 + count)
     c.data.normalise.pseudo_total = 0.0  # added to each cell's sum
-    c.data.normalise.values = "counts"  # of the store; log1p: normalised already, kept as they are
+    c.data.normalise.given = "counts"  # of the store; log1p: normalised already, kept as they are
     c.data.bin = ConfigDict({"method": "cell_low"})  # or cell_high, …: see jaxcell/data/bins.py
     c.data.bin.number = 51  # of the classes, that of zero counts among them
     c.data.bin.b = 3.0  # of method value: bins for each doubling above c

@@ -61,7 +61,7 @@ class Embedder:
 
     def __init__(self, model, source, found, seed, measured_by, flags=True):
         c = model.config
-        self.given = c.data.normalise.values
+        self.given = c.data.normalise.given
         self._model, self._source, self._found, self._seed = model, source, found, seed
         self.variables = jax.device_put(model.variables)
         v = len(model.vocabulary)

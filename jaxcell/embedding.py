@@ -140,7 +140,7 @@ def embed(
         embedders.append((embedder, forward))
         if progress:
             embedder.say_cost()
-    parts, kinds = [[] for _ in models], {m.config.data.normalise.values for m in models}
+    parts, kinds = [[] for _ in models], {m.config.data.normalise.given for m in models}
     began, done, looks = time.perf_counter(), 0, ""
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
         for chunk in source.chunks():

@@ -90,7 +90,7 @@ def prepare(
         Take non-integer values as they are, with a warning.
     values : {'counts', 'log1p'}
         What the files hold: raw counts, or values that are ln(1 + normalised count) already, as
-        GEARS' files. A store of these is for configs with data.normalise.values = 'log1p' alone.
+        GEARS' files. A store of these is for configs with data.normalise.given = 'log1p' alone.
     measured_by : str, optional
         obs column of merged files whose batches had different panels. Each of its values is a
         dataset of its own, and a gene without any count in a value's kept cells is not measured

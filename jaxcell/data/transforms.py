@@ -26,24 +26,24 @@ class Normalise:
     ``total`` is the sum over the measured genes, or the source's total over all its genes, plus
     ``pseudo_total``. Adds total f32 [B], that of the cell's own counts; counts that were thinned
     are divided by what is left of them. A cell without counts keeps zeros. Without ``scale``,
-    x = ln(1 + count). ``values`` 'log1p': what the store holds is such an x already, and stays.
+    x = ln(1 + count). ``given`` 'log1p': what the store holds is such an x already, and stays.
     """
 
     library_size: float
     total: str = "measured"
     scale: bool = True
     pseudo_total: float = 0.0
-    values: str = "counts"
+    given: str = "counts"
 
     def __post_init__(self):
-        if self.values not in VALUES:
+        if self.given not in VALUES:
             raise ValueError(
-                f"config.data.normalise.values: found {self.values!r}, expected one of "
+                f"config.data.normalise.given: found {self.given!r}, expected one of "
                 f"{', '.join(VALUES)}"
             )
-        if self.values == "log1p" and self.scale:
+        if self.given == "log1p" and self.scale:
             raise ValueError(
-                "config.data.normalise.scale: found True, expected False with values = 'log1p': "
+                "config.data.normalise.scale: found True, expected False with given = 'log1p': "
                 "they are normalised already"
             )
 
@@ -58,7 +58,7 @@ class Normalise:
         counts = np.diff(rows.indptr)
         draft.values = np.empty(len(rows.counts), np.float32)
         draft.batch["total"] = own.astype(np.float32)
-        if self.values == "log1p":
+        if self.given == "log1p":
             draft.values[:] = rows.counts
             return
         for cells in draws.blocks(len(rows), counts.max(initial=0)):

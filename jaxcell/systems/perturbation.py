@@ -63,7 +63,7 @@ def ce(c):
 
 def log1p(c):
     """Of a store of values that are log-normalised already (``jaxcell prepare --values log1p``)."""
-    c.data.normalise.scale, c.data.normalise.values = False, "log1p"
+    c.data.normalise.scale, c.data.normalise.given = False, "log1p"
     return c
 
 

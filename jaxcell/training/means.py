@@ -101,7 +101,7 @@ def best_constant(store, c, known):
     if kind == "mse" or binned:
         return _centre(*read(), np.inf)
     weight = weights(store, c.data, c.seed)
-    if weight is None or c.data.normalise.values == "log1p":  # the store sums what it holds
+    if weight is None or c.data.normalise.given == "log1p":  # the store sums what it holds
         ids, values, weight, cells = read()
         return np.log1p(np.bincount(ids, weight * np.expm1(values), len(store.vocabulary)) / cells)
     cells = measured_by(store, weight * store.stats["cells"])

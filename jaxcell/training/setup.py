@@ -93,11 +93,11 @@ def adopt(c, store, say):
 
 def _check_values(c, store):
     """What is normalised already is not normalised again, and counts are."""
-    wanted = c.data.normalise.values
+    wanted = c.data.normalise.given
     for facts in store.datasets:
         if (found := facts.get("values", "counts")) != wanted:
             raise ValueError(
-                f"config.data.normalise.values: found {wanted!r}, expected {found!r}, which "
+                f"config.data.normalise.given: found {wanted!r}, expected {found!r}, which "
                 f"{facts['source']} holds in {store.path}"
                 + (" (and scale = False; variant ':log1p')" if found == "log1p" else "")
             )

@@ -68,7 +68,7 @@ def make_forward(model, c):
     again = any(path.startswith("again.") for path in named)
 
     def forward(variables, batch, tables, *, train, rngs=None, progress=1.0):
-        given = how.library_size, how.scale, how.values
+        given = how.library_size, how.scale, how.given
         batch = add_panel(batch, tables, model.rows, *given)
         batch["progress"] = progress
         for path in named & of_tokens.keys():

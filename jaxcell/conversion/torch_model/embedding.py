@@ -83,7 +83,7 @@ def embed(
     measured = np.unique(kept.columns[kept.columns >= 0]).astype(np.int32)
     shown = Shown(c, len(measured), of_tables(model.tables, v), classes, vocabulary)
     draws, parts, start = shown.draws(c.embed.draws), [], 0
-    given = c.data.normalise.get("values", "counts")
+    given = c.data.normalise.get("given", "counts")
     for chunk in source.chunks():
         check_chunk(chunk, source, allow_non_integer, given)
         mine = slice(start, start := start + chunk.shape[0])
