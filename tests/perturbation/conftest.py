@@ -1,0 +1,47 @@
+"""A store of planted perturbations, and a model that was trained on it for a moment."""
+
+import pytest
+
+from jaxcell import config
+from jaxcell.data.prepare import prepare
+from jaxcell.training import loop
+from tests.conftest import config_of
+from tests.perturbation.planted import CONTROL, Additive
+
+PLANTED = Additive(genes=40, perturbed=4)
+CONDITIONS = [CONTROL, *PLANTED.singles, *PLANTED.doubles[:2]]
+
+
+@pytest.fixture(scope="session")
+def perturbed_cells():
+    """AnnData: 40 control cells, 10 of each of four singles and two doubles."""
+    return PLANTED.cells(CONDITIONS, [40, *[10] * 6], seed=1)
+
+
+@pytest.fixture(scope="session")
+def perturbed_store(perturbed_cells, tmp_path_factory):
+    out = tmp_path_factory.mktemp("perturbed") / "store"
+    how = dict(labels=("condition", "batch"), hold_out_fraction=0.2, progress=False)
+    return prepare(out, perturbed_cells, **how)
+
+
+def tiny(store, name="scformer:perturb,tiny", **fields):
+    """A config over that store; tokens for 16 of its 40 genes."""
+    c = config_of(name)
+    c.data.store, c.mesh.data = str(store.path), 1
+    if c.data.sequence.number > 16:
+        c.data.sequence.number = 16
+    c.update_from_flattened_dict(fields)
+    return config.settled(c)
+
+
+@pytest.fixture(scope="session")
+def trained(perturbed_store, tmp_path_factory):
+    """Workdirs {variant: …} of models trained for two steps."""
+    found = {}
+    for name in ("mse", "affine", "ce"):
+        more = "" if name == "mse" else f",{name}"
+        c = tiny(perturbed_store, f"scformer:perturb{more},tiny", steps=2)
+        found[name] = tmp_path_factory.mktemp(f"trained_{name}")
+        loop.train(c, found[name])
+    return found
