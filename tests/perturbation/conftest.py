@@ -28,7 +28,7 @@ def perturbed_store(perturbed_cells, tmp_path_factory):
 def tiny(store, name="scformer:perturb,tiny", **fields):
     """A config over that store; tokens for 16 of its 40 genes."""
     c = config_of(name)
-    c.data.store, c.mesh.data = str(store.path), 1
+    c.data.store = str(store.path)
     if c.data.sequence.number > 16:
         c.data.sequence.number = 16
     c.update_from_flattened_dict(fields)
