@@ -78,7 +78,9 @@ def test_batches_are_equal_for_workers_and_processes(perturbed_store, c):
         for mine, other in zip(plain, stream, strict=True):
             jax.tree.map(np.testing.assert_array_equal, mine, other)
     for process in range(2):
-        half = Batches(perturbed_store, c, "train", 16, start=3, stop=7, process=process, processes=2)
+        half = Batches(
+            perturbed_store, c, "train", 16, start=3, stop=7, process=process, processes=2
+        )
         part = jax.tree.map(lambda x, p=process: x[8 * p : 8 * p + 8], plain[1])
         jax.tree.map(np.testing.assert_array_equal, part, half[1])
     # A cell's tokens and input hang on no other cell of its batch.
@@ -108,7 +110,9 @@ def test_tokens_are_the_controls_targets_and_flags_the_perturbed_cells(perturbed
     made, outputs, _ = make_forward(model, c)(variables, some, tables, train=False)
     made, outputs = jax.device_get((made, outputs))
     rows = Batches(store, c, split, 16, stop=1)
-    positions = rows._order(np.arange(16)) if split == "train" else (np.zeros(16, int), np.arange(16))
+    positions = (
+        rows._order(np.arange(16)) if split == "train" else (np.zeros(16, int), np.arange(16))
+    )
     epochs, cells = positions
     target = store.read(split, cells)
     shown = Pairs(store, c.data.pair, split).inputs(target, cells, cell_keys(0, epochs, cells))

@@ -1,10 +1,14 @@
-"""A store of planted perturbations, and a model that was trained on it for a moment."""
+"""A store of planted perturbations, and models for it."""
 
+import jax
 import pytest
 
 from jaxcell import config
 from jaxcell.data.prepare import prepare
-from jaxcell.training import loop
+from jaxcell.training import setup
+from jaxcell.training.checkpoint import Model, save_model
+from jaxcell.training.machine import model_of
+from jaxcell.training.means import tables_of
 from tests.conftest import config_of
 from tests.perturbation.planted import CONTROL, Additive
 
@@ -35,13 +39,28 @@ def tiny(store, name="scformer:perturb,tiny", **fields):
     return config.settled(c)
 
 
+def fresh(store, c, workdir):
+    """The workdir, with a model as its first step finds it."""
+    setup.adopt(c, store, print)
+    model = model_of(c, train=False)
+    variables, tables = (
+        jax.device_get(model.init(jax.random.key(1))),
+        tables_of(store, c, model.rows),
+    )
+    save_model(workdir, Model(c, named(store, c), store.classes, variables, tables, {"step": 0}))
+    return workdir
+
+
+def named(store, c):
+    return store.vocabulary.with_specials(tuple(c.model.specials))
+
+
 @pytest.fixture(scope="session")
-def trained(perturbed_store, tmp_path_factory):
-    """Workdirs {variant: …} of models trained for two steps."""
+def models(perturbed_store, tmp_path_factory):
+    """Workdirs {variant: …} of models that are new: what is exact is so of any weights."""
+    names = {"mse": "perturb,tiny", "affine": "perturb,affine,tiny", "ce": "perturb,ce,tiny"}
     found = {}
-    for name in ("mse", "affine", "ce"):
-        more = "" if name == "mse" else f",{name}"
-        c = tiny(perturbed_store, f"scformer:perturb{more},tiny", steps=2)
-        found[name] = tmp_path_factory.mktemp(f"trained_{name}")
-        loop.train(c, found[name])
+    for name, variant in names.items():
+        c = tiny(perturbed_store, f"scformer:{variant}")
+        found[name] = fresh(perturbed_store, c, tmp_path_factory.mktemp(name))
     return found

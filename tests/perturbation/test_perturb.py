@@ -15,8 +15,8 @@ from jaxcell.training import loop, optim, setup, warm_start
 from jaxcell.training.panel import bin_values, binned
 from jaxcell.training.step import compile_steps
 from tests.conftest import config_of
-from tests.perturbation.conftest import PLANTED, tiny
-from tests.perturbation.planted import CONTROL, normalised
+from tests.perturbation.conftest import PLANTED, fresh, tiny
+from tests.perturbation.planted import CONTROL, Additive, means, normalised, pearson
 
 HOW = dict(control=("condition", CONTROL), progress=False)
 ASKED = ["G0", "G2+ctrl", "G1+G3"]
@@ -55,7 +55,11 @@ def test_the_papers_sizes_are_the_default():
     c = config_of("scformer:perturb")
     e = c.model.encoder
     assert (c.model.width, e.layers, e.heads, e.hidden) == (128, 4, 4, 128)
-    assert (c.data.sequence.number, c.train.batch_size, c.optimizer.learning_rate) == (1536, 32, 1e-4)
+    assert (c.data.sequence.number, c.train.batch_size, c.optimizer.learning_rate) == (
+        1536,
+        32,
+        1e-4,
+    )
     c = config_of("bioformers_encoder:perturb")
     assert (c.model.width, c.model.encoder.layers, c.data.sequence.number) == (512, 8, 1536)
     c.data.pair.label, c.data.pair.control = "guide", "none"
@@ -65,11 +69,10 @@ def test_the_papers_sizes_are_the_default():
 
 
 def test_bioformers_own_protocol_reconstructs_the_cell_it_sees(perturbed_store, tmp_path):
-    c = tiny(perturbed_store, "bioformer:perturb,tiny", steps=1)
-    setup.adopt(c, perturbed_store, print)
+    c = tiny(perturbed_store, "bioformer:perturb,tiny")
+    fresh(perturbed_store, c, tmp_path / "run")
     assert config.shown_labels(c.model) == ("condition",)
     assert not c.data.pair.label
-    loop.train(c, tmp_path / "run")
     with pytest.raises(ValueError, match="this model predicts no perturbations.*found ''"):
         perturb(PLANTED.cells([CONTROL], 3, 0), tmp_path / "run", genes=["G0"])
 
@@ -98,8 +101,8 @@ def test_the_affine_head_is_by_hand_what_it_says():
 
 
 @pytest.mark.parametrize("name", ["mse", "affine", "ce"])
-def test_a_prediction_hangs_on_no_batch_and_no_order(trained, perturbed_cells, name):
-    first = perturb(perturbed_cells, trained[name], genes=ASKED, cells=20, **HOW)
+def test_a_prediction_hangs_on_no_batch_and_no_order(models, perturbed_cells, name):
+    first = perturb(perturbed_cells, models[name], genes=ASKED, cells=20, **HOW)
     assert first.shape == (3, 40)
     assert np.isfinite(first.X).all()
     provenance = first.uns["jaxcell"]["perturbation"]
@@ -107,16 +110,21 @@ def test_a_prediction_hangs_on_no_batch_and_no_order(trained, perturbed_cells, n
     assert (provenance["tokens"], provenance["passes"]) == (16, 3)  # of 38 genes 14 at a time
     order = np.random.default_rng(0).permutation(perturbed_cells.n_obs)
     other = perturb(
-        perturbed_cells[order].copy(), trained[name], genes=ASKED[::-1], cells=20, batch_size=7, **HOW
+        perturbed_cells[order].copy(),
+        models[name],
+        genes=ASKED[::-1],
+        cells=20,
+        batch_size=7,
+        **HOW,
     )
     np.testing.assert_array_equal(first.X, other.X[::-1])
     np.testing.assert_array_equal(first.layers["delta"], other.layers["delta"][::-1])
-    drawn = perturb(perturbed_cells, trained[name], genes=ASKED, cells=20, seed=1, **HOW)
+    drawn = perturb(perturbed_cells, models[name], genes=ASKED, cells=20, seed=1, **HOW)
     assert (drawn.X != first.X).any()
 
 
-def test_delta_is_the_distance_from_the_same_control_cells(trained, perturbed_cells):
-    found = perturb(perturbed_cells, trained["mse"], genes=ASKED, **HOW)  # all 40 of them
+def test_delta_is_the_distance_from_the_same_control_cells(models, perturbed_cells):
+    found = perturb(perturbed_cells, models["mse"], genes=ASKED, **HOW)  # all 40 of them
     control = perturbed_cells[perturbed_cells.obs["condition"] == CONTROL]
     mean = normalised(control, 1e4).mean(axis=0)
     np.testing.assert_allclose(found.X - found.layers["delta"], [mean] * 3, rtol=1e-4, atol=1e-5)
@@ -124,12 +132,12 @@ def test_delta_is_the_distance_from_the_same_control_cells(trained, perturbed_ce
     assert found.var["predicted"].all()
 
 
-def test_genes_that_the_model_lacks_keep_the_controls_mean(trained, perturbed_cells, tmp_path):
+def test_genes_that_the_model_lacks_keep_the_controls_mean(models, perturbed_cells, tmp_path):
     cells = perturbed_cells.copy()
     cells.var_names = [*cells.var_names[:-2], "strange", "stranger"]
     out = tmp_path / "out.h5ad"
     with pytest.warns(UserWarning, match="does not predict 2 of 40 genes: strange, stranger; they"):
-        assert perturb(cells, trained["mse"], out, genes=["G0"], **HOW) == out
+        assert perturb(cells, models["mse"], out, genes=["G0"], **HOW) == out
     found = anndata.read_h5ad(out)
     assert found.var["predicted"].tolist() == [True] * 38 + [False] * 2
     control = cells[cells.obs["condition"] == CONTROL]
@@ -140,7 +148,7 @@ def test_genes_that_the_model_lacks_keep_the_controls_mean(trained, perturbed_ce
     named = found.uns["jaxcell"]["perturbation"]["genes_of_control"]
     assert list(named) == ["strange", "stranger"]
     with pytest.raises(ValueError, match="did not measure G39; expected genes that both did"):
-        perturb(cells, trained["mse"], genes=["G39"], **HOW)
+        perturb(cells, models["mse"], genes=["G39"], **HOW)
 
 
 @pytest.mark.parametrize(
@@ -155,16 +163,16 @@ def test_genes_that_the_model_lacks_keep_the_controls_mean(trained, perturbed_ce
         ({"genes": ["+".join(PLANTED.names[:16])]}, "found 16 perturbed together, expected fewer"),
     ],
 )
-def test_what_cannot_be_predicted_is_refused(trained, perturbed_cells, change, wanted):
+def test_what_cannot_be_predicted_is_refused(models, perturbed_cells, change, wanted):
     with pytest.raises(ValueError, match=wanted):
-        perturb(perturbed_cells, trained["mse"], **{**HOW, "genes": ["G0"], **change})
+        perturb(perturbed_cells, models["mse"], **{**HOW, "genes": ["G0"], **change})
 
 
-def test_the_command(trained, perturbed_cells, tmp_path, capsys):
+def test_the_command(models, perturbed_cells, tmp_path, capsys):
     perturbed_cells.write_h5ad(tmp_path / "in.h5ad")
     paths = [str(tmp_path / "in.h5ad"), str(tmp_path / "out.h5ad")]
     control = ["--control", f"condition={CONTROL}", "--cells", "5"]
-    asked = ["--checkpoint", str(trained["mse"]), "--genes", "G0", "G0+G3"]
+    asked = ["--checkpoint", str(models["mse"]), "--genes", "G0", "G0+G3"]
     cli.main(["perturb", "predict", *paths, *asked, *control])
     assert capsys.readouterr().out.splitlines()[-1] == paths[1]
     assert list(anndata.read_h5ad(paths[1]).obs_names) == ["G0", "G0+G3"]
@@ -188,11 +196,11 @@ def test_values_that_are_normalised_already_are_not_normalised_again(perturbed_c
     store = prepare(tmp_path / "store", logs, values="log1p", **how)
     with pytest.raises(ValueError, match="given: found 'counts', expected 'log1p', which AnnData"):
         setup.adopt(tiny(store), store, print)
-    c = tiny(store, "scformer:perturb,log1p,tiny", steps=2)
+    c = tiny(store, "scformer:perturb,log1p,tiny")
     batch = Batches(store, c, "valid", 8)[0]
     known = {x for row in logs.X for x in row.astype(np.float32).tolist()}
     assert set(batch["values"].ravel().tolist()) <= known | {0.0}
-    loop.train(c, tmp_path / "run")
+    fresh(store, c, tmp_path / "run")
     found = perturb(logs, tmp_path / "run", genes=["G1"], **HOW)
     control = logs[logs.obs["condition"] == CONTROL]
     mean = found.X[0] - found.layers["delta"][0]
@@ -208,10 +216,10 @@ def _scaled(adata, by):
 
 
 def test_a_model_of_masked_genes_is_where_one_may_start(perturbed_store, tmp_path):
-    """Its gene, value and encoder weights; flags and the head are new, the batches' norm is left."""
-    c = tiny(perturbed_store, "scformer:tiny", steps=1, batch="batch")
-    loop.train(c, tmp_path / "run")
-    store, c = perturbed_store, tiny(perturbed_store)
+    """Its genes, values and encoder; flags and the head are new, the norm of batches is left."""
+    store, c = perturbed_store, tiny(perturbed_store, "scformer:tiny", batch="batch")
+    fresh(store, c, tmp_path / "run")
+    c = tiny(store)
     setup.adopt(c, store, print)
     found = warm_start.read(tmp_path / "run", c, store.vocabulary, store.classes, {})
     assert found.provenance["flags_fresh"] == ["external"]
@@ -222,7 +230,7 @@ def test_a_model_of_masked_genes_is_where_one_may_start(perturbed_store, tmp_pat
     assert "params/fields/external/rows" not in found.loaded
     back = tiny(perturbed_store, "scformer:tiny", batch="batch")
     setup.adopt(back, store, print)
-    loop.train(tiny(perturbed_store, steps=1), tmp_path / "perturbed")
+    fresh(store, c, tmp_path / "perturbed")
     with pytest.raises(ValueError, match=r"fields/external/rows: \(2, 32\) there, absent here"):
         warm_start.read(tmp_path / "perturbed", back, store.vocabulary, store.classes, {})
 
@@ -233,3 +241,28 @@ def test_a_store_is_read_as_counts_where_it_does_not_say(perturbed_store):
     for facts in store.datasets:
         facts.pop("values")
     setup.adopt(tiny(store), store, print)
+
+
+@pytest.mark.slow
+def test_an_additive_generator_is_recovered_on_unseen_pairs_of_seen_genes(tmp_path, capsys):
+    """corr(Δ) of doubles that training never saw, of genes that it saw alone and in other pairs."""
+    planted, size = Additive(), 500.0
+    doubles = np.random.default_rng(1).permutation(planted.doubles)
+    unseen, seen = doubles[:7].tolist(), doubles[7:].tolist()
+    cells = planted.cells([CONTROL, *planted.singles, *seen], [300, *[50] * 29], seed=1)
+    how = dict(labels=("condition",), hold_out_fraction=0.1, progress=False)
+    c = config_of("scformer:perturb,cpu")
+    c.data.store = str(prepare(tmp_path / "store", cells, **how).path)
+    c.data.normalise.library_size, c.optimizer.learning_rate = size, 2e-3
+    c.epochs, c.steps, c.train.validate_every = 0, 450, 225
+    c.model.encoder.dropout = 0.0
+    loop.train(c, tmp_path / "run")
+    found = perturb(cells, tmp_path / "run", genes=unseen, **HOW)
+    truth, control = means(planted.cells(unseen, 200, seed=3), size), means(cells, size)[CONTROL]
+    corr = [
+        pearson(delta, truth[name] - control)
+        for name, delta in zip(unseen, found.layers["delta"], strict=True)
+    ]
+    with capsys.disabled():
+        print(f"\ncorr(Δ) of unseen pairs: {np.mean(corr):.3f}, least {min(corr):.3f}")
+    assert np.mean(corr) >= 0.9
