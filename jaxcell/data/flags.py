@@ -74,10 +74,10 @@ class FlagGenes:
         flags &= np.arange(ids.shape[1]) < length[:, None]  # padding bears the id of gene 0
         draft.batch.setdefault("flags", {})[self.flag] = flags.astype(np.int32)
 
-    def check(self, store, pairs=None):
+    def check(self, store, paired=None):
         """Refuse a store with cells that did not measure what their label names.
 
-        pairs : function: split -> `Pairs`; of cells whose tokens show another cell
+        paired : function: split -> `Pairs`; of cells whose tokens show another cell
 
         Raises
         ------
@@ -86,8 +86,8 @@ class FlagGenes:
         """
         genes = [np.flatnonzero(m) for m in store.measured]
         for split in (split for split, cells in store.sizes.items() if cells):
-            if pairs is not None:
-                self._refuse_unmeasured(*pairs(split).gene_sets(split).T, genes)
+            if paired is not None:
+                self._refuse_unmeasured(*paired(split).gene_sets(split).T, genes)
                 continue
             codes = store.index(split, "labels")[:, self._column].astype(np.int64)
             pairs = np.unique((codes + 1) * len(store.names) + store.index(split, "dataset"))

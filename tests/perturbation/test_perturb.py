@@ -27,7 +27,7 @@ ASKED = ["G0", "G2+ctrl", "G1+G3"]
     [
         "scformer:perturb,tiny",
         pytest.param("scformer:perturb,affine,tiny", marks=pytest.mark.slow),
-        "scformer:perturb,ce,tiny",
+        pytest.param("scformer:perturb,ce,tiny", marks=pytest.mark.slow),
         "bioformers_encoder:perturb,tiny",
         "bioformer:perturb,tiny",
     ],
