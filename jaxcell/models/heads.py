@@ -32,12 +32,8 @@ HEADS = {
     "classifier": Classifier,
     "mlp_classifier": MlpClassifier,
 }
-OF_TOKENS = (
-    "token_parts",
-    "token_mlp",
-    "token_affine",
-    "token_genes",
-)  # read the tokens, if nothing else is said
+# They read the tokens, if nothing else is said.
+OF_TOKENS = ("token_parts", "token_mlp", "token_affine", "token_genes")
 
 
 def reads_of(head):
