@@ -120,20 +120,17 @@ def _check_flags(c):
 def _check_pair(c):
     """Where tokens show a control cell, nothing is made of them that belongs to the target."""
     pair, line, flag = c.data.pair, c.data.sequence, c.data.flag_genes
-    names, targets = tuple(c.data.transforms), {one.get("target") for one in c.losses.values()}
-    for name, value in (("bins", pair.bins - 1), ("width", pair.width)):
-        require(
-            value > 0, f"data.pair.{name}", pair[name], "a number above " + "10"[name != "bins"]
-        )
+    names = tuple(c.data.transforms)
+    for name, least in (("bins", 1), ("width", 0)):
+        require(pair[name] > least, f"data.pair.{name}", pair[name], f"a number above {least}")
     show = "flag_genes" in names and flag.unmeasured == "show"
     whole = not show or line.zeros in ("exclude", "all", "vocabulary")
     require(whole, "data.sequence.zeros", line.zeros, "all or exclude, with unmeasured = 'show'")
-    if "batch.token_bins" in targets:
-        for loss in (one for one in c.losses.values() if one.get("target") == "batch.token_bins"):
-            head = loss.pred.removeprefix("heads.")
-            found = c.model.heads.get(head, {}).get("outputs")
-            wanted = f"{pair.bins}, as data.pair.bins"
-            require(found == pair.bins, f"model.heads.{head}.outputs", found, wanted)
+    for loss in (one for one in c.losses.values() if one.get("target") == "batch.token_bins"):
+        head = loss.pred.removeprefix("heads.")
+        found = c.model.heads.get(head, {}).get("outputs")
+        wanted = f"{pair.bins}, as data.pair.bins"
+        require(found == pair.bins, f"model.heads.{head}.outputs", found, wanted)
     if not pair.label:
         return
     wrong = [name for name in ("thin", "bin", "draw_masks") if name in names]
