@@ -44,7 +44,7 @@ def check(c):
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)
     among("train.gene_among", [c.train.gene_among], AMONG)
-    among("prepare.values", [c.prepare.values], GIVEN)
+    among("prepare.given", [c.prepare.given], GIVEN)
     among("data.normalise.given", [c.data.normalise.given], GIVEN)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")

@@ -225,7 +225,7 @@ def defaults():
     c.prepare.min_genes = 0  # a cell with fewer genes is dropped
     c.prepare.min_cells = 0  # a gene in fewer cells is dropped
     c.prepare.allow_non_integer = False
-    c.prepare.values = "counts"  # that the files hold; log1p: log-normalised already
+    c.prepare.given = "counts"  # that the files hold; log1p: log-normalised already
     c.prepare.measured_by = ""  # obs column: a gene no cell of a value has is not measured there
     c.prepare.hvg = 0  # most variable genes to keep; 0: all genes
     c.prepare.hvg_flavor = "seurat"  # or cell_ranger, seurat_v3, bioformer
