@@ -9,6 +9,10 @@ with weight 0.1, and no cell type as an input. ':code' bins per cell and regress
 genes, as the repository does; its sign of the adversary, which rewards telling the studies, is not
 offered.
 ':cpu' trains in minutes on two cores, ':tiny' in seconds.
+
+':perturb' is the repository's perturbation protocol: a cell's bins and the class of its
+perturbation (label 'condition'; `--config.model.metadata.perturbation.label=LABEL`) in, the same
+cell's expression out. That reconstructs cells and predicts no perturbation.
 """
 
 from jaxcell.config import BIOFORMER, bioformer, defaults, variant

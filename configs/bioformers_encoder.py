@@ -5,6 +5,9 @@
 Masked genes, half of them expressed, by cross-entropy over bins (b = 3, c = 8). ':normalised' bins
 counts that are scaled to the cells' mean total; ':external' adds tokens for perturbed genes
 (`--config.data.flag_genes.label=perturbation`). ':cpu' trains in minutes, ':tiny' in seconds.
+
+':perturb' predicts perturbed cells from control cells, with ',affine', ',ce' and ',log1p', as
+configs/scformer.py says.
 """
 
 from jaxcell.config import BIOFORMERS, bioformers, defaults, variant

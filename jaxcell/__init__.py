@@ -22,6 +22,7 @@ _VERBS = {
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",
     "network": "jaxcell.networks",
+    "perturb": "jaxcell.perturbation",
     "learnability": "jaxcell.evaluation.learnability_report",
     "perturbation_split": "jaxcell.evaluation.perturbation.report",
     "evaluate_perturbations": "jaxcell.evaluation.perturbation.report",

@@ -72,7 +72,7 @@ def _parser():
     genes.gene_vectors(add("genes", help="a checkpoint → gene vectors, an h5ad of genes"))
     genes.relations(add("relations", help="known relations that gene vectors recall"))
     genes.learnability(add("learnability", help="genes that are predicted beyond sparsity"))
-    perturbation.perturb(add("perturb", help="perturbed cells: split, and evaluate predictions"))
+    perturbation.perturb(add("perturb", help="perturbed cells: split, predict, evaluate"))
     networks.network(add("network", help="gene networks: attention by condition, gene programs"))
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))

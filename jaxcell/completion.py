@@ -108,7 +108,7 @@ def complete(
     v = len(model.vocabulary)
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="complete") as bar:
         for chunk in source.chunks():
-            looks = check_chunk(chunk, source, allow_non_integer) or looks
+            looks = check_chunk(chunk, source, allow_non_integer, embedder.given) or looks
             parts.append(_layers(embedder, completer, chunk, measured, asked, v))
             bar.update(chunk.shape[0])
     if looks:

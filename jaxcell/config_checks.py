@@ -12,6 +12,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 # Of embed: see jaxcell/data/sequence.py.
 ZEROS = ("exclude", "all", "vocabulary", "interleave", "random")
 HVG = ("seurat", "cell_ranger", "seurat_v3", "bioformer")  # of prepare.hvg_flavor
+GIVEN = ("counts", "log1p")  # what a store holds: see jaxcell/data/store.py
 AMONG = ("hidden", "measured", "masked")  # of train.gene_among: see jaxcell/training/entries.py
 PLACES = ("cls", "all", "token")  # of metadata: added to the first token or all, or one of its own
 TARGETS = ("number", "several")  # what the names of a label's classes stand for, if not classes
@@ -43,6 +44,8 @@ def check(c):
     require(c.embed.zeros != "random" or c.embed.genes, "embed.zeros", c.embed.zeros, fills)
     among("prepare.hvg_flavor", [c.prepare.hvg_flavor], HVG)
     among("train.gene_among", [c.train.gene_among], AMONG)
+    among("prepare.given", [c.prepare.given], GIVEN)
+    among("data.normalise.given", [c.data.normalise.given], GIVEN)
     among("data.total", [c.data.total], ("measured", "source"))
     require(len(c.best) == 2, "best", c.best, "a metric and 'min' or 'max'")
     among("best", [c.best[1]], ("min", "max"))

@@ -34,6 +34,8 @@ def check_transforms(c):
     _check_bins(c)
     _check_mask_token(c)
     _check_flags(c)
+    _check_pair(c)
+    _check_values(c)
 
 
 def _check_first(c):
@@ -113,6 +115,51 @@ def _check_flags(c):
         needs = f"flags that data.transforms make: {', '.join(made) or 'none without flag_genes'}"
         ok = not read.startswith("flags.") or read in made
         require(ok, f"model.fields.{name}.input", read, needs)
+
+
+def _check_pair(c):
+    """Where tokens show a control cell, nothing is made of them that belongs to the target."""
+    pair, line, flag = c.data.pair, c.data.sequence, c.data.flag_genes
+    names = tuple(c.data.transforms)
+    for name, least in (("bins", 1), ("width", 0)):
+        require(pair[name] > least, f"data.pair.{name}", pair[name], f"a number above {least}")
+    show = "flag_genes" in names and flag.unmeasured == "show"
+    whole = not show or line.zeros in ("exclude", "all", "vocabulary")
+    require(whole, "data.sequence.zeros", line.zeros, "all or exclude, with unmeasured = 'show'")
+    for loss in (one for one in c.losses.values() if one.get("target") == "batch.token_bins"):
+        head = loss.pred.removeprefix("heads.")
+        found = c.model.heads.get(head, {}).get("outputs")
+        wanted = f"{pair.bins}, as data.pair.bins"
+        require(found == pair.bins, f"model.heads.{head}.outputs", found, wanted)
+    if not pair.label:
+        return
+    wrong = [name for name in ("thin", "bin", "draw_masks") if name in names]
+    wanted = f"none of {', '.join(wrong)} with data.pair: tokens show another cell than the target"
+    require(not wrong, "data.transforms", names, wanted)
+    if "flag_genes" in names:
+        wanted = f"{pair.label!r}, as data.pair.label"
+        require(flag.label == pair.label, "data.flag_genes.label", flag.label, wanted)
+    total = line.total if "sequence" in names else "cell"
+    wanted = "'cell' with data.pair: the target is normalised by the sum of all its genes"
+    require(total == "cell", "data.sequence.total", total, wanted)
+
+
+def _check_values(c):
+    """Values that are normalised already are not counts."""
+    how, names = c.data.normalise, tuple(c.data.transforms)
+    if how.given != "log1p":
+        return
+    wanted = "False with given = 'log1p', which are normalised already"
+    require(not how.scale, "data.normalise.scale", how.scale, wanted)
+    wanted = "no thin with data.normalise.given = 'log1p': only counts can be thinned"
+    require("thin" not in names, "data.transforms", names, wanted)
+    wanted = "bins by quantiles with data.normalise.given = 'log1p': these bins are of counts"
+    counts = "bin" in names and c.data.bin.method in ("value", "clip")
+    require(not counts, "data.bin.method", c.data.bin.method, wanted)
+    for name, one in c.losses.items():
+        raw = "batch.panel_raw" in (one.get("target"), one.get("pred"))
+        wanted = "batch.panel with data.normalise.given = 'log1p': there are no counts"
+        require(not raw, f"losses.{name}.target", one.get("target"), wanted)
 
 
 def check_masks(c):

@@ -27,6 +27,7 @@ def defaults():
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum
     c.data.normalise.scale = True  # False: they are not; tokens and targets are ln(1 + count)
     c.data.normalise.pseudo_total = 0.0  # added to each cell's sum
+    c.data.normalise.given = "counts"  # of the store; log1p: normalised already, kept as they are
     c.data.bin = ConfigDict({"method": "cell_low"})  # or cell_high, …: see jaxcell/data/bins.py
     c.data.bin.number = 51  # of the classes, that of zero counts among them
     c.data.bin.b = 3.0  # of method value: bins for each doubling above c
@@ -51,6 +52,13 @@ def defaults():
     c.data.flag_genes.label = ""  # of the store, whose classes name genes: KLF1+ctrl, A+B
     c.data.flag_genes.separator = "+"  # of the genes of a class
     c.data.flag_genes.control = "ctrl"  # what names no gene
+    c.data.flag_genes.unmeasured = "refuse"  # genes not measured; or show: as zeros
+    # Perturbations: a cell of another class than control is predicted from a drawn control cell.
+    c.data.pair = ConfigDict({"label": ""})  # of the store; '': every cell is its own input
+    c.data.pair.control = "ctrl"  # its class of unperturbed cells
+    c.data.pair.by = ""  # controls are drawn within this column's classes; '': among all
+    c.data.pair.bins = 51  # of batch.token_bins, that of zero among them
+    c.data.pair.width = 0.2  # of each, of log-normalised expression
     c.data.draw_masks = ConfigDict({"ratio": 0.15, "hidden": 0.95, "replaced": 0.0})
     c.data.draw_masks.fields = ("values",)  # or genes too: which gene a token is
     c.data.draw_masks.together = False  # a token is masked in all of them or in none
@@ -221,6 +229,7 @@ def defaults():
     c.prepare.min_genes = 0  # a cell with fewer genes is dropped
     c.prepare.min_cells = 0  # a gene in fewer cells is dropped
     c.prepare.allow_non_integer = False
+    c.prepare.given = "counts"  # that the files hold; log1p: log-normalised already
     c.prepare.measured_by = ""  # obs column: a gene no cell of a value has is not measured there
     c.prepare.hvg = 0  # most variable genes to keep; 0: all genes
     c.prepare.hvg_flavor = "seurat"  # or cell_ranger, seurat_v3, bioformer

@@ -55,15 +55,18 @@ class Embedder:
     """Chunks of raw counts [B, genes of the file] → what `Forward` returns of them.
 
     gene_sets : genes that are shown of each dataset's cells, measured here and in training; i32
+    given : what chunks must hold: counts or log1p
+    flags : False: which genes a cell's label names is not asked
     """
 
-    def __init__(self, model, source, found, seed, measured_by):
+    def __init__(self, model, source, found, seed, measured_by, flags=True):
         c = model.config
+        self.given = c.data.normalise.given
         self._model, self._source, self._found, self._seed = model, source, found, seed
         self.variables = jax.device_put(model.variables)
         v = len(model.vocabulary)
         measured = model.tables.get("measured", np.ones((1, v), bool))  # by gene sets of training
-        self._match = found.only(measured.any(axis=0)[:v])
+        self.matched = self._match = found.only(measured.any(axis=0)[:v])
         self._untrained = len(set(found.columns) - set(self._match.columns))
         if self._untrained:
             warnings.warn(
@@ -75,7 +78,9 @@ class Embedder:
         found = _measured(source, self._match, measured_by)
         self._dataset, self.gene_sets, self._values = found
         most = max(map(len, self.gene_sets))
-        self._named, classes = self._flagging()
+        self._named, classes = np.empty((source.n_cells, 0), np.int32), {}
+        if flags:
+            self._named, classes = self._flagging()
         self._shown = Shown(c, most, of_tables(model.tables, v), classes, model.vocabulary)
         self._draws = self._shown.draws(c.embed.draws)
         self._codes = self._labels()
@@ -188,9 +193,13 @@ class Embedder:
     def tokens(self, rows, keys):
         """The batch of the tokens of what `cells` returned last."""
         batch = self._shown.tokens(rows, self.gene_sets, rows.dataset, keys)
-        mine = slice(self._done - len(rows), self._done)
-        batch["labels"] = {name: codes[mine] for name, codes in self._codes.items()}
+        batch["labels"] = self.labels(len(rows))
         return batch
+
+    def labels(self, cells):
+        """{label: codes i32 [cells]} of so many cells, those that `cells` returned last."""
+        mine = slice(self._done - cells, self._done)
+        return {name: codes[mine] for name, codes in self._codes.items()}
 
     def _rows(self, matrix, totals):
         cells, start = matrix.shape[0], self._done

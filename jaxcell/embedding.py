@@ -140,11 +140,12 @@ def embed(
         embedders.append((embedder, forward))
         if progress:
             embedder.say_cost()
-    parts = [[] for _ in models]
+    parts, kinds = [[] for _ in models], {m.config.data.normalise.given for m in models}
     began, done, looks = time.perf_counter(), 0, ""
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
         for chunk in source.chunks():
-            looks = check_chunk(chunk, source, allow_non_integer) or looks
+            for given in kinds:
+                looks = check_chunk(chunk, source, allow_non_integer, given) or looks
             for part, (embedder, forward) in zip(parts, embedders, strict=True):
                 part.append(embedder(chunk, forward))
             done += chunk.shape[0]
@@ -154,7 +155,7 @@ def embed(
     vectors = np.concatenate([part.pop("cell") for part in parts], axis=1).astype(np.float32)
     if not np.isfinite(vectors).all():
         raise ValueError(f"{source.name}: some vectors are NaN or infinite; nothing is written")
-    if looks:
+    if looks and kinds != {"log1p"}:
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=2)
     said = [
         {**one.provenance(path, looks or "integer counts"), **forward.provenance()}

@@ -246,7 +246,7 @@ def _layers(source, embedder, attributor, columns, allow_non_integer, progress):
     layers, rest, looks = [], [], ""
     with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="explain") as bar:
         for chunk in source.chunks():
-            looks = check_chunk(chunk, source, allow_non_integer) or looks
+            looks = check_chunk(chunk, source, allow_non_integer, embedder.given) or looks
             for batch in embedder.batches(chunk):  # one draw
                 part = attributor(embedder.variables, batch)
                 fields = part.pop("fields")

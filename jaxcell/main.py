@@ -157,6 +157,7 @@ def _prepare(c, workdir):
         min_genes=p.min_genes,
         min_cells=p.min_cells,
         allow_non_integer=p.allow_non_integer,
+        values=p.given,
         measured_by=p.get("measured_by") or None,
         hvg=p.hvg or None,
         hvg_flavor=p.hvg_flavor if p.hvg or p.hvg_flavor != "seurat" else None,

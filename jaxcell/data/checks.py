@@ -9,6 +9,7 @@ WHERE_COUNTS = (
     "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
 )
 BINARY_FROM = 1000  # non-zero values, all of them 1, from which on that is no chance
+HIGHEST_LOG = 30.0  # of ln(1 + x): that of 10^13
 ESTIMATED = "these look like estimated or corrected counts"
 
 
@@ -65,11 +66,31 @@ def check_counts(matrix, where, allow_non_integer=False):
     return looks
 
 
-def check_chunk(chunk, source, allow_non_integer=False):
+def check_log1p(matrix, where):
+    """Refuse values [n, n_var] that are not log-normalised: what they look like otherwise.
+
+    Raises
+    ------
+    ValueError
+        Counts, NaN or infinite, negative values, or values above what a logarithm of counts has.
+    """
+    looks = check_counts(matrix, where, allow_non_integer=True)
+    top = matrix.data.max(initial=0) if sp.issparse(matrix) else np.max(matrix, initial=0)
+    if (not looks and top > 0) or top >= HIGHEST_LOG:
+        raise ValueError(
+            f"{where}: found {looks or 'integers, as of raw counts'} (largest {top:.6g}), expected "
+            f"values that are ln(1 + x) of normalised counts already, below {HIGHEST_LOG:g}"
+        )
+    return looks
+
+
+def check_chunk(chunk, source, allow_non_integer=False, values="counts"):
     """`check_counts` on a chunk of a source; the error also names where the source has counts.
 
-    Warns of many values that are all 0 or 1.
+    Warns of many values that are all 0 or 1. ``values`` 'log1p': `check_log1p` instead.
     """
+    if values == "log1p":
+        return check_log1p(chunk, f"{source.name}, {source.counts}")
     if chunk.nnz >= BINARY_FROM and chunk.data.min() == chunk.data.max() == 1:
         warnings.warn(
             f"{source.name}, {source.counts}: holds only 0 and 1: this looks binarised (detected "

@@ -17,9 +17,10 @@ class Draft:
 
     rows : Rows of B cells, the truth that losses compare with
     gene_sets : measured gene ids i32 [M_s], ascending, for every gene set s
-    gene_set : i32 [B], which of them a cell has
+    gene_set : i32 [B], which of them a cell's input has
     keys : u64 [B, 2], the seed of a cell's draws
-    input : Rows that tokens are made of; ``rows`` but for transforms that thin counts
+    input : Rows that tokens are made of; ``rows`` but for transforms that thin counts, and but for
+        pairs, whose tokens show a control cell
     values : f32 [nnz of input], its normalised counts, or their bins
     batch : what has been made so far
     """
@@ -41,10 +42,14 @@ class Draft:
 
         Stream 0 is the cell's own: the visible genes of TxFM.
         """
-        # Golden steps, since cells are numbered: cell 4's stream 2 must not be cell 5's stream 1.
-        step = np.array([stream], np.uint64) * draws.GOLDEN
-        own = draws.mix(self.keys[:, 1] + step)
-        return np.stack([self.keys[:, 0], own], axis=1)
+        return stream_keys(self.keys, stream)
+
+
+def stream_keys(keys, stream):
+    """Keys of another stream of each cell's draws: u64 [B, 2] -> u64 [B, 2]."""
+    # Golden steps, since cells are numbered: cell 4's stream 2 must not be cell 5's stream 1.
+    step = np.array([stream], np.uint64) * draws.GOLDEN
+    return np.stack([keys[:, 0], draws.mix(keys[:, 1] + step)], axis=1)
 
 
 def cell_keys(seed, epochs, cells):

@@ -23,6 +23,8 @@ class FlagGenes:
     label : column of the store whose classes name genes, by symbol or Ensembl id: 'KLF1', 'A+B'
     separator : between the genes of a class; '': a class is one gene
     control : what stands for no gene, alone ('ctrl') or beside one ('KLF1+ctrl')
+    unmeasured : 'refuse' cells that did not measure a gene of their class; or 'show' the gene as a
+        zero, to say what was done (no loss compares it)
     labels, genes : {label: classes} and Vocabulary of the cells
     """
 
@@ -30,6 +32,7 @@ class FlagGenes:
     label: str = ""
     separator: str = "+"
     control: str = "ctrl"
+    unmeasured: str = "refuse"
     labels: dict | None = None
     genes: object = None
 
@@ -37,6 +40,11 @@ class FlagGenes:
         for name in ("flag", "label"):
             if not getattr(self, name):
                 raise ValueError(f"config.data.flag_genes.{name}: found '', expected a name")
+        if self.unmeasured not in ("refuse", "show"):
+            raise ValueError(
+                f"config.data.flag_genes.unmeasured: found {self.unmeasured!r}, expected refuse or "
+                "show"
+            )
         if self.labels is not None:
             self._column, self._classes = self._found()
             self.table = self._resolved()
@@ -66,8 +74,10 @@ class FlagGenes:
         flags &= np.arange(ids.shape[1]) < length[:, None]  # padding bears the id of gene 0
         draft.batch.setdefault("flags", {})[self.flag] = flags.astype(np.int32)
 
-    def check(self, store):
+    def check(self, store, paired=None):
         """Refuse a store with cells that did not measure what their label names.
+
+        paired : function: split -> `Pairs`; of cells whose tokens show another cell
 
         Raises
         ------
@@ -76,6 +86,9 @@ class FlagGenes:
         """
         genes = [np.flatnonzero(m) for m in store.measured]
         for split in (split for split, cells in store.sizes.items() if cells):
+            if paired is not None:
+                self._refuse_unmeasured(*paired(split).gene_sets(split).T, genes)
+                continue
             codes = store.index(split, "labels")[:, self._column].astype(np.int64)
             pairs = np.unique((codes + 1) * len(store.names) + store.index(split, "dataset"))
             codes, dataset = np.divmod(pairs, len(store.names))
@@ -124,6 +137,8 @@ class FlagGenes:
     def _refuse_unmeasured(self, codes, gene_set, gene_sets):
         """Refuse cells with these classes [n] and gene sets [n] that lack a gene of their class."""
         lacks = {}
+        if self.unmeasured == "show":
+            return
         for one in np.unique(gene_set):
             classes = np.unique(codes[gene_set == one])
             known = np.isin(self.table[classes], gene_sets[one]) | (self.table[classes] == NONE)
@@ -132,5 +147,6 @@ class FlagGenes:
         if lacks:
             raise ValueError(
                 f"config.data.flag_genes: {self.label} names genes that its cells did not measure, "
-                f"so that no token can show them: {', '.join(lacks)}"
+                "so that no token can show them (flag_genes.unmeasured = 'show' shows zeros): "
+                f"{', '.join(lacks)}"
             )

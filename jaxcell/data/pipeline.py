@@ -12,6 +12,7 @@ from absl import flags
 
 from jaxcell.config import shown_labels
 from jaxcell.data.draft import Draft, cell_keys
+from jaxcell.data.pairs import Pairs
 from jaxcell.data.sampling import order
 from jaxcell.data.statistics import codes_of, trained_classes
 from jaxcell.data.statistics import statistics as statistics_of
@@ -65,6 +66,7 @@ class Batches:
         steps = stop if split == "train" else passes * self._pass
         self._length = max(steps - start, 0)
         self._order = order(store, c.data, c.seed, batch_size) if split == "train" else None
+        self._pairs = Pairs(store, c.data.pair, split) if c.data.pair.label else None
         self._genes = len(store.vocabulary)
         if statistics is None:
             statistics = statistics_of(store, c)
@@ -87,12 +89,10 @@ class Batches:
             epochs, positions = np.divmod(positions, self._pass * self._size)
             real = positions < self._cells
             cells = np.where(real, positions, 0)
-        rows = self._store.read(self._split, cells)
-        return self._finish(rows, cell_keys(self._seed, epochs, cells), real)
-
-    def _finish(self, rows, keys, real):
-        gene_set = self._store.gene_set[rows.dataset]
-        draft = Draft(rows=rows, gene_sets=self._gene_sets, gene_set=gene_set, keys=keys)
+        rows, keys = self._store.read(self._split, cells), cell_keys(self._seed, epochs, cells)
+        shown = self._pairs.inputs(rows, cells, keys) if self._pairs else rows
+        gene_set = self._store.gene_set[shown.dataset]
+        draft = Draft(rows, self._gene_sets, gene_set, keys, input=shown)
         for transform in self._transforms:
             transform(draft)
         return {

@@ -24,7 +24,7 @@ from jaxcell.data.splits import (
     present_classes,
     split_cells,
 )
-from jaxcell.data.store import Store
+from jaxcell.data.store import VALUES, Store
 from jaxcell.data.survey import divide, survey
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
@@ -47,6 +47,7 @@ def prepare(
     vocabulary=None,
     duplicates="error",
     allow_non_integer=False,
+    values="counts",
     measured_by=None,
     hvg=None,
     hvg_flavor=None,
@@ -87,6 +88,9 @@ def prepare(
         What to do with genes that stand in several columns.
     allow_non_integer : bool
         Take non-integer values as they are, with a warning.
+    values : {'counts', 'log1p'}
+        What the files hold: raw counts, or values that are ln(1 + normalised count) already, as
+        GEARS' files. A store of these is for configs with data.normalise.given = 'log1p' alone.
     measured_by : str, optional
         obs column of merged files whose batches had different panels. Each of its values is a
         dataset of its own, and a gene without any count in a value's kept cells is not measured
@@ -126,10 +130,11 @@ def prepare(
         "counts": counts, "labels": labels, "hold_out": list(map("=".join, hold_out)),
         "hold_out_fraction": hold_out_fraction,
         "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
-        "duplicates": duplicates, "allow_non_integer": allow_non_integer,
+        "duplicates": duplicates, "allow_non_integer": allow_non_integer, "values": values,
         "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor,
         "hvg_batch": hvg_batch, "seed": seed,
     }  # fmt: skip
+    _check_values(values, duplicates, hvg)
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
     for name, fewest in (("min_genes", min_genes), ("min_cells", min_cells)):
@@ -152,6 +157,7 @@ def prepare(
                 min_genes=min_genes,
                 min_cells=min_cells,
                 allow_non_integer=allow_non_integer,
+                values=values,
                 measured_by=measured_by,
                 advance=bar.update,
             )
@@ -175,9 +181,8 @@ def prepare(
             bar=lambda read: _bar("choosing genes", read, progress),
         )
     classes = {column: present_classes(column, surveys) for column in labels}
-    parts = [
-        _part(v, s, wanted, classes, measured_by) for v, s in zip(surveys, splits, strict=True)
-    ]
+    given = {"measured_by": measured_by, "values": values}
+    parts = [_part(v, s, wanted, classes, **given) for v, s in zip(surveys, splits, strict=True)]
     with _unfinished(out) as folder, _bar("writing", sources, progress) as bar:
         write_store(
             folder,
@@ -229,6 +234,17 @@ def _check_output(out):
         raise ValueError(f"{out} cannot be made: {parent} is not a folder one can write to")
 
 
+def _check_values(values, duplicates, hvg):
+    if values not in VALUES:
+        raise ValueError(f"values is {values!r}; known: {', '.join(VALUES)}")
+    for name, wrong in (("duplicates", duplicates == "sum"), ("hvg", hvg)):
+        if values == "log1p" and wrong:
+            raise ValueError(
+                f"values is 'log1p' with {name} = {hvg if name == 'hvg' else duplicates!r}; "
+                f"expected no such {name}: it is for counts, not for their logarithms"
+            )
+
+
 def _check_datasets(sources, measured_by):
     if measured_by and all(measured_by not in source.obs for source in sources):
         raise ValueError(f"column {measured_by!r}: {lacking(sources[0])} (--measured-by)")
@@ -249,7 +265,7 @@ def _check_splits(splits, asked):
         )
 
 
-def _part(v, split, wanted, classes, measured_by):
+def _part(v, split, wanted, classes, measured_by, values):
     """A source as the writer takes it: columns renumbered to the wanted genes [V before]."""
     new = np.where(v.filtered & wanted, np.cumsum(wanted) - 1, -1)
     columns = np.where(v.match.columns >= 0, new[v.match.columns], -1).astype(np.int32)
@@ -257,6 +273,7 @@ def _part(v, split, wanted, classes, measured_by):
     facts = {
         "source": source.name,
         "counts": source.counts,
+        "values": values,
         "checksum": source.checksum(),
         "genes": n_var,
         "unmatched": len(v.match.unmatched),

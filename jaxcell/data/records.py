@@ -47,6 +47,16 @@ class Rows:
     def __len__(self):
         return len(self.dataset)
 
+    def take(self, start, stop):
+        """Cells [start, stop) of these."""
+        first, last = self.indptr[start], self.indptr[stop]
+        return Rows(
+            self.indptr[start : stop + 1] - first,
+            self.ids[first:last],
+            self.counts[first:last],
+            *(x[start:stop] for x in (self.dataset, self.total, self.labels)),
+        )
+
 
 def encode(ids, counts, *, dataset, total, labels=()):
     """Bytes of one cell.

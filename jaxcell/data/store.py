@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 SPLITS = ("train", "valid")
 INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256
+VALUES = ("counts", "log1p")  # what a store holds: raw counts, or values that are normalised
 TABLE_ROWS = 40  # datasets that the table shows
 TABLE = {  # heading of each of the facts of a dataset
     "source": "source",

@@ -45,6 +45,7 @@ def survey(
     min_genes=0,
     min_cells=0,
     allow_non_integer=False,
+    values="counts",
     measured_by=None,
     advance=None,
 ):
@@ -60,6 +61,8 @@ def survey(
         A gene needs to be > 0 in that many of the kept cells.
     allow_non_integer : bool
         Warn of non-integer values instead of refusing them.
+    values : {'counts', 'log1p'}
+        What the source holds; normalised values are not counts.
     measured_by : str, optional
         obs column; a gene without a count in the kept cells of a value is not measured there. A
         source without this column is one dataset.
@@ -72,6 +75,7 @@ def survey(
         Values that are not counts, no counts at all, no cell or no gene kept, in the source or in
         a value of ``measured_by``.
     """
+    given = values
     dataset, values = divide(source, measured_by)
     detected = np.zeros((len(values), match.n_genes), bool)
     n_genes = np.empty(source.n_cells, np.int64)
@@ -79,7 +83,7 @@ def survey(
     cells_with = np.zeros(match.n_genes, np.int64)
     looks, start = "", 0
     for chunk in source.chunks():
-        looks = check_chunk(chunk, source, allow_non_integer) or looks
+        looks = check_chunk(chunk, source, allow_non_integer, given) or looks
         rows = slice(start, start + chunk.shape[0])
         n_genes[rows] = np.diff(chunk.indptr)
         total[rows] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
@@ -107,7 +111,7 @@ def survey(
             f"{source.name}: no gene is > 0 in {min_cells} of the {kept.sum()} kept cells "
             f"(the most is {cells_with.max()}); lower --min-cells"
         )
-    if looks:
+    if looks and given == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered & detected if len(values) > 1 or values[0] else filtered[None]
     for i in np.unique(dataset[kept]):

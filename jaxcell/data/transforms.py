@@ -14,6 +14,7 @@ from jaxcell.data.draft import look_up, rectangle, segment_sums
 from jaxcell.data.flags import FlagGenes
 from jaxcell.data.masking import DrawMasks
 from jaxcell.data.sequence import Sequence
+from jaxcell.data.store import VALUES
 from jaxcell.data.thinning import Thin
 from jaxcell.registry import build, lookup
 
@@ -25,13 +26,26 @@ class Normalise:
     ``total`` is the sum over the measured genes, or the source's total over all its genes, plus
     ``pseudo_total``. Adds total f32 [B], that of the cell's own counts; counts that were thinned
     are divided by what is left of them. A cell without counts keeps zeros. Without ``scale``,
-    x = ln(1 + count).
+    x = ln(1 + count). ``given`` 'log1p': what the store holds is such an x already, and stays.
     """
 
     library_size: float
     total: str = "measured"
     scale: bool = True
     pseudo_total: float = 0.0
+    given: str = "counts"
+
+    def __post_init__(self):
+        if self.given not in VALUES:
+            raise ValueError(
+                f"config.data.normalise.given: found {self.given!r}, expected one of "
+                f"{', '.join(VALUES)}"
+            )
+        if self.given == "log1p" and self.scale:
+            raise ValueError(
+                "config.data.normalise.scale: found True, expected False with given = 'log1p': "
+                "they are normalised already"
+            )
 
     def __call__(self, draft):
         rows = draft.input
@@ -43,11 +57,14 @@ class Normalise:
             np.divide(self.library_size, total, out=scale, where=total > 0)
         counts = np.diff(rows.indptr)
         draft.values = np.empty(len(rows.counts), np.float32)
+        draft.batch["total"] = own.astype(np.float32)
+        if self.given == "log1p":
+            draft.values[:] = rows.counts
+            return
         for cells in draws.blocks(len(rows), counts.max(initial=0)):
             mine = slice(rows.indptr[cells.start], rows.indptr[cells.stop])
             values = rows.counts[mine] * np.repeat(scale[cells], counts[cells])
             draft.values[mine] = np.log1p(values, out=values)
-        draft.batch["total"] = own.astype(np.float32)
 
     def _total(self, rows):
         sums = segment_sums(rows.counts, rows.indptr)

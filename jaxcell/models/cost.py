@@ -5,7 +5,7 @@ from jaxcell.models.encoder import Encoder
 from jaxcell.models.expression_heads import TokenParts, VocabularyMlp, VocabularyParts
 from jaxcell.models.label_heads import MlpClassifier
 from jaxcell.models.layers import GATED
-from jaxcell.models.token_heads import GeneQuery, TokenMlp
+from jaxcell.models.token_heads import GeneQuery, TokenAffine, TokenMlp
 from jaxcell.models.values import BASIS, ValueMlp
 
 
@@ -97,6 +97,9 @@ def _heads(spec, tokens):
             total += tokens * d * spec.vocabulary
         elif head.kind == "token_mlp":
             total += tokens * _token_mlp(spec, head)
+        elif head.kind == "token_affine":
+            layers = head.get("layers", TokenAffine.layers)
+            total += 2 * tokens * ((layers - 1) * d * d + d)
         elif head.kind == "gene_query":
             outputs = head.get("outputs", GeneQuery.outputs) + head.get("zero", GeneQuery.zero)
             total += tokens * d * (d + outputs)

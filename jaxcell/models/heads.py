@@ -16,7 +16,7 @@ from jaxcell.models.expression_heads import (
     VocabularyParts,
 )
 from jaxcell.models.label_heads import Classifier, MlpClassifier
-from jaxcell.models.token_heads import GeneQuery, TokenGenes, TokenMlp
+from jaxcell.models.token_heads import GeneQuery, TokenAffine, TokenGenes, TokenMlp
 from jaxcell.registry import build, lookup
 
 HEADS = {
@@ -26,12 +26,14 @@ HEADS = {
     "gene_parameter": GeneParameter,
     "token_parts": TokenParts,
     "token_mlp": TokenMlp,
+    "token_affine": TokenAffine,
     "token_genes": TokenGenes,
     "gene_query": GeneQuery,
     "classifier": Classifier,
     "mlp_classifier": MlpClassifier,
 }
-OF_TOKENS = ("token_parts", "token_mlp", "token_genes")  # read the tokens, if nothing else is said
+# They read the tokens, if nothing else is said.
+OF_TOKENS = ("token_parts", "token_mlp", "token_affine", "token_genes")
 
 
 def reads_of(head):

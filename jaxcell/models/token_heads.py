@@ -46,6 +46,34 @@ class TokenMlp(nn.Module):
         return Logits(outputs, self.kernels, self.dtype, name=f"{prefix}out")(x)
 
 
+class TokenAffine(nn.Module):
+    """An affine function of each token's own value x, by its vector h: a(h) · x + b(h).
+
+    tokens [B, T, D], batch['values'] [B, T] -> [B, T] in float32 or wider. a and b are leaky-ReLU
+    layers, a's last bias counts from 1: a new head nearly says that nothing changes. Parameters
+    hidden_i and out of b, hidden_slope_i and out_slope of a, {kernel, bias} each. Source: scGPT's
+    affine decoder of perturbed expression.
+    """
+
+    width: int
+    layers: int = 3
+    kernels: str = "torch"
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, tokens, batch):
+        slope, shift = (self._mlp(tokens, kind)[..., 0] for kind in ("_slope", ""))
+        return (1 + slope) * batch["values"].astype(slope.dtype) + shift
+
+    def _mlp(self, x, kind):
+        draw = INITS[self.kernels]
+        for i in range(self.layers - 1):
+            name = f"hidden{kind}_{i}"
+            x = nn.Dense(self.width, dtype=self.dtype, kernel_init=draw, name=name)(x)
+            x = jax.nn.leaky_relu(x)
+        return Logits(1, self.kernels, self.dtype, name=f"out{kind}")(x)
+
+
 class TokenGenes(nn.Module):
     """Logits of which gene it is, for each token: tokens [B, T, D] -> [B, T, V] of the V genes.
 

@@ -2,6 +2,7 @@
 
 from jaxcell.systems.batches import BATCH
 from jaxcell.systems.bins import MASKED, label_loss, size, small, tokens
+from jaxcell.systems.perturbation import reconstruct
 
 
 def bioformer(c):
@@ -64,4 +65,9 @@ def bioformer_code(c):
     return c
 
 
-BIOFORMER = {"cpu": small, "paper": lambda c: c, "code": bioformer_code}  # variants of its config
+BIOFORMER = {  # variants of its config
+    "cpu": small,
+    "paper": lambda c: c,
+    "code": bioformer_code,
+    "perturb": reconstruct,
+}

@@ -1,6 +1,7 @@
 """BioFormers (Biostate): as encoder, as decoder, with external tokens; each changes a config."""
 
 from jaxcell.systems.bins import MASKED, size, small, tokens
+from jaxcell.systems.perturbation import PERTURB
 
 
 def bioformers(c):
@@ -63,9 +64,10 @@ def _field(path, value):
     return change
 
 
-BIOFORMERS = {  # variants of its configs
+_BOTH = {
     "cpu": small,
     "normalised": _field("data.bin.normalised", True),
     "external": external,
 }
-BIOFORMERS_DECODER = {**BIOFORMERS, "by_value": by_value}
+BIOFORMERS = {**_BOTH, **PERTURB}  # variants of its configs
+BIOFORMERS_DECODER = {**_BOTH, "by_value": by_value}

@@ -2,6 +2,7 @@
 
 from jaxcell.systems.batches import BATCH
 from jaxcell.systems.bins import MASKED, label_loss, size, small, tokens
+from jaxcell.systems.perturbation import PERTURB, perturb
 
 QUERY = {"style": "inner_product", "detach": False}  # of MVC
 
@@ -92,10 +93,17 @@ def category(c):
     return c
 
 
+def scformer_perturb(c):
+    """Size of scFormer's paper, 4 blocks × 128, for its perturbation model."""
+    return perturb(size(c, 128, 4, 4, 128, 0.2))
+
+
 SCFORMER = {  # variants of its config
     "cpu": small,
     "code": lambda c: c,
     "paper": scformer_paper,
     "simcse": simcse,
     "category": category,
+    **PERTURB,
+    "perturb": scformer_perturb,
 }

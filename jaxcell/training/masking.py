@@ -82,7 +82,7 @@ def own_values(batch, c):
     if how.scale:
         total = total[:, None]
         counts = counts * jnp.where(total > 0, how.library_size / jnp.maximum(total, 1e-12), 0)
-    return jnp.log1p(counts)
+    return counts if how.given == "log1p" else jnp.log1p(counts)
 
 
 def _genes(batch, c):

@@ -15,7 +15,7 @@ from jaxcell.training.external import external_tables
 from jaxcell.training.labels import label_tables
 
 # Of which loss the best constant is asked for; that of masked bins has the name of its paper.
-LOSSES = ("mean_predictor", "mgm", "mlm", "expression")
+LOSSES = ("mean_predictor", "mgm", "mlm", "expression", "perturbed")
 NONZERO = {"batch.panel", "batch.target", "batch.expressed"}  # as a loss's `where`
 
 
@@ -101,7 +101,7 @@ def best_constant(store, c, known):
     if kind == "mse" or binned:
         return _centre(*read(), np.inf)
     weight = weights(store, c.data, c.seed)
-    if weight is None:
+    if weight is None or c.data.normalise.given == "log1p":  # the store sums what it holds
         ids, values, weight, cells = read()
         return np.log1p(np.bincount(ids, weight * np.expm1(values), len(store.vocabulary)) / cells)
     cells = measured_by(store, weight * store.stats["cells"])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxcell import sharding
 
 
-def add_panel(batch, tables, rows, library_size, scale=True):
+def add_panel(batch, tables, rows, library_size, scale=True, values="counts"):
     """Scatter each cell's sparse counts into the panel, on the device.
 
     Parameters
@@ -19,6 +19,7 @@ def add_panel(batch, tables, rows, library_size, scale=True):
     rows : R
     library_size : what a cell's counts are scaled to before log1p
     scale : False leaves them as they are
+    values : 'log1p': they are expression already, and stay
 
     Returns
     -------
@@ -39,7 +40,8 @@ def add_panel(batch, tables, rows, library_size, scale=True):
     if scale:
         divisor = batch["total"][:, None]
         scaled = raw * jnp.where(divisor > 0, library_size / jnp.maximum(divisor, 1e-12), 0)
-    panel = sharding.shard(jnp.log1p(scaled), "batch", "vocab")
+    panel = scaled if values == "log1p" else jnp.log1p(scaled)
+    panel = sharding.shard(panel, "batch", "vocab")
     return {**batch, "panel_raw": raw, "panel": panel, "measured": measured}
 
 
@@ -52,6 +54,29 @@ def at_tokens(panel, batch):
     if len(panel) != len(ids):
         return jnp.take(panel[0], ids, mode="clip")
     return jax.vmap(lambda row, genes: jnp.take(row, genes, mode="clip"))(panel, ids)
+
+
+def of_measured(batch, genes):
+    """Tokens of genes that the cell measured, no special ones, no padding: bool [B, T].
+
+    genes : V. Of a pair the cell is the target: what its input measured alone is not compared.
+    """
+    ids = batch["ids"]
+    inside = jnp.arange(ids.shape[1])[None] < batch["length"][:, None]
+    return inside & (ids < genes) & at_tokens(batch["measured"], batch)
+
+
+def binned(values, number, width):
+    """Evenly spaced bins of expression: 0 of zero, k of ((k − 1) · width, k · width]; i32.
+
+    The last of so many is open. The inverse of `bin_values`, to half a bin.
+    """
+    return jnp.clip(jnp.ceil(values / width), 0, number - 1).astype(jnp.int32)
+
+
+def bin_values(number, width):
+    """The expression that each of these bins stands for, its centre: f32 [number]."""
+    return jnp.maximum((jnp.arange(number) - 0.5) * width, 0).astype(jnp.float32)
 
 
 def has_next(batch):

@@ -1,8 +1,10 @@
 """What is settled before a run begins: whether its config holds, and holds for its store."""
 
+import functools
 import math
 
 from jaxcell import config
+from jaxcell.data import pairs
 from jaxcell.data.flags import FlagGenes
 from jaxcell.data.samplers import build_samplers
 from jaxcell.data.sampling import cells_per_epoch, describe, order
@@ -65,9 +67,13 @@ def adopt(c, store, say):
         )
         c.model.vocabulary = len(store.vocabulary)
     ontologies = adopt_labels(c, store, say)
+    _check_values(c, store)
+    if c.data.pair.label:
+        say(pairs.check(store, c.data.pair))
     for one in build_transforms(c.data, c.model, labels=store.labels, genes=store.vocabulary):
         if isinstance(one, FlagGenes):
-            one.check(store)
+            paired = functools.partial(pairs.Pairs, store, c.data.pair)
+            one.check(store, paired if c.data.pair.label else None)
     if "sample_genes" in c.data.transforms:
         _say_unmasked(c, store, say)
     _fit_tokens(c, store, say)
@@ -83,6 +89,18 @@ def adopt(c, store, say):
                     f"{facts['source']} has other values ({facts['non_integer']})"
                 )
     return ontologies
+
+
+def _check_values(c, store):
+    """What is normalised already is not normalised again, and counts are."""
+    wanted = c.data.normalise.given
+    for facts in store.datasets:
+        if (found := facts.get("values", "counts")) != wanted:
+            raise ValueError(
+                f"config.data.normalise.given: found {wanted!r}, expected {found!r}, which "
+                f"{facts['source']} holds in {store.path}"
+                + (" (and scale = False; variant ':log1p')" if found == "log1p" else "")
+            )
 
 
 def _fit_tokens(c, store, say):

@@ -20,7 +20,7 @@ from jaxcell.training import lora, optim
 from jaxcell.training.gradients import make_gradients
 from jaxcell.training.machine import model_of
 from jaxcell.training.masking import mask_tokens
-from jaxcell.training.panel import add_panel, at_tokens, has_next, shown
+from jaxcell.training.panel import add_panel, at_tokens, binned, has_next, of_measured, shown
 from jaxcell.training.shapes import batch_shapes, table_shapes
 
 
@@ -63,13 +63,14 @@ def initial_state(model, c, optimizer, tables):
 
 def make_forward(model, c):
     """(variables, batch, tables, …) -> the batch with its panel, outputs, new statistics."""
-    how = c.data.normalise
+    how, pair, genes = c.data.normalise, c.data.pair, model.spec.vocabulary
 
     named = set(losses.paths_of(c.losses))
     again = any(path.startswith("again.") for path in named)
 
     def forward(variables, batch, tables, *, train, rngs=None, progress=1.0):
-        batch = add_panel(batch, tables, model.rows, how.library_size, how.scale)
+        given = how.library_size, how.scale, how.given
+        batch = add_panel(batch, tables, model.rows, *given)
         batch["progress"] = progress
         for path in named & of_tokens.keys():
             batch[path.removeprefix("batch.")] = of_tokens[path](batch, tables)
@@ -93,6 +94,10 @@ def make_forward(model, c):
         "batch.shown": lambda batch, tables: shown(batch, model.rows),
         "batch.token_mean": lambda batch, tables: at_tokens(tables["mean"][None], batch),
         "batch.token_panel": lambda batch, tables: at_tokens(batch["panel"], batch),
+        "batch.token_measured": lambda batch, tables: of_measured(batch, genes),
+        "batch.token_bins": lambda batch, tables: binned(
+            at_tokens(batch["panel"], batch), pair.bins, pair.width
+        ),
         "batch.next": lambda batch, tables: has_next(batch),
         "batch.next_ids": lambda batch, tables: next_ids(batch["ids"], batch["length"]),
         "batch.next_values": lambda batch, tables: jnp.roll(batch["values"], -1, axis=1),

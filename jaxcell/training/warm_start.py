@@ -71,8 +71,9 @@ def read(path, c, vocabulary, labels, ontologies):
     ------
     ValueError
         No checkpoint there; fewer than 5 % of the store's genes in it; or parameters that differ in
-        path or shape, new heads and rows for other genes, special tokens and classes apart; all of
-        them are listed.
+        path or shape, new heads, flags of tokens and rows for other genes, special tokens and
+        classes apart; all of them are listed. What a model without batches does not have (the norm
+        of tokens, vectors of classes) may be left out.
     """
     try:
         model = load_model(path)
@@ -97,7 +98,10 @@ def read(path, c, vocabulary, labels, ontologies):
     known = [int(i) if i >= 0 else None for i in found.columns]
     there = row_names(model.config, known, model.labels, model.ontologies)
     here = row_names(c, range(of), labels, ontologies)
-    _check(where, theirs, ours, there, here, fresh | dropped)
+    flags = _new_flags(theirs, c.model)
+    apart = _without_batches(theirs, ours, model.config.model)
+    alone = {f"heads/{name}" for name in fresh | dropped} | {f"fields/{name}" for name in flags}
+    _check(where, theirs, ours, there, here, alone | set(apart))
     loaded = {
         name: _moved(theirs[name], there[name][1], *here[name][::-1])
         if name in here
@@ -118,6 +122,8 @@ def read(path, c, vocabulary, labels, ontologies):
         "classes": {n: _classes(old[n], new[n]) for n in sorted(old.keys() & new.keys())},
         "heads_fresh": sorted(fresh),
         "heads_left_out": sorted(dropped),
+        "flags_fresh": flags,
+        "parts_left_out": apart,
     }
     return WarmStart(loaded, provenance, _report(provenance, c, model.config))
 
@@ -151,11 +157,37 @@ def _new_heads(known, asked):
     return {k.split("/")[2] for k in asked if k.startswith("params/heads/")} - have
 
 
-def _check(where, theirs, ours, there, here, heads):
+def _new_flags(known, spec):
+    """Names of the fields of flags of which ``known`` has no parameter."""
+    have = {k.split("/")[2] for k in known if k.startswith("params/fields/")}
+    flags = [n for n in spec.tokens if spec.fields[n].get("input", "").startswith("flags.")]
+    return sorted(set(flags) - have)
+
+
+def _without_batches(known, asked, spec):
+    """Parts 'fields/norm', 'condition_batch' … of ``known``, for classes, that are not asked for.
+
+    spec : of the model with these parts
+    """
+    rooms = {f"fields/{name}" for name in spec.metadata}
+    rooms |= {f"condition_{name}" for name in spec.conditions}
+    rooms |= {"fields/norm"} if spec.norm in ("batch", "domain") else set()
+    return sorted(room for room in rooms if _holds(known, room) and not _holds(asked, room))
+
+
+def _holds(paths, room):
+    return any(_below(path, room) for path in paths)
+
+
+def _below(path, room):
+    """Whether a path, 'params/fields/norm/scale', lies in a room, 'fields/norm'."""
+    return f"{path.partition('/')[2]}/".startswith(f"{room}/")
+
+
+def _check(where, theirs, ours, there, here, alone):
     wrong = []
     for name in sorted(ours.keys() | theirs.keys()):
-        parts = name.split("/")
-        if parts[1] == "heads" and parts[2] in heads:
+        if any(_below(name, room) for room in alone):
             continue
         (old, known), (new, asked) = _shape(name, theirs, there), _shape(name, ours, here)
         if known != asked:
@@ -194,6 +226,10 @@ def _report(p, c, theirs):
         *(f"model.{name}.classes:" for name in p["classes"]),
         *(f"model.heads.{h}." for h in p["heads_fresh"] + p["heads_left_out"]),
     )
+    if p["flags_fresh"]:
+        lines.append(f"fields of flags that start fresh: {', '.join(p['flags_fresh'])}")
+    if p["parts_left_out"]:
+        lines.append(f"left out, of the checkpoint's classes: {', '.join(p['parts_left_out'])}")
     differ = [
         line
         for line in config.differences(theirs, c)

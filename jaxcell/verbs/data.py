@@ -16,6 +16,12 @@ def prepare(p):
     p.add_argument("--min-genes", type=int, default=0, help="drop cells with fewer genes")
     p.add_argument("--min-cells", type=int, default=0, help="drop genes in fewer cells")
     p.add_argument(
+        "--values",
+        default="counts",
+        choices=("counts", "log1p"),
+        help="log1p: the files hold values that are log-normalised already (GEARS)",
+    )
+    p.add_argument(
         "--measured-by",
         metavar="OBS",
         help="for merged files: a gene without any count in a value of OBS is not measured there",

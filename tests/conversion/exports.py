@@ -38,6 +38,7 @@ VARIANTS = [  # that compute something else
     *(f"{WCED},bert", f"{WCED},modern_bert", f"{MLM},nystrom", f"{SCFORMER},paper"),
     *(f"{SCFORMER},category", "bioformers_encoder:tiny,external"),
     "bioformers_decoder:tiny,by_value",
+    "scformer:perturb,affine,tiny",
 ]
 MORE = [
     *("txfm_b:tiny,clamped_relu", "txfm_b:tiny,linear_decoder", "txfm_s:tiny,nb,relu"),
@@ -51,7 +52,7 @@ BACK = [*SYSTEMS, VARIANTS[0], *map(slow, [*VARIANTS[1:], *MORE])]
 def config_with_heads(name):
     """The settled config of that name, with all its label heads."""
     c = config_of(name)
-    if "scformer" in name:
+    if "scformer" in name and "perturb" not in name:
         c.labels = ("cls",)
     return config.settled(c)
 

@@ -15,6 +15,7 @@ BMFM = ("bmfm_rna_wced", "bmfm_rna_mlm", "bmfm_rna_wced:bert", "bmfm_rna_wced:mo
 BINNED = (
     *("scformer", "scformer:paper", "bioformer", "bioformers_encoder:external"),
     *("bioformers_decoder", "bioformers_decoder:by_value"),
+    *("scformer:perturb", "scformer:perturb,affine", "scformer:perturb,ce", "bioformer:perturb"),
 )
 
 

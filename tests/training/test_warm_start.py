@@ -83,6 +83,8 @@ def test_the_same_genes_give_identical_outputs(store, pretrained, tmp_path, caps
         "classes": {},
         "heads_fresh": [],
         "heads_left_out": [],
+        "flags_fresh": [],
+        "parts_left_out": [],
     }
     assert "300 of the store's 300 genes matched, 0 start fresh" in capsys.readouterr().out
 

@@ -83,8 +83,9 @@ def embed(
     measured = np.unique(kept.columns[kept.columns >= 0]).astype(np.int32)
     shown = Shown(c, len(measured), of_tables(model.tables, v), classes, vocabulary)
     draws, parts, start = shown.draws(c.embed.draws), [], 0
+    given = c.data.normalise.get("given", "counts")
     for chunk in source.chunks():
-        check_chunk(chunk, source, allow_non_integer)
+        check_chunk(chunk, source, allow_non_integer, given)
         mine = slice(start, start := start + chunk.shape[0])
         rows = _rows(kept.apply(chunk), chunk, flagged[mine])
         keys, total = content_keys(rows, seed), 0

@@ -14,6 +14,7 @@ from jaxcell.conversion.torch_model.building import choose
 from jaxcell.conversion.torch_model.layers import Mlp
 from jaxcell.conversion.torch_model.token_heads import (
     GeneQuery,
+    TokenAffine,
     TokenGenes,
     TokenMlp,
     TokenParts,
@@ -169,12 +170,14 @@ HEADS = {
     "gene_parameter": GeneParameter,
     "token_parts": TokenParts,
     "token_mlp": TokenMlp,
+    "token_affine": TokenAffine,
     "token_genes": TokenGenes,
     "gene_query": GeneQuery,
     "classifier": Classifier,
     "mlp_classifier": MlpClassifier,
 }
-OF_TOKENS = ("token_parts", "token_mlp", "token_genes")  # read the tokens, if nothing else is said
+# They read the tokens, if nothing else is said.
+OF_TOKENS = ("token_parts", "token_mlp", "token_affine", "token_genes")
 
 
 def reads_of(head):

@@ -74,6 +74,28 @@ class TokenMlp(nn.Module):
         return self.get_submodule(f"{prefix}out")(x)
 
 
+class TokenAffine(nn.Module):
+    """An affine function of each token's value by its vector: tokens [B, T, E] -> [B, T]."""
+
+    def __init__(self, inputs, width, layers=3):
+        super().__init__()
+        self.layers = layers - 1
+        for kind in ("_slope", ""):
+            for i in range(self.layers):
+                layer = nn.Linear(inputs if i == 0 else width, width)
+                self.add_module(f"hidden{kind}_{i}", layer)
+            self.add_module(f"out{kind}", nn.Linear(width if self.layers else inputs, 1))
+
+    def forward(self, tokens, batch):
+        slope, shift = (self._mlp(tokens, kind)[..., 0] for kind in ("_slope", ""))
+        return (1 + slope) * batch["values"] + shift
+
+    def _mlp(self, x, kind):
+        for i in range(self.layers):
+            x = F.leaky_relu(self.get_submodule(f"hidden{kind}_{i}")(x))
+        return self.get_submodule(f"out{kind}")(x)
+
+
 class TokenGenes(nn.Module):
     """Logits of which gene it is, for each token: tokens [B, T, E] -> [B, T, V]."""
 
