@@ -99,7 +99,7 @@ def test_an_unknown_variant_ends_in_one_line():
     done = command("jaxcell.main", "--config=configs/txfm_b.py:huge")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: txfm_b:huge is unknown; known are bert, ")
+    assert done.stderr.startswith("error: txfm_b:huge is unknown; known are annotate, ")
 
 
 @pytest.mark.slow

@@ -319,6 +319,7 @@ def test_configs_train_as_the_paper_says(name):
     assert float(rate(0)) < 1e-4
     assert float(rate(1000)) < 1e-6
     assert c.data.normalise.to_dict() == {
+        "given": "counts",
         "library_size": L,
         "scale": True,
         "pseudo_total": 0.0,
