@@ -27,8 +27,8 @@ from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
-from jaxcell.training.checkpoint import lock
 from jaxcell.training.machine import compute_dtype, model_of
+from jaxcell.training.workdir import lock
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {

@@ -146,7 +146,7 @@ def test_the_heads_bound_follows_the_library_size():
 
 
 def test_an_unknown_variant_lists_the_known():
-    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are annotate, annotate_ontology, bert, c"):
+    with pytest.raises(ValueError, match="txfm_b:huge is unknown; known are annotate, annotate_o"):
         config_of("txfm_b:huge")
 
 

@@ -14,7 +14,7 @@ from jaxcell import cli, main
 from jaxcell.config_checks import check
 from jaxcell.models.cell import CellModel
 from jaxcell.planning import estimate
-from jaxcell.training.checkpoint import lock
+from jaxcell.training.workdir import lock
 from tests.conftest import ROOT, config_of
 from tests.training.test_training import tiny
 

@@ -15,10 +15,10 @@ from tests.training.test_training import tiny
 TOGETHER = """
 import sys
 from jaxcell import processes
-from jaxcell.training import checkpoint
-from jaxcell.training.checkpoint import lock
+from jaxcell.training import workdir
+from jaxcell.training.workdir import lock
 
-checkpoint.PATIENCE = 1
+workdir.PATIENCE = 1
 processes.initialise(60)
 me = processes.index()
 assert processes.count() == 2 and processes.first() == (me == 0)

@@ -25,12 +25,13 @@ from jaxcell.training import (
     tensorboard,
     warm_start,
 )
-from jaxcell.training.checkpoint import Checkpoints, Model, begun, lock, save_model
+from jaxcell.training.checkpoint import Checkpoints, Model, save_model
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
 from jaxcell.training.step import compile_steps
 from jaxcell.training.stop import Stop
+from jaxcell.training.workdir import begun, lock
 
 
 def _better(value, best, mode):

@@ -16,8 +16,9 @@ from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, metrics, optim, setup
-from jaxcell.training.checkpoint import flatten, load_model, lock
+from jaxcell.training.checkpoint import flatten, load_model
 from jaxcell.training.step import compile_steps
+from jaxcell.training.workdir import lock
 from tests.conftest import ROOT, config_of
 
 
