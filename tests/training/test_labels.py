@@ -521,7 +521,7 @@ def checkpoints_keep_what_travels(tmp_path, step):
     assert model.tables["leaves"]["cell_type"].sum(axis=1).tolist() == [1, 1, 2, 1, 0]
     assert model.tables["leaves"]["cell_type"].dtype == bool
     assert model.labels["cell_type"] == CLASSES
-    # A folder from before there were ontologies: its tensors' file does not name them.
+    # A folder of format 1, from before there were ontologies: its tensors' file does not name them.
     folder = tmp_path / "whole" / "model"
     (folder / "ontologies.json").unlink()
     with pytest.raises(ValueError, match=r"ontologies\.json is missing; copy the whole model"):
@@ -531,6 +531,7 @@ def checkpoints_keep_what_travels(tmp_path, step):
         info = file.metadata()
     del info["ontologies.json"]
     save_file(load_file(weights), weights, metadata=info)
+    (folder / "format_version").write_text("1\n")
     old = load_model(folder)
     assert old.ontologies == {}
     assert old.sha256 == model.sha256
