@@ -7,6 +7,7 @@ Source of the layout: SYSTEMS.md, F (perturb_processed.h5ad of GEARS: Roohani et
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -155,7 +156,16 @@ def perturbations(
     if not separator:
         raise ValueError("separator: found '', expected what is between two genes, + or _")
     adata = read(data)
-    names = adata.var_names.astype(str)
+    layout = dict(control=control, separator=separator, treatment=treatment)
+    try:
+        return _adapted(adata, condition, cells, values, layout)
+    except ValueError as error:
+        raise ValueError(f"{data}: {error}" if isinstance(data, str | Path) else error) from error
+
+
+def _adapted(adata, condition, cells, values, layout):
+    """The `Perturbations` of an AnnData; layout : what tells a class's genes from its control."""
+    names, control = adata.var_names.astype(str), layout["control"]
     if not names.is_unique:
         raise ValueError(f"var names {names[names.duplicated()][0]!r} twice; expected each once")
     given = obs_column(adata, condition, "condition")
@@ -167,7 +177,6 @@ def perturbations(
     keep = chosen & ~missing
     spelled, place = np.unique(given[keep], return_inverse=True)
     spelled = spelled.tolist()
-    layout = dict(control=control, separator=separator, treatment=treatment)
     parts = [parts_of(name, **layout) for name in spelled]
     own = [name_of(genes) if genes else ("" if name == control else name)
            for genes, name in zip(parts, spelled, strict=True)]  # fmt: skip

@@ -106,3 +106,10 @@ def test_a_gene_twice_and_no_file_are_refused(tmp_path):
         perturbations(data)
     with pytest.raises(FileNotFoundError, match="no such file"):
         perturbations(tmp_path / "none.h5ad")
+
+
+def test_errors_of_a_file_name_it(tmp_path):
+    adata = anndata.AnnData(np.ones((2, 3), np.float32))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(ValueError, match=r"cells\.h5ad: obs has no condition column"):
+        perturbations(tmp_path / "cells.h5ad")
