@@ -44,6 +44,16 @@ def split(p):
     p.add_argument("--seen", type=int, default=2, choices=(0, 1, 2), help="combo: genes seen")
     p.add_argument("--held-out", type=float, default=0.2, metavar="SHARE", help="not of simulation")
     p.add_argument("--test", nargs="+", default=(), metavar="CONDITION", help="of kind list")
+    p.add_argument(
+        "--train-cells",
+        metavar="FILE",
+        help="h5ad to write: the cells a model may see, obs['part'] train or val; must not exist",
+    )
+    p.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="to write: genes of the data and all perturbed ones, for jaxcell prepare --vocabulary",
+    )
     layout(p)
 
     def run(asked):

@@ -118,6 +118,7 @@ def perturbations(
     treatment=False,
     cells="",
     values="log",
+    where=None,
 ):
     """Read perturbed cells and their controls.
 
@@ -140,6 +141,8 @@ def perturbations(
     values : str
         What X holds: 'log', or 'counts', raw counts, which are then normalised to ln(1 + 10⁴ ·
         count / total).
+    where : path, optional
+        Of the file, for errors, where ``data`` is what was read of it.
 
     Returns
     -------
@@ -160,7 +163,8 @@ def perturbations(
     try:
         return _adapted(adata, condition, cells, values, layout)
     except ValueError as error:
-        raise ValueError(f"{data}: {error}" if isinstance(data, str | Path) else error) from error
+        where = data if where is None else where
+        raise ValueError(f"{where}: {error}" if isinstance(where, str | Path) else error) from error
 
 
 def _adapted(adata, condition, cells, values, layout):

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jaxcell.evaluation.inputs import read
+
 from . import baselines as simple
 from . import figures, metrics, page, splits
+from . import training_cells as training
 from .conditions import perturbations
 from .names import CONTROL, JOINED, listed
 from .task import ALL, Task, predicted
@@ -20,14 +23,19 @@ PACKAGES = ("jaxcell", "numpy", "scipy", "scikit-learn", "scanpy")
 
 
 def perturbation_split(data, out, *, kind="simulation", seed=None, seen=2, held_out=splits.HELD_OUT,
-                       test=(), **layout):  # fmt: skip
-    """Split the conditions of perturbed cells, and write the split.
+                       test=(), train_cells=None, vocabulary=None, **layout):  # fmt: skip
+    """Split the conditions of perturbed cells, and write the split, and what may be trained on.
 
     Parameters
     ----------
     data : path or anndata.AnnData
     out : path
         JSON to write; must not exist.
+    train_cells : path, optional
+        h5ad to write, the cells that a model may see (`training_cells.training_cells`); must not
+        exist.
+    vocabulary : path, optional
+        Text to write, a gene a line: those of the data and all perturbed ones; must not exist.
     kind, seed, seen, held_out, test
         See `splits.make`.
     **layout
@@ -38,13 +46,26 @@ def perturbation_split(data, out, *, kind="simulation", seed=None, seen=2, held_
     Split
     """
     _check_extra()
-    out = Path(out)
-    if out.exists():
-        raise ValueError(f"out={str(out)!r} exists; expected a file to be made")
-    split = splits.make(
-        perturbations(data, **layout), kind, seed=seed, seen=seen, held_out=held_out, test=test
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    files = {"out": out, "train_cells": train_cells, "vocabulary": vocabulary}
+    files = {name: Path(path) for name, path in files.items() if path is not None}
+    if len(set(files.values())) < len(files):
+        raise ValueError(f"{', '.join(files)}: one file for two; expected each its own")
+    for name, path in files.items():
+        if path.exists():
+            raise ValueError(f"{name}={str(path)!r} exists; expected a file to be made")
+    adata = read(data)
+    found = perturbations(adata, where=data, **layout)
+    split = splits.make(found, kind, seed=seed, seen=seen, held_out=held_out, test=test)
+    cells = training.training_cells(adata, found, split) if train_cells else None
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if vocabulary:
+        text = "".join(f"{gene}\n" for gene in training.vocabulary(found))
+        files["vocabulary"].write_text(text, encoding="utf-8")
+    if train_cells:
+        partial = Path(f"{train_cells}.partial")
+        cells.write_h5ad(partial)
+        partial.replace(train_cells)
     split.write(out)
     return split
 
