@@ -20,6 +20,9 @@ from jaxcell.data.records import Rows
 from jaxcell.data.shown import content_keys
 from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
+from jaxcell.evaluation.perturbation.names import JOINED
+from jaxcell.evaluation.perturbation.splits import Split
+from jaxcell.evaluation.perturbation.training_cells import check_unseen
 from jaxcell.perturbed import Perturbed, perturbed_genes, prediction_of
 from jaxcell.results import check_call, check_match, save
 from jaxcell.training.checkpoint import load_model
@@ -32,7 +35,8 @@ def perturb(
     checkpoint,
     out=None,
     *,
-    genes,
+    genes=(),
+    split=None,
     control=None,
     cells=300,
     counts="X",
@@ -58,6 +62,8 @@ def perturb(
         folder, or 'hf://ORG/NAME[@REVISION]'
     out : h5ad to write; must not exist. None writes nothing
     genes : conditions, a list of 'A' or 'A+B' as the model's training named them
+    split : instead, what ``jaxcell perturb split`` wrote: the conditions that it tests. A model
+        that was trained with one of them is refused
     control : (column of obs, class): the control cells of ``data``; None: all cells are
     cells : of the control cells so many are drawn, or all that there are
     batch_size : cells computed at a time; does not change any result
@@ -80,7 +86,10 @@ def perturb(
         no control cells, or values that are not what the model reads. Nothing is written then.
     """
     check_call(None, out, None, batch_size, seed)
-    conditions = _conditions(genes)
+    if (split is None) != bool(genes):
+        raise ValueError(f"genes, split: found {'both' if genes else 'neither'}, expected one")
+    tested = None if split is None else Split.read(split)
+    conditions = _conditions(genes if tested is None else tested.test)
     if cells < 1:
         raise ValueError(f"cells: found {cells}, expected a number of control cells above 0")
     model = load_model(checkpoint)
@@ -88,6 +97,8 @@ def perturb(
         prediction_of(model.config)
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from None
+    if tested is not None:
+        conditions = _held_out(tested, model, checkpoint)
     source = open_source(data, counts=counts)
     looks_like = model.config.data.normalise.given
     chosen, looks, there = _controls(source, control, cells, seed, allow_non_integer, looks_like)
@@ -129,6 +140,16 @@ def _conditions(genes):
     if not names or len(set(names)) < len(names):
         raise ValueError(f"genes: found {names}, expected one condition or more, each once")
     return names
+
+
+def _held_out(split, model, checkpoint):
+    """The tested conditions of a split as the model's training would spell them."""
+    if split.kind == "cells":
+        raise ValueError("split: of cells, not of conditions; expected --genes, or another kind")
+    c = model.config.data
+    layout = {"control": c.flag_genes.control, "separator": c.flag_genes.separator}
+    check_unseen(model.labels[c.pair.label], split, checkpoint, **layout)
+    return [name.replace(JOINED, layout["separator"]) for name in split.test]
 
 
 def _controls(source, control, cells, seed, allow_non_integer, values):

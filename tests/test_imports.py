@@ -63,7 +63,7 @@ MAY = {
     "generation": ABOVE | {"forward"},
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
-    "perturbation": ABOVE | {"embedder", "perturbed", "results"},
+    "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
     "network_cells": ABOVE | {"evaluation"},

@@ -122,7 +122,7 @@ def ablate(
     }
     references = bench.references(default, seeds)
     found, began, ran = {name: {"runs": []} for name in chosen}, time.perf_counter(), 0
-    with _compiled_once(out / "compiled"):
+    with compiled_once(out / "compiled"):
         for i, ((name, seed), c) in enumerate(configs.items(), 1):
             run, fresh = run_arm(bench, chosen[name], seed, c)
             found[name]["runs"].append(run)
@@ -200,7 +200,7 @@ def _facts(workdir):
 
 
 @contextlib.contextmanager
-def _compiled_once(folder):
+def compiled_once(folder):
     """Programs that a run compiles are kept in a folder, for the next seed and the next session.
 
     A cache of the user's own (JAX_COMPILATION_CACHE_DIR) stays the one that is used.

@@ -5,7 +5,9 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {
+    "perturbation": "jaxcell.suites.perturbation",
+}
 
 
 def suite(name):

@@ -2,6 +2,7 @@
 
 import argparse
 
+from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.verbs import options
 
 KINDS = ("simulation", "single", "combo", "list", "cells")
@@ -13,21 +14,6 @@ def perturb(p):
     split(add("split", help="which conditions are trained on, and which are held out"))
     predict(add("predict", help="control cells and genes → predicted expression"))
     evaluate(add("evaluate", help="predictions of held-out conditions beside simple baselines"))
-
-
-def layout(p):
-    """How a file names what was done to its cells."""
-    p.add_argument("--condition", default="condition", metavar="OBS", help="column of obs")
-    p.add_argument("--control", default="ctrl", metavar="VALUE", help="of cells left alone; ctrl")
-    p.add_argument("--separator", default="+", metavar="TEXT", help="between two genes; +")
-    p.add_argument("--treatment", action="store_true", help="conditions are no genes")
-    p.add_argument("--cells", default="", metavar="OBS=VALUE", help="look at these cells alone")
-    p.add_argument(
-        "--values",
-        default="log",
-        choices=("log", "counts"),
-        help="what X holds: log-normalised expression, or raw counts, which are then normalised",
-    )
 
 
 def split(p):
@@ -54,7 +40,7 @@ def split(p):
         metavar="FILE",
         help="to write: genes of the data and all perturbed ones, for jaxcell prepare --vocabulary",
     )
-    layout(p)
+    add_layout(p)
 
     def run(asked):
         from jaxcell import perturbation_split
@@ -97,7 +83,7 @@ def evaluate(p):
         "those that have an answer",
     )
     p.add_argument("--seed", type=int, default=0, help="of mlp and shuffled")
-    layout(p)
+    add_layout(p)
 
     def run(asked):
         from jaxcell import evaluate_perturbations
@@ -124,7 +110,10 @@ def predict(p):
         "--checkpoint", required=True, help=f"of a model trained on pairs: {options.CHECKPOINT}"
     )
     p.add_argument(
-        "--genes", nargs="+", required=True, metavar="A|A+B", help="what to perturb, by condition"
+        "--genes", nargs="+", default=(), metavar="A|A+B", help="what to perturb, by condition"
+    )
+    p.add_argument(
+        "--split", metavar="FILE", help="instead: what perturb split wrote; all that it tests"
     )
     p.add_argument(
         "--control", type=_control, metavar="OBS=CLASS", help="control cells; all by default"

@@ -34,3 +34,18 @@ def listed(names, most=6):
     names = list(names)
     more = f" … and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+def add_layout(p):
+    """Arguments of a command line: how a file names what was done to its cells."""
+    p.add_argument("--condition", default="condition", metavar="OBS", help="column of obs")
+    p.add_argument("--control", default="ctrl", metavar="VALUE", help="of cells left alone; ctrl")
+    p.add_argument("--separator", default="+", metavar="TEXT", help="between two genes; +")
+    p.add_argument("--treatment", action="store_true", help="conditions are no genes")
+    p.add_argument("--cells", default="", metavar="OBS=VALUE", help="look at these cells alone")
+    p.add_argument(
+        "--values",
+        default="log",
+        choices=("log", "counts"),
+        help="what X holds: log-normalised expression, or raw counts, which are then normalised",
+    )
