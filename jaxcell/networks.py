@@ -15,13 +15,11 @@ from jaxcell.data.sources import open_source
 from jaxcell.evaluation.gene_sets import read_gmt
 from jaxcell.evaluation.inputs import check_extra
 from jaxcell.evaluation.networks import programs as gene_programs
-from jaxcell.evaluation.networks.attention_route import attention_route
 from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.ranks import MEASURES
 from jaxcell.evaluation.networks.report import write_report
+from jaxcell.evaluation.networks.routes import routes
 from jaxcell.evaluation.networks.study import Study
-from jaxcell.evaluation.networks.validation import against_known
-from jaxcell.evaluation.networks.vector_route import vector_route
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts, types_of
 from jaxcell.network_models import GeneFile, Models
 from jaxcell.results import Found, check_call, check_records, keep
@@ -152,8 +150,8 @@ def network(
             chosen, codes, len(conditions), measure, out / "attention", progress
         )
     study.settle(None if seen is None else seen[1])
-    found, cell_scores, programs = _routes(
-        study, seen, table, x, names, resolution=resolution, what=vectors,
+    found, cell_scores, programs = routes(
+        study, seen, table, x, names.unique, resolution=resolution, what=vectors,
         groups=None if types is None else types[codes >= 0],
     )  # fmt: skip
     meta = {
@@ -183,37 +181,6 @@ def network(
     if table is not None:
         _keep(data, source, out, _of_all(cell_scores, codes), programs, meta)
     return results
-
-
-def _routes(study, seen, table, counts, names, **how):
-    """What each route finds, and how both compare with known targets.
-
-    Parameters
-    ----------
-    study : Study
-    seen : what `Models.attention` returns, or None
-    table : {model: gene vectors [M, D]}, or None
-    counts : CSR [cells with a condition, n_var], normalised and logged; names : Names
-    how : of `vector_route`
-
-    Returns
-    -------
-    {'attention' | 'vectors' | 'known': Found}, scores of the cells [n, P] or None, programs or None
-    """
-    found, scores, cell_scores, programs = {}, {}, None, None
-    if seen is not None:
-        found["attention"] = attention_route(study, *seen)
-        scores |= found["attention"].scores
-    if table is not None:
-
-        def score(programs):
-            return gene_programs.program_scores(counts, names.unique, programs, study.seed)
-
-        found["vectors"], cell_scores, programs = vector_route(study, table, score, **how)
-        scores |= found["vectors"].scores
-    if study.known is not None:
-        found["known"] = against_known(study, scores)
-    return found, cell_scores, programs
 
 
 def _check(out, route, measure, number, cells, resolution):

@@ -16,11 +16,11 @@ from jaxcell.data.genes import identify
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
+from jaxcell.evaluation.networks.planted import planted_cells, planted_names
 from jaxcell.main import train
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
 from tests.conftest import config_of
-from tests.planted import planted_cells, planted_names
 
 
 def tiny_run(folder, store, seed=0, steps=2, **fields):

@@ -3,7 +3,7 @@
 import pytest
 
 import jaxcell
-from tests.planted import planted_cells, planted_names
+from jaxcell.evaluation.networks.planted import planted_cells, planted_names
 from tests.test_networks import tiny_run
 
 

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from .attention_figures import cluster_map, regulator_bars
 from .edges import (
     EDGE_COLUMNS,
     attention_clusters,
@@ -20,6 +21,7 @@ from .edges import (
 )
 from .enrichment import enriched
 from .figures import factor_heat_map, factor_network
+from .regulators import behind, driver_number, factors_among
 from .stability import edge_stability
 from .study import TOPS, Found
 
@@ -47,7 +49,8 @@ def attention_route(study, maps, received, cells):
     whole = contrasts(dict(zip(names, mean, strict=True)), study.reference)
     total = np.mean(list(received.values()), axis=0)
     total = contrasts(dict(zip(names, total, strict=True)), study.reference)
-    drivers = {name: regulators(one, study.genes, TOPS[1]) for name, one in total.items()}
+    number = driver_number(len(study.genes), TOPS[1], TOPS[0])
+    drivers = {name: regulators(one, study.genes, number) for name, one in total.items()}
     clusters = attention_clusters(mean.mean(axis=0), seed=study.seed)
     results = {
         "cells": dict(zip(names, map(int, cells), strict=True)),
@@ -71,15 +74,36 @@ def attention_route(study, maps, received, cells):
             for i, n in enumerate(names)
         }
         results["stability"] = own
+    if study.known:
+        _factors(found, study, total, drivers)
     if study.sets:
         _enrich(found, study, whole, drivers, clusters)
     for model, one in maps.items():
-        found.scores |= {("attention", model, n): one[i] for i, n in enumerate(names)}
+        own = contrasts(dict(zip(names, one, strict=True)), study.reference)
+        found.scores |= {("attention", model, name): scores for name, scores in own.items()}
     if len(maps) > 1:
-        found.scores |= {("attention", "mean of models", n): mean[i] for i, n in enumerate(names)}
+        found.scores |= {("attention", "mean of models", name): s for name, s in whole.items()}
+    bars = functools.partial(regulator_bars, drivers=drivers, factors=set(study.known or ()))
+    all_genes = functools.partial(
+        cluster_map, scores=mean.mean(axis=0), clusters=clusters, genes=study.genes,
+        received=np.mean([total[name] for name in names], axis=0),
+    )  # fmt: skip
+    found.pictures.append(("regulators.png", "Genes that receive most attention", bars))
+    found.pictures.append(("attention_clusters.png", "Genes clustered by attention", all_genes))
     for source in study.sources[:PICTURED]:
         found.pictures += _pictures(study, whole, source)
     return found
+
+
+def _factors(found, study, total, drivers):
+    """Whether factors are among the regulators, and which factors regulate these."""
+    found.results["factors_among_regulators"] = {
+        name: factors_among(one, study.genes, study.known) for name, one in total.items()
+    }
+    lists = {name: [row[0] for row in rows] for name, rows in drivers.items()}
+    rows, number = behind(lists, study.known, study.genes)
+    found.results["behind_regulators"] = summary(rows, number)
+    found.tables["regulator_factors.tsv"] = set_table(rows)
 
 
 def _enrich(found, study, whole, drivers, clusters):

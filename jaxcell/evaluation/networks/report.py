@@ -117,9 +117,32 @@ def _attention(found, meta):
     parts = [f"## Attention\n\nCells: {cells}."]
     rows = [[name, ", ".join(genes[:10])] for name, genes in found["regulators"].items()]
     parts += ["Genes that receive most attention:", markdown(["condition", "genes"], rows)]
+    if "factors_among_regulators" in found:
+        parts += _factors(found)
     if "stability" in found:
         parts += [_stability(found["stability"])]
     return parts + _enrichment(found)
+
+
+def _factors(found):
+    rows = [
+        [name, str(one["factors"]), number(one["auroc"]), number(one["p"])]
+        for name, one in found["factors_among_regulators"].items()
+    ]
+    parts = [
+        "Whether factors receive more attention than other genes (Mann–Whitney, one-sided):",
+        markdown(["condition", "factors", "AUROC", "p"], rows),
+    ]
+    one = found["behind_regulators"]
+    behind = [
+        [r["list"], r["set"], f"{r['overlap']} of {r['found']}", f"{r['p_bonferroni']:.1e}"]
+        for r in one["first"]
+    ]
+    parts += [
+        f"Factors whose known targets are among the regulators: {one['significant']} of"
+        f" {one['tests']} tests are significant (hypergeometric, Bonferroni .05)."
+    ]
+    return parts + ([markdown(["regulators", "factor", "targets", "p"], behind)] if behind else [])
 
 
 def _vectors(found, meta):
