@@ -6,6 +6,7 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
+    "network": "jaxcell.suites.network",
     "perturbation": "jaxcell.suites.perturbation",
 }
 
