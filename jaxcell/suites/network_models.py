@@ -164,7 +164,7 @@ class Budget:
     """steps; cells that a step sees; fields that differ from the system's ':cpu'."""
 
     steps: int
-    batch: int = 24
+    batch: int = 16
     fields: dict = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.vectors import fingerprint
 from jaxcell.training.checkpoint import load_model
 
-STEPS = 400  # of each training run: minutes on two cores
+STEPS = 300  # of each training run: minutes on two cores
 SEEDED = ("mlp", "shuffled")
 KINDS = tuple(kind for kind in splits.KINDS if kind != "list")
 

@@ -109,6 +109,7 @@ def ready(case, row, steps, seed):
     c = row.config(case)
     if not c.train.init_from:
         c.optimizer.learning_rate = RATE
+    c.optimizer.schedule = "cosine"  # at a rate that does not fall, seeds end far apart
     c.model.encoder.dropout = 0.0  # some hundred steps overfit nothing; half of the time is its
     c.data.pair.label, c.data.pair.control = case.layout["condition"], case.layout["control"]
     c.data.flag_genes.separator = case.layout["separator"]
