@@ -11,6 +11,11 @@ import scipy.sparse as sp
 
 from jaxcell import config, sharding
 from jaxcell.data.prepare import prepare
+from jaxcell.evaluation.networks.planted import planted_cells, planted_names
+from jaxcell.training import setup
+from jaxcell.training.checkpoint import Model, save_model
+from jaxcell.training.machine import model_of
+from jaxcell.training.means import tables_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,6 +42,17 @@ def config_of(name):
     """The config in configs/ of that name, with an optional ':variant'."""
     file, _, variant = name.partition(":")
     return config.load(f"{ROOT / 'configs' / file}.py:{variant}")
+
+
+def fresh(store, c, workdir, seed=1):
+    """The workdir, with a model as the first step of a run finds it: nothing is compiled for it."""
+    setup.adopt(c, store, print)
+    model = model_of(c, train=False)
+    variables = jax.device_get(model.init(jax.random.key(seed)))
+    vocabulary = store.vocabulary.with_specials(tuple(c.model.specials))
+    tables = tables_of(store, c, model.rows)
+    save_model(workdir, Model(c, vocabulary, store.classes, variables, tables, {"step": 0}))
+    return workdir
 
 
 def draw_cells(seed, cells, genes, kinds=3):
@@ -155,4 +171,21 @@ def labelled(tmp_path_factory):
     labels = ("cell_type", "organ", "donor", "age", "markers")
     files, out = [folder / "cells.h5ad"], folder / "store"
     prepare(out, files, labels=labels, hold_out_fraction=0.2, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted_network(tmp_path_factory):
+    """Folder with cells.h5ad, known.tsv, sets.gmt, and three models that are new: run0, 1, 2."""
+    folder = tmp_path_factory.mktemp("planted")
+    planted_cells(0, cells=80).write_h5ad(folder / "cells.h5ad")
+    factors, genes, pairs = planted_names()
+    (folder / "known.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    lines = ["\t".join([f"of {f}", "", *(b for a, b in pairs if a == f)]) for f in factors]
+    (folder / "sets.gmt").write_text("\n".join(lines) + "\n")
+    store = prepare(folder / "store", [folder / "cells.h5ad"], progress=False)
+    for seed in range(3):
+        c = config_of("bioformers_encoder:tiny")
+        c.data.store, c.data.sequence.number = str(store.path), len(genes)
+        fresh(store, config.settled(c), folder / f"run{seed}", seed)
     return folder

@@ -16,37 +16,16 @@ from jaxcell.data.genes import identify
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
-from jaxcell.evaluation.networks.planted import planted_cells, planted_names
-from jaxcell.main import train
+from jaxcell.evaluation.networks.planted import planted_names
+from jaxcell.evaluation.networks.study import Study
 from jaxcell.models.cell import CellModel
 from jaxcell.training.checkpoint import load_model
 from tests.conftest import config_of
 
 
-def tiny_run(folder, store, seed=0, steps=2, **fields):
-    """A tiny BioFormers encoder of the planted genes."""
-    c = config_of("bioformers_encoder:tiny")
-    c.data.store, c.seed, c.steps = str(store.path), seed, steps
-    c.data.sequence.number = len(planted_names()[1])
-    c.train.validate_every, c.train.log_every = 10**6, 10**6
-    c.update_from_flattened_dict(fields)
-    return train(c, folder / f"run{seed}")
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory):
-    """Folder with cells.h5ad, known.tsv, sets.gmt, and two models of two steps."""
-    folder = tmp_path_factory.mktemp("planted")
-    adata = planted_cells(0, cells=80)
-    adata.write_h5ad(folder / "cells.h5ad")
-    factors, _, pairs = planted_names()
-    (folder / "known.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
-    lines = ["\t".join([f"of {f}", "", *(b for a, b in pairs if a == f)]) for f in factors]
-    (folder / "sets.gmt").write_text("\n".join(lines) + "\n")
-    store = jaxcell.prepare(folder / "store", [folder / "cells.h5ad"], progress=False)
-    for seed in range(2):
-        tiny_run(folder, store, seed)
-    return folder
+@pytest.fixture
+def planted(planted_network):
+    return planted_network
 
 
 def maps_of(folder, batch_size, names=None, measure="ranks", layer=None):
@@ -124,7 +103,7 @@ def test_the_command_writes_the_whole_folder_and_resumes(planted, tmp_path, caps
         "network", str(planted / "cells.h5ad"), "--checkpoint", str(planted / "run0"),
         str(planted / "run1"), "--condition", "state", "--known", str(planted / "known.tsv"),
         "--sets", str(planted / "sets.gmt"), "--resolution", "1", "--cells", "10", "--label",
-        "state", "--out", str(out),
+        "state", "--tf", "TF0", "TF4", "--out", str(out),
     ]  # fmt: skip
     cli.main(asked)
     assert "co-expression" in capsys.readouterr().out
@@ -133,10 +112,15 @@ def test_the_command_writes_the_whole_folder_and_resumes(planted, tmp_path, caps
     assert results["attention"]["cells"] == {"control": 10, "severed": 10}
     assert results["known"]["pairs"] == 48
     assert results["attention"]["stability"]["control"]["models"] == 2
-    assert results["meta"]["sources"] == planted_names()[0]
+    assert results["meta"]["sources"] == ["TF0", "TF4"]
     table = pd.read_csv(out / "edges.tsv", sep="\t")
     assert set(table["condition"]) == {"control", "severed", "severed − control"}
-    assert set(table["source"]) == set(planted_names()[0])
+    assert set(table["source"]) == {"TF0", "TF4"}
+    among = results["attention"]["factors_among_regulators"]["severed − control"]
+    assert (among["factors"], 0 < among["auroc"] < 1) == (6, True)
+    assert results["attention"]["behind_regulators"]["tests"] == 3 * 6
+    scored = {row["condition"] for row in results["known"]["results"]}
+    assert "severed − control" in scored
     for file in results["meta"]["figures"]:
         assert (out / file).stat().st_size > 1000
     cells = anndata.read_h5ad(out / "cells.h5ad")
@@ -151,6 +135,18 @@ def test_the_command_writes_the_whole_folder_and_resumes(planted, tmp_path, caps
     assert (out / "results.json").read_text() == first
     assert [file.stat().st_mtime_ns for file in kept] == when
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_factors_with_known_targets_are_the_sources_where_nobody_names_any():
+    factors, genes, pairs = planted_names()
+    known = {f: {b for a, b in pairs if a == f} for f in factors}
+    known["TF3"] = set(sorted(known["TF3"])[:4])  # one too few
+    study = Study(genes, [], None, None, ["a", "b"], "a", known=known)
+    study.settle()
+    assert study.sources == ["TF0", "TF1", "TF2", "TF4", "TF5"]
+    study = Study(genes, [], None, None, ["a", "b"], "a")
+    study.settle({"run0": np.stack([np.arange(60.0), np.zeros(60)])})
+    assert study.sources == genes[:-11:-1]
 
 
 def test_gene_vectors_of_a_file_need_no_checkpoint(planted, tmp_path):

@@ -168,7 +168,14 @@ class Budget:
     fields: dict = field(default_factory=dict)
 
 
-PLANTED = Budget(600, 32, {"model.width": 32, "model.encoder.heads": 2, "model.encoder.hidden": 32})
+PLANTED = Budget(
+    600,
+    32,
+    {
+        **{"model.width": 32, "model.encoder.heads": 2, "model.encoder.hidden": 32},
+        "optimizer.learning_rate": 3e-3,
+    },
+)
 
 
 def ready(system, genes, budget, seed):

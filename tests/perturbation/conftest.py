@@ -1,15 +1,10 @@
 """A store of planted perturbations, and models for it."""
 
-import jax
 import pytest
 
 from jaxcell import config
 from jaxcell.data.prepare import prepare
-from jaxcell.training import setup
-from jaxcell.training.checkpoint import Model, save_model
-from jaxcell.training.machine import model_of
-from jaxcell.training.means import tables_of
-from tests.conftest import config_of
+from tests.conftest import config_of, fresh
 from tests.perturbation.planted import CONTROL, Additive
 
 PLANTED = Additive(genes=40, perturbed=4)
@@ -37,22 +32,6 @@ def tiny(store, name="scformer:perturb,tiny", **fields):
         c.data.sequence.number = 16
     c.update_from_flattened_dict(fields)
     return config.settled(c)
-
-
-def fresh(store, c, workdir):
-    """The workdir, with a model as its first step finds it."""
-    setup.adopt(c, store, print)
-    model = model_of(c, train=False)
-    variables, tables = (
-        jax.device_get(model.init(jax.random.key(1))),
-        tables_of(store, c, model.rows),
-    )
-    save_model(workdir, Model(c, named(store, c), store.classes, variables, tables, {"step": 0}))
-    return workdir
-
-
-def named(store, c):
-    return store.vocabulary.with_specials(tuple(c.model.specials))
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from jaxcell.models.token_heads import TokenAffine
 from jaxcell.training import loop, optim, setup, warm_start
 from jaxcell.training.panel import bin_values, binned
 from jaxcell.training.step import compile_steps
-from tests.conftest import config_of
-from tests.perturbation.conftest import PLANTED, fresh, tiny
+from tests.conftest import config_of, fresh
+from tests.perturbation.conftest import PLANTED, tiny
 from tests.perturbation.planted import CONTROL, Additive, means, normalised, pearson
 
 HOW = dict(control=("condition", CONTROL), progress=False)
