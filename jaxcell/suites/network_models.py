@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -215,7 +216,7 @@ def train(cells, genes, c, workdir, out):
     began = time.perf_counter()
     with compiled_once(out / "compiled"):
         if not loop.train(c, workdir):
-            raise KeyboardInterrupt(f"{workdir}: stopped; the same call goes on from there")
+            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
     seconds = time.perf_counter() - began
     jax.clear_caches()
     model = load_model(workdir)

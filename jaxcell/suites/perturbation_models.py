@@ -6,6 +6,7 @@ is among them.
 
 import hashlib
 import json
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def run(case, row, c, workdir):
     began = time.perf_counter()
     with compiled_once(workdir.parent.parent / "compiled"):
         if not loop.train(c, workdir):
-            raise KeyboardInterrupt(f"{workdir}: stopped; the same call goes on from there")
+            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
         seconds = time.perf_counter() - began
         means = predicted(case, workdir, c.seed)
     jax.clear_caches()  # the next seed's programs come from the folder

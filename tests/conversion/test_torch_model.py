@@ -177,32 +177,52 @@ def test_what_is_not_known_is_named(folder, tmp_path, path, value, message):
 
 CHILD = """
 import sys
-import warnings
 for name in ("jax", "jaxlib", "flax", "ml_collections", "orbax", "optax"):
     sys.modules[name] = None
 import numpy as np, scipy.sparse as sp
 from jaxcell.conversion.torch_model import load
-model = load(sys.argv[1])
-given = np.load(sys.argv[2], allow_pickle=True)
-labels = {"batch": given["batch"]} if "batch" in given else None
-found = [model.embed(sp.csr_matrix(given["counts"]), given["genes"], labels=labels)]
-found.append(model.embed(given["counts"][::-1], given["genes"], labels=labels and {
-    "batch": given["batch"][::-1]})[::-1])
-found.append(model.embed(given["counts"][4:5], given["genes"], labels=labels and {
-    "batch": given["batch"][4:5]}))
-np.savez(sys.argv[3], whole=found[0], turned=found[1], alone=found[2])
-assert len(model.vocabulary) == model.config["model"]["vocabulary"]
+for folder, given, file in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3], strict=True):
+    model, given = load(folder), np.load(given, allow_pickle=True)
+    labels = {"batch": given["batch"]} if "batch" in given else None
+    found = [model.embed(sp.csr_matrix(given["counts"]), given["genes"], labels=labels)]
+    found.append(model.embed(given["counts"][::-1], given["genes"], labels=labels and {
+        "batch": given["batch"][::-1]})[::-1])
+    found.append(model.embed(given["counts"][4:5], given["genes"], labels=labels and {
+        "batch": given["batch"][4:5]}))
+    np.savez(file, whole=found[0], turned=found[1], alone=found[2])
+    assert len(model.vocabulary) == model.config["model"]["vocabulary"]
 """
+OTHERS = (SCFORMER, WCED, "bioformers_decoder:tiny")
 
 
-def without_jax(folder, cells, tmp_path, **labels):
-    """Vectors of cells, of the reversed cells, and of the fifth alone, where JAX is absent."""
-    genes = np.array(list(cells.var_names), object)
-    np.savez(tmp_path / "given.npz", counts=cells.X.toarray(), genes=genes, **labels)
-    argv = [str(folder), str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
+@pytest.fixture(scope="module")
+def without_jax(trained, tmp_path_factory):
+    """{name: (workdir, cells, their vectors, of the reversed cells, and of the fifth alone)}.
+
+    The vectors are of one process where JAX is absent, for all models: to start it costs most.
+    """
+    base, runs, argv = tmp_path_factory.mktemp("without"), {"trained": trained}, []
+    for i, name in enumerate(OTHERS):
+        model = model_of(config_with_heads(name))
+        model.tables = {}
+        save_model(base / f"run{i}", model)
+        jaxcell.convert(base / f"run{i}", base / f"run{i}" / "torch", to="torch")
+        runs[name] = base / f"run{i}"
+    cells = {name: draw_cells(6, 23, 300)[:, 20:].copy() for name in OTHERS}
+    cells["trained"] = draw_cells(5, 37, 300)
+    cells[SCFORMER].obs["batch"] = np.array(["batch 0", "batch 1"])[np.arange(23) % 2]
+    for i, (name, run) in enumerate(runs.items()):
+        one = cells[name]
+        given = {"counts": one.X.toarray(), "genes": np.array(list(one.var_names), object)}
+        given |= {"batch": np.array(one.obs["batch"], object)} if name == SCFORMER else {}
+        np.savez(base / f"given{i}.npz", **given)
+        argv += [str(run / "torch"), str(base / f"given{i}.npz"), str(base / f"found{i}.npz")]
     done = subprocess.run([sys.executable, "-c", CHILD, *argv], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return np.load(tmp_path / "found.npz")
+    return {
+        name: (run, cells[name], np.load(base / f"found{i}.npz"))
+        for i, (name, run) in enumerate(runs.items())
+    }
 
 
 def check_vectors(found, ours):
@@ -213,26 +233,12 @@ def check_vectors(found, ours):
         np.testing.assert_allclose(found[one], want, rtol=0, atol=1e-5 * max(scale, 1), err_msg=one)
 
 
-def test_a_trained_model_embeds_the_same_cells_without_jax(trained, tmp_path):
-    cells = draw_cells(5, 37, 300)
-    ours = jaxcell.embed(cells.copy(), trained, progress=False).obsm["X_txfm_b_tiny"]
-    check_vectors(without_jax(trained / "torch", cells, tmp_path), ours)
-
-
-@pytest.mark.parametrize("name", [SCFORMER, WCED, "bioformers_decoder:tiny"])
-def test_other_systems_embed_the_same_cells_without_jax(tmp_path, name):
+@pytest.mark.parametrize("name", ["trained", *OTHERS])
+def test_a_model_embeds_the_same_cells_without_jax(without_jax, name):
     """By norms of batches, of which one is unknown; by sequences of as many genes as expressed."""
-    model = model_of(config_with_heads(name))
-    model.tables = {}
-    save_model(tmp_path / "run", model)
-    jaxcell.convert(tmp_path / "run", tmp_path / "torch", to="torch")
-    cells, labels = draw_cells(6, 23, 300)[:, 20:].copy(), {}
-    options = {"progress": False}
-    if name == SCFORMER:
-        cells.obs["batch"] = np.array(["batch 0", "batch 1"])[np.arange(23) % 2]
-        labels["batch"] = np.array(cells.obs["batch"], object)
-    ours = jaxcell.embed(cells.copy(), tmp_path / "run", key="X_own", **options).obsm["X_own"]
-    check_vectors(without_jax(tmp_path / "torch", cells, tmp_path, **labels), ours)
+    run, cells, found = without_jax[name]
+    ours = jaxcell.embed(cells.copy(), run, key="X_own", progress=False).obsm["X_own"]
+    check_vectors(found, ours)
 
 
 @pytest.mark.parametrize(
