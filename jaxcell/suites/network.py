@@ -89,7 +89,7 @@ def _training(asked, cells, genes, budget, what):
     for seed in range(asked.seeds):
         c = models.ready(system, len(genes), budget, seed)
         mark = {"cells": what, "genes": genes, "config": models.fields_of(c)}
-        workdir = asked.out / "runs" / f"seed{seed}-{short_hash(mark)}"
+        workdir = asked.out / "runs" / short_hash(mark) / f"seed{seed}"
 
         def run(c=c, workdir=workdir):
             own = cells() if callable(cells) else cells

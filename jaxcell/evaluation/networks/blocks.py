@@ -144,9 +144,12 @@ def _enriched(title, one, what):
 
 
 def _figures(meta, folder):
+    """Those of all genes first; of single factors as many as there is room for."""
+    single = [file for file in meta["figures"] if file.startswith(("heat_", "network_"))]
+    files = [*(file for file in meta["figures"] if file not in single), *single][:FIGURES]
     return [
-        html.Figure(Path(file).stem, functools.partial(_copy, folder / file), title)
-        for file, title in list(meta["figures"].items())[:FIGURES]
+        html.Figure(Path(file).stem, functools.partial(_copy, folder / file), meta["figures"][file])
+        for file in files
     ]
 
 

@@ -178,7 +178,7 @@ def auroc_bars(path, rows):
         axes.text(1.03, place, f"{value:.3f}", size=8, va="center", color=INK)
     axes.axvline(0.5, color=FAINT, lw=0.8, ls=":")
     axes.set(xlim=(min(0.4, *(r[1] for r in rows)) - 0.02, 1.0), ylim=(-0.6, len(rows) - 0.4))
-    axes.set_yticks(y, [short(name, 40) for name, *_ in rows], size=8, color=INK)
+    axes.set_yticks(y, [short(name, 48) for name, *_ in rows], size=8, color=INK)
     axes.set_xlabel(
         "AUROC of known targets (blue: the models', grey: baselines)", size=8, color=INK
     )
