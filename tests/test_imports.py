@@ -72,7 +72,9 @@ MAY = {
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
-    "suites": ABOVE | VERBS | {"ablations", "networks", "perturbation", "results"},
+    "suites": ABOVE
+    | VERBS
+    | {"ablations", "network_cells", "networks", "perturbation", "perturbed", "results"},
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
