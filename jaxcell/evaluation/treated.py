@@ -10,7 +10,7 @@ import numpy as np
 from jaxcell.data.splits import is_missing
 
 AT, BELOW = 10_000.0, 0.85  # nM; share of the vehicle's living cells
-FEWEST_DRUGS, FEWEST_CELLS = 2, 100
+FEWEST_DRUGS, FEWEST_CELLS = 2, 50
 UNITS = {"nM": 1.0, "uM": 1e3, "µM": 1e3, "mM": 1e6, "M": 1e9}  # in nM; case matters: mM is no MM
 TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 

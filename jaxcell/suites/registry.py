@@ -5,7 +5,10 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {
+    "moa": "jaxcell.suites.moa",
+    "disease": "jaxcell.suites.disease",
+}
 
 
 def suite(name):
