@@ -76,7 +76,7 @@ def mechanism_figure(path, rows):
     kinds = [key for key in rows[0] if key not in ("name", "reference")]
     values = np.array([[row[kind][0] for kind in kinds] for row in rows])
     left = 0.4 + 0.085 * max(len(short(row["name"], 40)) for row in rows)
-    above = 0.5 + 0.06 * max(len(short(kind)) for kind in kinds)
+    above = 0.3 + 0.045 * max(len(short(kind)) for kind in kinds)
     width, height = left + 0.62 * len(kinds) + 1.5, 0.34 * len(rows) + above + 0.2
     figure = Figure((width, height), dpi=140, facecolor="white")
     box = [left / width, 0.15 / height, 0.62 * len(kinds) / width, 0.34 * len(rows) / height]

@@ -75,12 +75,13 @@ def scores(x, w):
 
     x CSR [n, g] normalised and logged; w f64 [g], or [g, R] -> f64 [n], or [n, R]
     """
-    mean = np.asarray(x.mean(axis=0, dtype=np.float64)).ravel()
-    square = np.asarray(x.multiply(x).mean(axis=0, dtype=np.float64)).ravel()
+    x = x.astype(np.float64)  # a variance as a difference of squares: not in float32
+    mean = np.asarray(x.mean(axis=0)).ravel()
+    square = np.asarray(x.multiply(x).mean(axis=0)).ravel()
     sd = np.sqrt(np.maximum(square - mean**2, 0))
-    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-9)
+    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-6)
     by_gene = w.reshape(len(sd), -1) * scale[:, None]
-    found = x.astype(np.float64) @ by_gene - mean @ by_gene
+    found = x @ by_gene - mean @ by_gene
     return found.reshape(-1, *w.shape[1:])
 
 

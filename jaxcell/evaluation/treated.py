@@ -71,7 +71,7 @@ def treated(
         raise ValueError(
             f"fewest_drugs: found {fewest_drugs}, expected 2 or more: one is held out whole"
         )
-    names, kinds = _texts(obs, drug, "drug"), _texts(obs, mechanism, "mechanism")
+    names, kinds = texts(obs, drug, "drug"), texts(obs, mechanism, "mechanism")
     keep, dropped = np.ones(len(obs), bool), {}
 
     def drop(where, reason):
@@ -82,7 +82,7 @@ def treated(
     if cells:
         drop(~of_value(obs, cells, "cells"), f"not of {cells}")
     drop(is_missing(names) | is_missing(kinds), "without a drug or a mechanism")
-    drop(_vehicle(obs, vehicle), "vehicle controls")
+    drop(truth(obs, vehicle, "vehicle"), "vehicle controls")
     drop(~np.isclose(_doses(obs, dose, unit, at), at), f"at another dose than {at:,.0f} nM")
     if viability is not None:
         drop(~(_numbers(obs, viability, "viability") < below), f"viability not below {below:g}")
@@ -119,11 +119,11 @@ def of_value(obs, asked, what):
     name, equals, value = asked.partition("=")
     if not equals:
         raise ValueError(f"{what}: found {asked!r}, expected COLUMN=VALUE")
-    texts = _texts(obs, name, what)
-    if not (texts == value).any():
-        have = ", ".join(np.unique(texts)[:12])
+    found = texts(obs, name, what)
+    if not (found == value).any():
+        have = ", ".join(np.unique(found)[:12])
         raise ValueError(f"{what}: no cell has {value!r} in obs[{name!r}]; it holds {have}")
-    return texts == value
+    return found == value
 
 
 def _column(obs, name, what):
@@ -133,7 +133,8 @@ def _column(obs, name, what):
     return obs[name]
 
 
-def _texts(obs, name, what):
+def texts(obs, name, what):
+    """A column as text, '' where it has none: str [cells]."""
     column = _column(obs, name, what)
     return np.where(column.isna(), "", column.astype(str)).astype(str)
 
@@ -143,7 +144,7 @@ def _numbers(obs, name, what):
 
     column = _column(obs, name, what)
     found = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(np.float64)
-    wrong = np.isnan(found) & ~is_missing(_texts(obs, name, what))
+    wrong = np.isnan(found) & ~is_missing(texts(obs, name, what))
     if wrong.any():
         value = column.iloc[int(np.flatnonzero(wrong)[0])]
         raise ValueError(f"{what}: obs[{name!r}] holds {value!r}, expected numbers")
@@ -168,15 +169,15 @@ def _doses(obs, name, unit, at):
     return found
 
 
-def _vehicle(obs, asked):
-    """Which cells got no drug, bool [cells]."""
+def truth(obs, asked, what):
+    """Which cells are of 'COLUMN=VALUE', or have true in a column of truth values: bool [cells]."""
     if "=" in asked:
-        return of_value(obs, asked, "vehicle")
-    name, low = asked, np.char.lower(_texts(obs, asked, "vehicle"))
+        return of_value(obs, asked, what)
+    low = np.char.lower(texts(obs, asked, what))
     if unknown := sorted(set(low) - set(TRUTH) - {""}):
         raise ValueError(
-            f"vehicle: obs[{name!r}] holds {str(unknown[0])!r}, expected true or false, or "
-            "COLUMN=VALUE of the controls"
+            f"{what}: obs[{asked!r}] holds {str(unknown[0])!r}, expected true or false, or "
+            "COLUMN=VALUE"
         )
     return np.isin(low, [text for text, true in TRUTH.items() if true])
 

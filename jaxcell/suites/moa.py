@@ -8,6 +8,7 @@ import numpy as np
 from jaxcell.evaluation import html, mechanism_figures, mechanisms
 from jaxcell.evaluation import treated as cells_of
 from jaxcell.evaluation.probes import Fold
+from jaxcell.evaluation.seed_tables import mean_sd
 from jaxcell.suites import vectors, views
 from jaxcell.suites.planted_screen import planted_screen
 from jaxcell.suites.suite import Part, Suite
@@ -128,9 +129,9 @@ def score_rows(results):
     for name, parts in gathered(results).items():
         folds = [fold for part in parts for fold in part["folds"]]
         row = {"name": name, "reference": parts[0]["kind"] == "reference"}
-        row |= {m: views.mean_sd([fold[m] for fold in folds]) for m in SCORES}
-        row |= {m: views.mean_sd([part[m] for part in parts]) for m in BIOLOGY}
-        row["leak"] = views.mean_sd([part["cells_split_auc"] for part in parts])
+        row |= {m: mean_sd([fold[m] for fold in folds]) for m in SCORES}
+        row |= {m: mean_sd([part[m] for part in parts]) for m in BIOLOGY}
+        row["leak"] = mean_sd([part["cells_split_auc"] for part in parts])
         row["dimensions"] = parts[0]["dimensions"]
         row["fitted"] = parts[0]["fitted"]
         row["converged"] = all(fold["converged"] for fold in folds)
@@ -152,8 +153,9 @@ def score_table(results):
         f"AUC (each mechanism against the rest), recall and F1: means over mechanisms, then over "
         f"{2 * repeats * seeds} halves of whole drugs ({repeats} × 2, {seeds} seeds); ± is the "
         "standard deviation over these halves, of the other columns over seeds. avgBIO: mean of "
-        "NMI, ARI (Leiden, best of 20 resolutions) and ASW. **AUC, cells split**: the same classifier where cells of one "
-        "drug are on both sides; what it has above AUC is knowledge of drugs, not of mechanisms."
+        "NMI, ARI (Leiden, best of 20 resolutions) and ASW. **AUC, cells split**: the same "
+        "classifier with cells of one drug on both sides; what it has above AUC is knowledge of "
+        "drugs, not of mechanisms."
     )
     if lost := [row["name"] for row in rows if not row["converged"]]:
         note += f" Not converged in some halves: {', '.join(lost)}."
@@ -166,7 +168,7 @@ def mechanism_table(results):
     rows = []
     for name, parts in gathered(results).items():
         folds = [fold["by_mechanism"] for part in parts for fold in part["folds"]]
-        row = {kind: views.mean_sd([fold[kind] for fold in folds]) for kind in kinds}
+        row = {kind: mean_sd([fold[kind] for fold in folds]) for kind in kinds}
         rows.append({"name": name, "reference": parts[0]["kind"] == "reference", **row})
     columns = [html.Column(kind, kind) for kind in kinds]
     return html.Table("AUC by mechanism", columns, rows, "± over the halves.")
@@ -183,8 +185,8 @@ def blocks(results):
     return [
         html.Text(
             f"{source} treated with {drugs} drugs of {len(rows)} mechanisms: {cells['cells']} "
-            f"cells at {options['at']:g} nM. A logistic regression on the cells of one half of the drugs "
-            f"names the mechanism of the other half's. Left out: {dropped or 'none'}."
+            f"cells at {options['at']:g} nM. A logistic regression on the cells of one half of the "
+            f"drugs names the mechanism of the other half's. Left out: {dropped or 'none'}."
         ),
         score_table(results),
         html.Figure(

@@ -109,11 +109,3 @@ def key_of(name, seed):
     """A part's key, from a method's name: letters, digits, and 6 of its hash."""
     stem = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return f"{stem}.{digest(name)[:6]}.seed{seed}"
-
-
-def mean_sd(values):
-    """(mean, sd), sd None where there is one value or all are equal; None where one is None."""
-    if any(value is None for value in values):
-        return None
-    mean = float(np.mean(values))
-    return mean, float(np.std(values, ddof=1)) if len(set(values)) > 1 else None
