@@ -20,13 +20,13 @@ COLUMNS = {
 TRUTH = {"jaccard": ("Jaccard", "high"), "ari": ("ARI", "high")}
 WHOLE = ("clusters", "cells")
 NOTE = (
-    "The cluster whose score is above the rest's by both tests (q ≤ .05), of several the one of "
-    "largest **effect**: the probability that one of its cells scores higher than one of the rest "
-    "(Mann–Whitney). **q, random genes**: among 1 000 signatures of other genes at the same "
-    "levels, those with as large an effect; a cluster differs from the rest in many genes, so that "
-    "q alone is small for most signatures. **Diseased**: share of its cells; Fisher's exact test "
-    "on cells, which takes those of one donor as independent. All q by Benjamini and Hochberg over "
-    "the clusters; of several seeds the largest."
+    "The cluster whose score is above the rest's by both tests (q ≤ .05) and an **effect** of .7 "
+    "or more (the probability that one of its cells scores higher than one of the rest, "
+    "Mann–Whitney), of several the one of the largest. **q, random genes**: among 1 000 signatures "
+    "of other genes at the same levels, those with as large an effect; a cluster differs from the "
+    "rest in many genes, so that q alone is small for most signatures. **Diseased**: share of its "
+    "cells; Fisher's exact test on cells, which takes those of one donor as independent. All q by "
+    "Benjamini and Hochberg over the clusters; of several seeds the largest."
 )
 
 

@@ -18,6 +18,7 @@ RESOLUTION = 1.0  # of Leiden, as scanpy's
 RANDOM = 1_000  # signatures of other genes; the least p is 1 / 1001, of many clusters still enough
 NEAR = 50  # genes of the nearest mean expression, of which a random signature takes one
 RATE = 0.05  # of false discoveries
+LARGE = 0.7  # effect, as of two normal distributions .75 sd apart
 AT_ONCE = 100  # random signatures: their ranks are [n, 100]
 
 
@@ -186,12 +187,13 @@ def _described(k, own, score, diseased):
     return about | dict.fromkeys(tested)
 
 
-def carrier(rows, rate=RATE):
-    """The cluster that carries the signature: of those above the rest by both tests, the highest.
+def carrier(rows, rate=RATE, large=LARGE):
+    """The cluster that carries the signature: of those well above the rest by both tests, the most.
+
+    A cluster far below the rest puts all others a little above it: hence a large effect is asked.
 
     list of `by_cluster` -> its row, or None
     """
-    if len(rows) < 2:
-        return None
-    own = [r for r in rows if r["effect"] > 0.5 and max(r["q"], r["random_q"]) <= rate]
+    tested = [row for row in rows if row["effect"] is not None and row["effect"] >= large]
+    own = [row for row in tested if max(row["q"], row["random_q"]) <= rate]
     return max(own, key=lambda row: row["effect"], default=None)

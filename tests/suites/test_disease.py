@@ -60,7 +60,7 @@ def test_a_signature_of_its_own(file, tmp_path):
         ({"disease": "donor"}, r"disease: obs\['donor'\] holds 'donor 1', expected true or false"),
         (
             {"disease": "disease=AD", "cells": "planted=DAA"},
-            "of 48 cells are diseased, expected 50 or",
+            "of 48 cells are diseased, expe",
         ),
         ({"disease": "disease", "truth": "planted=B"}, "truth: no cell has 'B'"),
         ({"disease": "disease", "resolution": 0}, "resolution: found 0, expected a number above"),

@@ -15,10 +15,10 @@ COLUMNS = dict(
 
 def auc(**options):
     adata = planted_screen(**options)
-    kept = treated(adata.obs, **COLUMNS, fewest_cells=20)
+    kept = treated(adata.obs, **COLUMNS, fewest_cells=10)
     x = baselines.normalise(adata.X)[kept.keep]
     x = baselines.principal_components(x, 30).scores(x)
-    folds = mechanisms.drug_folds(kept.mechanism, kept.drug, 0, repeats=2)
+    folds = mechanisms.drug_folds(kept.mechanism, kept.drug, 0, repeats=1)
     return np.mean([fold["auc"] for fold in mechanisms.classify(x, kept.mechanism, folds)]), kept
 
 
@@ -40,12 +40,12 @@ def test_a_screen_is_laid_out_as_sci_plex():
 
 
 def test_mechanisms_are_told_by_their_strength():
-    few = {"A": 6, "B": 6, "C": 6, "D": 6}
-    size = {"cells": 40, "genes": 300, "mechanisms": few}
+    few = {"A": 6, "B": 6, "C": 6}
+    size = {"cells": 25, "genes": 200, "mechanisms": few}
     strong, _ = auc(**size, strength=1.2)
     weak, _ = auc(**size, strength=0.5)
-    nothing = np.mean([auc(**size, strength=0.0, seed=seed)[0] for seed in range(3)])
-    assert strong > 0.95
+    nothing = np.mean([auc(**size, strength=0.0, seed=seed)[0] for seed in range(4)])
+    assert strong > 0.9
     assert strong > weak + 0.05
     assert abs(nothing - 0.5) < 0.08
 
@@ -61,7 +61,7 @@ def astrocytes():
 
 
 def scored(x, w):
-    random = signatures.random_weights(x, w, 200)
+    random = signatures.random_weights(x, w, 120)
     return signatures.scores(x, w), signatures.scores(x, random)
 
 
@@ -100,11 +100,12 @@ def test_of_shuffled_cells_no_cluster_is_significant(astrocytes):
     adata, x, members = astrocytes
     w, _ = signatures.weights(signatures.DAA, list(adata.var_names))
     diseased, (score, random) = (adata.obs["disease"] == "AD").to_numpy(), scored(x, w)
-    carried, enriched = 0, 0
+    tested, enriched = 0, 0
     for seed in range(30):
         shuffled = np.random.default_rng(seed).permutation(members)
         rows = signatures.by_cluster(score, random, shuffled, diseased)
-        carried += signatures.carrier(rows) is not None
+        assert signatures.carrier(rows) is None
+        tested += any(max(row["q"], row["random_q"]) < 0.05 for row in rows)
         enriched += any(row["disease_q"] < 0.05 for row in rows)
-    assert carried <= 5
+    assert tested <= 5
     assert enriched <= 5
