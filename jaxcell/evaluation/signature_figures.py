@@ -114,11 +114,11 @@ def _shares(axes, part, score, members, diseased, colours):
     shares = [row["diseased"] for row in part["rows"]]
     axes.bar(range(len(shares)), shares, 0.7, color=DISEASED, alpha=0.85)
     axes.axhline(diseased.mean(), color=INK, lw=0.9, ls=":")
-    for k, share in enumerate(shares):  # in the bar, clear of the dotted line, where it has room
-        inside = share > 0.12
+    for k, share in enumerate(shares):  # at the foot, clear of the dotted line
+        room = share > 0.12
         axes.text(
-            k, share - 0.03 if inside else share + 0.02, number(share), size=8, ha="center",
-            va="top" if inside else "bottom", color="white" if inside else INK,
+            k, 0.03 if room else share + 0.02, number(share), size=8, ha="center", va="bottom",
+            color="white" if room else INK,
         )  # fmt: skip
     axes.set_ylim(0, 1.05)
     axes.set_title(

@@ -44,7 +44,8 @@ def planted_screen(
     seed : int
     cells : of a drug at a dose, if all live; the vehicle has 8 times as many
     genes : number
-    strength : of what the drugs of a mechanism share; at 0 no mechanism can be told
+    strength : of what the drugs of a mechanism share; at 0 no mechanism can be told. The default
+        was chosen so that 50 components reach an AUC near .88, seed 0
     own, noise : of a drug alone, of a cell alone
     mechanisms : {name: drugs}; `MECHANISMS` by default
 
@@ -102,7 +103,8 @@ def planted_astrocytes(seed=0, *, cells=1_600, genes=500, strength=0.85, share=(
     ----------
     seed : int
     cells, genes : number; the signature's are among the genes
-    strength : of the planted state, log
+    strength : of the planted state, log. At the default 50 components find it and the genes as
+        they are do so in part; at 0.7 the components may miss it
     share : of the astrocytes that are in it, of diseased and of healthy brains
 
     Returns
