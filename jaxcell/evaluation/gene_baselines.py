@@ -69,3 +69,39 @@ def transposed_pca(counts, n_components, seed=0):
     x = normalise(counts).T.toarray()
     pca = Pca(min(n_components, min(x.shape) - 1), random_state=seed)
     return pca.fit_transform(x).astype(np.float32)
+
+
+def genept(x, vectors):
+    """Cells as sums of gene vectors weighted by expression, of length 1 (GenePT-w).
+
+    Source: Chen and Zou 2024, where ``vectors`` are text embeddings of the genes' descriptions. A
+    mean over genes differs from the sum by a factor, which the length takes away.
+
+    Parameters
+    ----------
+    x : CSR [n, g]
+        (Lib+Log)Norm.
+    vectors : [g, d]
+        Zeros for a gene that has none.
+
+    Returns
+    -------
+    float32 [n, d]
+        Zero for a cell without any of the genes.
+
+    Raises
+    ------
+    ValueError
+        Another number of genes, or a vector that is not finite.
+    """
+    vectors = np.asarray(vectors, np.float64)
+    if vectors.ndim != 2 or len(vectors) != x.shape[1]:
+        raise ValueError(
+            f"genept: found gene vectors {list(vectors.shape)} for {x.shape[1]} genes, expected a"
+            " row for each"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("genept: the gene vectors hold NaN or infinite values")
+    found = x @ vectors
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return (found / np.where(length > 0, length, 1.0)).astype(np.float32)
