@@ -20,6 +20,13 @@ def random_vectors(n_genes, width, seed=0):
     return np.random.default_rng(seed).standard_normal((n_genes, width), np.float32)
 
 
+def drawn_cells(n_cells, seed=0):
+    """Which cells of a file are taken: bool [n_cells], at most 10 000, in the file's order."""
+    keep = np.zeros(n_cells, bool)
+    keep[np.random.default_rng(seed).permutation(n_cells)[:MOST_CELLS]] = True
+    return keep
+
+
 def read_counts(data, vocabulary, *, counts="X", allow_non_integer=False, seed=0):
     """Raw counts of the vocabulary's genes, of at most 10 000 cells drawn by seed.
 
@@ -42,9 +49,7 @@ def read_counts(data, vocabulary, *, counts="X", allow_non_integer=False, seed=0
     source = open_source(data, counts=counts)
     names = identify(source.var, where=source.name)
     found = match(names, vocabulary, duplicates="sum", where=source.name)
-    drawn = np.random.default_rng(seed).permutation(source.n_cells)[:MOST_CELLS]
-    keep = np.zeros(source.n_cells, bool)
-    keep[drawn] = True
+    keep = drawn_cells(source.n_cells, seed)
     parts, start = [], 0
     for chunk in source.chunks():
         looks = check_chunk(chunk, source, allow_non_integer)

@@ -5,7 +5,7 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {"genes": "jaxcell.suites.genes"}
 
 
 def suite(name):
