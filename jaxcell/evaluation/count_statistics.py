@@ -102,9 +102,13 @@ def explained(vectors, statistics, *, components=None, shuffles=SHUFFLES, seed=0
     if not (spread > 1e-12 * np.abs(np.asarray(statistics)[kept]).max(axis=0)).all():
         raise ValueError(f"{name}: mean or variance is the same for all {len(x)} genes")
     y = y / spread
-    actual = _both(x, y)
-    rng = np.random.default_rng(seed)
-    null = [_both(x, y, rng.permutation(len(x))) for _ in range(shuffles)]
+    rng, moved = np.random.default_rng(seed), [y]
+    for _ in range(shuffles):  # to move the vectors' rows is to move the statistics' back
+        moved.append(np.empty_like(y))
+        moved[-1][rng.permutation(len(x))] = y
+    products = np.split(x.T @ np.concatenate(moved, axis=1), shuffles + 1, axis=1)
+    size, overlap = np.square(x).sum(axis=0), np.linalg.pinv(y.T @ y, rcond=1e-12, hermitian=True)
+    actual, *null = (_both(c, size, overlap, len(y)) for c in products)
     return {
         "genes": len(x),
         "components": x.shape[1],
@@ -118,15 +122,15 @@ def explained(vectors, statistics, *, components=None, shuffles=SHUFFLES, seed=0
     }
 
 
-def _both(x, y, order=None):
-    """{reading: {part: R²}} of centred x [V, K] (rows in another order) and y [V, 2]."""
-    if order is not None:
-        x = x[order]
-    # Principal components are orthogonal, so each explains a statistic by its own correlation.
-    size = np.square(x).sum(axis=0)
-    responses = np.square(x.T @ y / np.sqrt(size)[:, None]).sum(axis=0) / len(y)
-    mean, variance = (_share(y[:, [i]], x) for i in (0, 1))
-    joint = _share(y, x)
+def _both(c, size, overlap, n):
+    """{reading: {part: R²}} of products c [K, 2] = xᵀ y of n genes.
+
+    x [n, K]: principal components, orthogonal, of squared lengths size [K]; y [n, 2]: centred, of
+    unit variance; overlap [2, 2]: inverse of yᵀ y.
+    """
+    responses = (np.square(c) / size[:, None]).sum(axis=0) / n  # each component on its own
+    mean, variance = np.square(c).sum(axis=0) / (n * size.sum())
+    joint = ((c @ overlap) * c).sum() / size.sum()
     values = {
         "vectors": (mean, variance, joint, joint - max(mean, variance)),
         "statistics": (*responses, responses.mean()),
@@ -135,13 +139,6 @@ def _both(x, y, order=None):
         reading: dict(zip(parts, map(float, values[reading]), strict=True))
         for reading, parts in READINGS.items()
     }
-
-
-def _share(predictors, x):
-    """Share of the total variance of x [V, K] that predictors [V, k] explain; both centred."""
-    u, size, _ = np.linalg.svd(predictors, full_matrices=False)
-    basis = u[:, size > 1e-10 * size[0]]
-    return np.square(basis.T @ x).sum() / np.square(x).sum()
 
 
 def _against(value, null):
