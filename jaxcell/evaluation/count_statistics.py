@@ -65,7 +65,8 @@ def explained(vectors, statistics, *, components=None, shuffles=SHUFFLES, seed=0
     ----------
     vectors : [V, D]
     statistics : [V, 2], mean and variance; genes with NaN are left out
-    components : leading principal components taken; None: all
+    components : leading principal components taken; None: all, at most one for two genes (as many
+        components as genes explain any statistic in full, shuffled or not)
     shuffles : of the vectors' rows
     seed : of the shuffles
     name : of the vectors, for errors
@@ -91,7 +92,8 @@ def explained(vectors, statistics, *, components=None, shuffles=SHUFFLES, seed=0
     if shuffles < 1:
         raise ValueError(f"shuffles: found {shuffles}, expected 1 or more")
     kept = np.isfinite(y).all(axis=1)
-    x = principal_scores(centred(np.asarray(vectors)[kept], name))[:, :components]
+    most = kept.sum() // 2 if components is None else components
+    x = principal_scores(centred(np.asarray(vectors)[kept], name))[:, :most]
     y = y[kept] - y[kept].mean(axis=0)
     if len(x) < x.shape[1] + 3:
         raise ValueError(

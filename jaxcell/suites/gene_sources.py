@@ -3,6 +3,8 @@
 V genes that all sources have, D dimensions.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -174,8 +176,25 @@ BASELINES = ("random", "pca", "scvi")
 SCVI = [name for name, how in scvi_fit.PRESETS.items() if how.genes is None]  # of all genes
 
 
-def made(names, cells, vocabulary, width, *, seeds, components, scvi):
-    """Sources of the baselines by short name: random, pca (of the transposed cells), scvi."""
+def _kept(folder, mark, make):
+    """{key: array} that ``make`` returns, kept in the folder: it is asked several times."""
+    text = json.dumps(mark, sort_keys=True)
+    file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+    if not file.exists():
+        found = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new.npz")
+        np.savez(new, **{f"vectors {key}": x for key, x in found.items()})
+        new.rename(file)
+    with np.load(file) as arrays:
+        return {key.removeprefix("vectors "): arrays[key] for key in arrays}
+
+
+def made(names, cells, vocabulary, width, *, seeds, components, scvi, folder):
+    """Sources of the baselines by short name: random, pca (of the transposed cells), scvi.
+
+    What is fitted is kept in the folder.
+    """
     mark = {"cells": cells and cells.mark, "genes": vocabulary.sha256}
     found = []
     if "pca" in names:
@@ -184,7 +203,8 @@ def made(names, cells, vocabulary, width, *, seeds, components, scvi):
             return {"": gene_baselines.transposed_pca(cells.counts, components)}
 
         own = {"baseline": "pca", "components": components, **mark}
-        found.append(Source(gene_report.PCA, None, None, "baseline", None, own, pca))
+        read = partial(_kept, folder, own, pca)
+        found.append(Source(gene_report.PCA, None, None, "baseline", None, own, read))
     if "scvi" in names:
         preset, epochs = scvi
         integration.check(["scvi"], None)
@@ -194,7 +214,7 @@ def made(names, cells, vocabulary, width, *, seeds, components, scvi):
 
         for seed in range(seeds):
             own = {"baseline": "scvi", "preset": preset, "epochs": epochs, "seed": seed, **mark}
-            read = partial(fitted, seed)
+            read = partial(_kept, folder, own, partial(fitted, seed))
             found.append(Source("scVI", seed, None, "baseline", None, own, read))
 
     def drawn(seed):

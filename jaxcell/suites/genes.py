@@ -65,7 +65,7 @@ def _plan(asked):
     width = max([x.shape[1] for s in own if s.step is None for x in s.read().values()] or [256])
     own += sources.made(
         baselines, cells, vocabulary, width, seeds=asked.seeds, components=max(given["sizes"]),
-        scvi=(given["scvi_preset"], given["scvi_epochs"]),
+        scvi=(given["scvi_preset"], given["scvi_epochs"]), folder=asked.out / "vectors",
     )  # fmt: skip
     if twice := {s.key for s in own if [o.key for o in own].count(s.key) > 1}:
         raise ValueError(f"genes: two vectors are called {sorted(twice)[0]}; write NAME=… for each")

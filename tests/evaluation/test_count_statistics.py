@@ -99,8 +99,9 @@ def test_what_cannot_be_fitted_is_refused():
     x, y, _ = draw(genes=10)
     with pytest.raises(ValueError, match=r"found statistics \[9, 2\] of 10 genes"):
         count_statistics.explained(x, y[:9])
-    with pytest.raises(ValueError, match="codebook: found 10 genes for 9 components"):
-        count_statistics.explained(x, y, name="codebook")
+    with pytest.raises(ValueError, match="codebook: found 10 genes for 8 components"):
+        count_statistics.explained(x, y, name="codebook", components=8)
+    assert count_statistics.explained(x, y, shuffles=1)["components"] == 5  # of 9
     with pytest.raises(ValueError, match="is the same for all 10 genes"):
         count_statistics.explained(x[:, :3], np.ones((10, 2)))
     with pytest.raises(ValueError, match="shuffles: found 0"):
