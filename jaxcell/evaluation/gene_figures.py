@@ -92,15 +92,19 @@ def statistics_figure(path, title, found):
 
 
 def _null(axes, one):
+    from matplotlib.ticker import MaxNLocator
+
     axes.hist(one["null"], bins=15, color="#BBBBBB", label="shuffled")
     axes.axvline(one["r2"], color=LABEL_COLOURS[5], lw=2)
     left = one["r2"] > np.mean(axes.get_xlim())
     axes.annotate(
-        f"{one['r2']:.3f}\np = {one['p']:.2g}", (one["r2"], 0.97), (-4 if left else 4, 0),
+        f"{one['r2']:.3g}\np = {one['p']:.2g}", (one["r2"], 0.97), (-4 if left else 4, 0),
         xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
         ha="right" if left else "left", size=8, color=INK,
     )  # fmt: skip
     axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=min(0, *one["null"]))
 
 

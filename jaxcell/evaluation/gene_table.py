@@ -68,11 +68,12 @@ def recall_tables(rows, references):
         first.append(own | {d: _percent(row["best"][d]) for d in databases})
         second.append(own | {d: _percent(row["raw"][d]) for d in databases})
     n = Column("n", "n", None)
+    columns = [*counted, *means, n, *each], [*counted, means[0], *each]
+    note = "Databases at the PCA size n."
     return [
-        Table("Recall in percent; databases at the best PCA size n", [*counted, *means, n, *each],
-              first, name="vectors"),
-        Table("Databases without PCA", [*counted, means[0], *each], second, name="vectors"),
-    ]  # fmt: skip
+        Table("Recall, %", columns[0], first, note, name="vectors"),
+        Table("Recall, %, without PCA", columns[1], second, name="vectors"),
+    ]
 
 
 def _percent(pair):
@@ -108,7 +109,7 @@ def curves(runs):
 
 
 def statistics_tables(found):
-    """R² of count moments, a table for each reading of the paper.
+    """R² of count moments in percent, a table for each reading of the paper.
 
     Parameters
     ----------
@@ -134,12 +135,12 @@ def statistics_tables(found):
                 p = max(run[reading][part]["p"] for run in runs for part in parts)
                 rows.append({"name": f"{name}, {scale}", "p": p, **own})
                 rows.append({"name": f"{name}, {scale}, shuffled", "reference": True, **null})
-        columns = [Column(part, part, None) for part in parts] + [Column("p", "highest p", None)]
-        title = f"R²: {READING[reading]}"
+        columns = [Column(part, part, None, 2) for part in parts] + [Column("p", "highest p", None)]
+        title = f"R² in percent: {READING[reading]}"
         tables.append(Table(title, columns, rows, name="vectors, scale of the counts"))
     return tables
 
 
 def _spread(values):
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return float(np.mean(values)), sd
+    sd = 100 * float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return 100 * float(np.mean(values)), sd

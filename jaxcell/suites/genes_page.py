@@ -173,7 +173,10 @@ def _maps(found):
     out = [html.Heading("Markers of cell types"), html.Table("Markers", columns, rows, note)]
     for name, runs in found.items():
         one = runs[0]
-        caption = f"same type {one['agreement']:.2f}, chance {one['chance']:.2f}"
+        caption = (
+            f"the most similar other marker is of the same type for {one['agreement']:.0%} of the"
+            f" markers; chance {one['chance']:.0%}"
+        )
         out.append(
             html.Figure(
                 f"markers_{_stem(name)}",
