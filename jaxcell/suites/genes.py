@@ -46,6 +46,9 @@ def _arguments(p):
 def _plan(asked):
     """Parts: recall of each source; count statistics and map of those that are no step."""
     given = asked.options
+    for name in ("vectors", "pairs", "cells"):
+        several = (given[name],) if isinstance(given[name], str | Path) else given[name]
+        given[name] = [str(one) for one in several]
     inputs.check_extra()
     baselines = asked.baselines or (("random", "pca") if given["cells"] else ("random",))
     _check(asked, baselines)
@@ -88,6 +91,16 @@ def _check(asked, baselines):
             raise ValueError(f"baseline {name}: needs cells to be fitted on (--cells FILE)")
     if given["markers"] and not given["cells"]:
         raise ValueError("--markers: needs cells with that column of obs (--cells FILE)")
+    if not 0 < given["share"] < 0.5:
+        raise ValueError(f"--share: found {given['share']}, expected within (0, 0.5)")
+    numbers = {"sizes": list(given["sizes"])}
+    numbers |= {
+        name: [given[name]] for name in ("components", "scvi_epochs") if given[name] is not None
+    }
+    for name, values in numbers.items():
+        if not values or min(values) < 1:
+            found = ", ".join(map(str, values)) or "none"
+            raise ValueError(f"--{name.replace('_', '-')}: found {found}, expected 1 or more")
     if len(asked.data) > 1 or any(not Path(path).is_dir() for path in asked.data):
         raise ValueError(
             f"--data: found {', '.join(map(str, asked.data))}, expected one folder laid out as"
@@ -183,7 +196,8 @@ class _Vectors:
 
 SUITE = Suite(
     title="Gene vectors",
-    about="known relations, count statistics and cell-type markers in models' gene vectors",
+    about="known relations, count statistics and cell-type markers in models' gene vectors;"
+    " checkpoints called NAME-seed0, NAME-seed1 … are seeds of one model",
     arguments=_arguments,
     plan=_plan,
     blocks=genes_page.blocks,

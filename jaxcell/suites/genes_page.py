@@ -55,10 +55,12 @@ def how(results):
     options = results["meta"]["options"]
     run = next(iter(_grouped(results, "recall").values()))[0]
     known = ", ".join(f"{n} {d['found']} of {d['pairs']}" for n, d in run["databases"].items())
-    ends = "most similar" if options["sides"] == "top" else "most and of the least similar"
-    chance = options["share"] * (1 if options["sides"] == "top" else 2)
+    part = f"{options['share']:.0%}"
+    top = options["sides"] == "top"
+    ends = f"the {part} most similar" if top else f"the {part} most or the {part} least similar"
+    chance = options["share"] * (1 if top else 2)
     return (
-        f"Percent of the known pairs ({known}) that are among the {options['share']:.0%} {ends}"
+        f"Percent of the known pairs ({known}) that are among {ends}"
         f" pairs of the {run['genes']} genes that all vectors have; vectors are centred and"
         f" compared by cosine; chance is {chance:.0%}. ± over training seeds where there are"
         " several (checkpoints called NAME-seed0, NAME-seed1 …; baselines by --seeds), else of a"
@@ -169,7 +171,11 @@ def _maps(found):
     rows = [
         {"name": name, **{c.key: runs[0][c.key] for c in columns}} for name, runs in found.items()
     ]
-    note = "Share of markers whose most similar marker (cosine) is one of the same cell type."
+    note = (
+        "Share of markers whose most similar marker (cosine) is one of the same cell type. Markers:"
+        " the first 9 genes of each of the 8 most frequent types by t-test (scanpy's"
+        " rank_genes_groups); one of several types counts for the most frequent of them."
+    )
     out = [html.Heading("Markers of cell types"), html.Table("Markers", columns, rows, note)]
     for name, runs in found.items():
         one = runs[0]

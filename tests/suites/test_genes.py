@@ -44,8 +44,8 @@ def folder(tmp_path_factory):
 
 def asked(folder, **more):
     given = dict(vectors=[f"a={folder / 'both.h5ad'}", str(folder / "kinds.tsv")],
-                 pairs=[str(folder / f"{name}.txt") for name in ("modules", "halves")],
-                 cells=[str(folder / "cells.h5ad")], markers=None)  # fmt: skip
+                 pairs=[folder / f"{name}.txt" for name in ("modules", "halves")],
+                 cells=folder / "cells.h5ad", markers=None)  # fmt: skip
     return OPTIONS | given | more
 
 
@@ -208,6 +208,9 @@ def test_shared_genes_are_those_of_all_by_any_name():
         (dict(baselines=("pcb",)), "baselines: 'pcb' is unknown; known are random, pca, scvi"),
         (dict(baselines=("pca",), cells=()), "baseline pca: needs cells"),
         (dict(cells=(), markers="kind"), "--markers: needs cells"),
+        (dict(share=0.5), r"--share: found 0\.5, expected within"),
+        (dict(sizes=(0, 4)), "--sizes: found 0, 4, expected 1 or more"),
+        (dict(scvi_epochs=0), "--scvi-epochs: found 0, expected 1 or more"),
         (dict(markers="type"), "--markers: .*cells.h5ad has no obs 'type'"),
         (dict(vectors=["a=absent.npz"]), "--vectors: absent.npz: no such file"),
         (dict(data=("x.h5ad",)), "--data: found x.h5ad, expected one folder"),
