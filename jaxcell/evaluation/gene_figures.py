@@ -11,7 +11,7 @@ READING = {
 }
 
 
-def epochs_figure(path, title, curves, levels, panels):
+def epochs_figure(path, title, curves, levels, panels, faint=()):
     """Recall against training steps, a panel for each database (TxFM, figure 5).
 
     Parameters
@@ -24,6 +24,7 @@ def epochs_figure(path, title, curves, levels, panels):
     levels : {name: {database: percent}}
         Of vectors without steps: lines across.
     panels : {database: title}
+    faint : names in levels that are chance
     """
     from matplotlib.figure import Figure
 
@@ -39,8 +40,8 @@ def epochs_figure(path, title, curves, levels, panels):
         for i, name in enumerate(names):
             colour = LABEL_COLOURS[i % len(LABEL_COLOURS)]
             if name in levels:
-                style = dict(color=FAINT, ls=(0, (1, 1 + i - len(curves))))  # by its dots
-                axes.axhline(levels[name][database], lw=1.4, label=name, **style)
+                style = dict(color=FAINT, ls=":") if name in faint else dict(color=colour, ls="--")
+                axes.axhline(levels[name][database], lw=1.5, label=name, **style)
                 continue
             steps, values = curves[name][database]
             values = np.asarray(values, np.float64)

@@ -122,9 +122,14 @@ def _while_training(found, rows):
             html.Figure(
                 f"epochs_{which}",
                 lambda path, t=title, c=drawn, v=levels: gene_figures.epochs_figure(
-                    path, f"Known relations recalled while training: {t}", c, v, _panels(rows)
+                    path,
+                    f"Known relations recalled while training: {t}",
+                    c,
+                    v,
+                    _panels(rows),
+                    _references(found),
                 ),
-                f"Recall at each kept step, {title}; dotted: vectors without steps",
+                f"Recall at each kept step, {title}; dashed: vectors without steps",
             )
         )
     return out
