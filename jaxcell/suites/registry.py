@@ -6,6 +6,7 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
+    "genes": "jaxcell.suites.genes",
     "moa": "jaxcell.suites.moa",
     "disease": "jaxcell.suites.disease",
 }
