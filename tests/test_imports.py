@@ -14,6 +14,10 @@ CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
+STUDIES = {
+    *("ablations", "network_cells", "networks", "perturbation", "perturbed", "predictions"),
+    "results",
+}
 PUBLIC = (
     "embed",
     "evaluate",
@@ -72,9 +76,7 @@ MAY = {
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
-    "suites": ABOVE
-    | VERBS
-    | {"ablations", "network_cells", "networks", "perturbation", "perturbed", "results"},
+    "suites": ABOVE | VERBS | STUDIES,
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},

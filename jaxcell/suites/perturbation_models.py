@@ -96,7 +96,7 @@ def fine_tuned(name, path, model):
         )
 
     def make(case):
-        c = config.from_json(model.info["config.json"])
+        c = config.from_json(config.to_json(model.config))
         optimizer = c.optimizer.learning_rate
         c = variant(c, "perturb" + (",log1p" if case.values == "log" else ""), **PERTURB)
         c.train.init_from, c.optimizer.learning_rate = str(path), min(optimizer, RATE)

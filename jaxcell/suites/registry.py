@@ -6,6 +6,9 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
+    "disease": "jaxcell.suites.disease",
+    "genes": "jaxcell.suites.genes",
+    "moa": "jaxcell.suites.moa",
     "network": "jaxcell.suites.network",
     "perturbation": "jaxcell.suites.perturbation",
 }
