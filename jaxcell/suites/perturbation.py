@@ -30,6 +30,12 @@ def arguments(p):
         choices=tuple(models.FAMILIES),
         help="trained here, each by its variants; both by default",
     )
+    p.add_argument(
+        "--size",
+        default="small",
+        choices=models.SIZES,
+        help="small: 2 blocks × 64, two cores; paper: the published sizes, for a GPU",
+    )
     p.add_argument("--steps", type=int, default=STEPS, help=f"of each training run; {STEPS}")
     p.add_argument("--kind", default="", choices=("", *KINDS), help="of the split; simulation")
     p.add_argument(
@@ -58,7 +64,10 @@ def plan(asked):
         raise ValueError("checkpoint: the conditions are treatments, of which no model is told")
     if len(cases) > 1 and files:
         raise ValueError("predictions: of one file of cells, expected it by --data FILE")
-    rows, ours, notes = models.trained(options["models"]), {}, {case.name: [] for case in cases}
+    if options["size"] not in models.SIZES:
+        raise ValueError(f"size: found {options['size']!r}, expected small or paper")
+    rows, ours = models.trained(options["models"], options["size"]), {}
+    notes = {case.name: [] for case in cases}
     for name, path in asked.checkpoints.items():
         model = load_model(path)
         if not model.config.data.pair.label:
@@ -74,7 +83,7 @@ def plan(asked):
         parts += [_file(i, case, name, path) for name, path in files.items()]
         if case.genes:
             parts += [_asked(i, case, name, *one) for name, one in ours.items()]
-            for row in rows:
+            for row in models.distinct(rows, case, options["steps"]):
                 parts += [_run(i, case, row, asked, seed) for seed in range(asked.seeds)]
     return parts
 

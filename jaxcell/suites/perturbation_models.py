@@ -9,7 +9,7 @@ import json
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -41,8 +41,11 @@ FAMILIES = {  # what --models names: rows of the tables, each by its variants
 }
 SYSTEMS = {"scformer": (scformer, SCFORMER), "bioformers": (bioformers, BIOFORMERS)}
 SHOWN = 128  # genes that a cell shows at a time: tokens
+SIZES = ("small", "paper")
 LOOKS = 4  # validations of a run
 FRACTION = 0.1  # of the cells held out, where a split has no validation conditions
+# Fields without a part in models of pairs: no bins, no masks, no norm of batches; no embedding.
+IDLE = ("name", "data.bin.", "data.draw_masks.", "model.domain.", "embed.")
 RATE = 2e-3  # learning rate of these small models
 
 
@@ -53,6 +56,7 @@ class Trained:
     name, stem : as the table says it, and as part of a file's name
     config : case -> the config, without its store
     how : in words; mark : JSON, what the config hangs on beside the case
+    small : of the budget of two cores, see `ready`
     """
 
     name: str
@@ -60,22 +64,43 @@ class Trained:
     config: object
     how: str
     mark: object = None
+    small: bool = True
 
 
-def trained(families):
-    """The rows of families of models, list of Trained."""
-    found = []
+def trained(families, size="small"):
+    """The rows of families of models, list of Trained; size: 'small' or 'paper'."""
+    found, small = [], size == "small"
     for family in families:
         system, variants = SYSTEMS[family]
         for name, own in FAMILIES[family].items():
 
             def make(case, system=system, variants=variants, own=own):
                 given = ",log1p" if case.values == "log" else ""
-                return variant(system(defaults()), f"{own}{given},cpu", **variants)
+                names = f"{own}{given}{',cpu' if small else ''}"
+                return variant(system(defaults()), names, **variants)
 
-            stem = f"{family}-{own.replace(',', '-')}"
-            found.append(Trained(name, stem, make, "from scratch"))
+            stem = f"{family}-{own.replace(',', '-')}{'' if small else '-paper'}"
+            found.append(Trained(name, stem, make, "from scratch", small=small))
     return found
+
+
+def distinct(rows, case, steps):
+    """The rows without those whose config is another's; the name of one tells of all.
+
+    What scFormer and BioFormers say of perturbations differs in size alone: where both are made
+    small, their models are one.
+    """
+    found = {}
+    for row in rows:
+        fields = fields_of(ready(case, row, steps, 0)).items()
+        acting = {k: v for k, v in fields if not k.startswith(IDLE)}
+        text = json.dumps([acting, row.mark], sort_keys=True)
+        if text in found:
+            first, (system, _, what) = found[text], row.name.partition(", ")
+            own, _, _ = first.name.partition(", ")
+            row = replace(first, name=f"{own} = {system}, {what}")
+        found[text] = row
+    return list(found.values())
 
 
 def fine_tuned(name, path, model):
@@ -106,18 +131,24 @@ def fine_tuned(name, path, model):
 
 
 def ready(case, row, steps, seed):
-    """The config of a row on a case's cells, all but its store."""
+    """The config of a row on a case's cells, all but its store.
+
+    A small one shows 128 genes of 16 cells at a time, and has no dropout, which is half of a step's
+    time and of no use in some hundred steps; its rate falls, else seeds end far apart.
+    """
     c = row.config(case)
-    if not c.train.init_from:
-        c.optimizer.learning_rate = RATE
-    c.optimizer.schedule = "cosine"  # at a rate that does not fall, seeds end far apart
-    c.model.encoder.dropout = 0.0  # some hundred steps overfit nothing; half of the time is its
     c.data.pair.label, c.data.pair.control = case.layout["condition"], case.layout["control"]
     c.data.flag_genes.separator = case.layout["separator"]
     c.data.flag_genes.unmeasured = "show"  # most perturbed genes of small panels have no column
-    c.data.sequence.number = min(SHOWN, len(vocabulary(case.data)))
-    c.epochs, c.steps, c.seed, c.train.batch_size = 0, steps, seed, 16
+    genes = len(vocabulary(case.data))
+    c.data.sequence.number = min(SHOWN if row.small else c.data.sequence.number, genes)
+    c.epochs, c.steps, c.seed = 0, steps, seed
     c.train.validate_every = c.train.log_every = max(1, steps // LOOKS)
+    if row.small:
+        c.train.batch_size, c.model.encoder.dropout = 16, 0.0
+        c.optimizer.schedule = "cosine"
+        if not c.train.init_from:
+            c.optimizer.learning_rate = RATE
     return c
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from jaxcell import benchmark, config
 from jaxcell.data.prepare import prepare
+from jaxcell.suites import perturbation_models as models
 from jaxcell.suites.perturbation import _files
 from jaxcell.suites.perturbation_cases import _DEFAULT, Case
 from jaxcell.suites.perturbation_models import case_store, ready, trained
@@ -101,6 +102,7 @@ def test_a_model_that_saw_tested_conditions_is_refused(file, case, tmp_path):
     ("change", "said"),
     [
         (dict(steps=1), "steps: found 1"),
+        (dict(size="huge"), "size: found 'huge'"),
         (dict(models=["gears"]), "models: found 'gears', expected some of scformer, bioformers"),
         (dict(control="none"), "no cell is 'none', the control"),
         (dict(predictions=["x.h5ad"]), "predictions: found .* expected NAME=FILE"),
@@ -123,6 +125,19 @@ def test_a_folder_without_the_data_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="--data: found no file and no folder"):
         benchmark("perturbation", tmp_path / "o", **HOW)
     assert _files(["a=b=c.h5ad"]) == {"a": "b=c.h5ad"}
+
+
+def test_models_that_are_one_at_a_small_size_are_trained_once(case):
+    rows = models.distinct(trained(["scformer", "bioformers"]), case, 8)
+    assert [row.name for row in rows] == [
+        "scFormer = BioFormers, squared error",
+        "scFormer, affine decoder",
+        "scFormer = BioFormers, cross-entropy",
+    ]
+    rows = models.distinct(trained(["scformer", "bioformers"], "paper"), case, 8)
+    assert [row.stem.partition("-")[0] for row in rows] == ["scformer"] * 3 + ["bioformers"] * 2
+    sizes = {(c.model.width, c.model.encoder.layers) for c in (row.config(case) for row in rows)}
+    assert sizes == {(128, 4), (512, 8)}
 
 
 @pytest.mark.slow
