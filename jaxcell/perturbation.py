@@ -35,7 +35,7 @@ def perturb(
     checkpoint,
     out=None,
     *,
-    genes=(),
+    genes=None,
     split=None,
     control=None,
     cells=300,
@@ -86,8 +86,10 @@ def perturb(
         no control cells, or values that are not what the model reads. Nothing is written then.
     """
     check_call(None, out, None, batch_size, seed)
-    if (split is None) != bool(genes):
-        raise ValueError(f"genes, split: found {'both' if genes else 'neither'}, expected one")
+    if (split is None) == (genes is None):
+        raise ValueError(
+            f"genes, split: found {'neither' if genes is None else 'both'}, expected one"
+        )
     tested = None if split is None else Split.read(split)
     conditions = _conditions(genes if tested is None else tested.test)
     if cells < 1:

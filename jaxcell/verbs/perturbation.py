@@ -109,9 +109,7 @@ def predict(p):
     p.add_argument(
         "--checkpoint", required=True, help=f"of a model trained on pairs: {options.CHECKPOINT}"
     )
-    p.add_argument(
-        "--genes", nargs="+", default=(), metavar="A|A+B", help="what to perturb, by condition"
-    )
+    p.add_argument("--genes", nargs="+", metavar="A|A+B", help="what to perturb, by condition")
     p.add_argument(
         "--split", metavar="FILE", help="instead: what perturb split wrote; all that it tests"
     )

@@ -9,6 +9,7 @@ from jaxcell import cli, config, perturb, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.evaluation.perturbation.splits import Split
 from jaxcell.models.cell import CellModel
 from jaxcell.models.token_heads import TokenAffine
 from jaxcell.training import loop, optim, setup, warm_start
@@ -156,6 +157,7 @@ def test_genes_that_the_model_lacks_keep_the_controls_mean(models, perturbed_cel
     [
         ({"genes": ["G0+NOPE"]}, r"genes: 1 names .*'G0\+NOPE': 'NOPE' is not among the 40 genes"),
         ({"genes": []}, "genes: found .., expected one condition or more"),
+        ({"genes": None}, "genes, split: found neither, expected one"),
         ({"genes": ["G0", "G0"]}, "expected one condition or more, each once"),
         ({"control": ("drug", "x")}, "control: AnnData: obs has no column 'drug'; it has .'condit"),
         ({"control": ("condition", "x")}, "no cell has condition = 'x'; there are "),
@@ -166,6 +168,19 @@ def test_genes_that_the_model_lacks_keep_the_controls_mean(models, perturbed_cel
 def test_what_cannot_be_predicted_is_refused(models, perturbed_cells, change, wanted):
     with pytest.raises(ValueError, match=wanted):
         perturb(perturbed_cells, models["mse"], **{**HOW, "genes": ["G0"], **change})
+
+
+def test_what_a_split_tests_is_predicted_unless_training_saw_it(models, perturbed_cells, tmp_path):
+    held = [c for c in PLANTED.doubles if c not in set(perturbed_cells.obs["condition"])][:2]
+    split = Split("list", 0, train=("G0",), test=tuple(held), groups={"combo_seen2": held})
+    split.write(tmp_path / "split.json")
+    found = perturb(perturbed_cells, models["mse"], split=tmp_path / "split.json", cells=5, **HOW)
+    assert list(found.obs_names) == held
+    Split("list", 0, train=("G0",), test=("G1", *held), groups={}).write(tmp_path / "seen.json")
+    with pytest.raises(ValueError, match="was trained with 1 of the 3 .* tested: G1; expected a"):
+        perturb(perturbed_cells, models["mse"], split=tmp_path / "seen.json", **HOW)
+    with pytest.raises(ValueError, match="genes, split: found both, expected one"):
+        perturb(perturbed_cells, models["mse"], genes=["G0"], split=tmp_path / "seen.json", **HOW)
 
 
 def test_the_command(models, perturbed_cells, tmp_path, capsys):
