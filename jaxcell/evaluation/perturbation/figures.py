@@ -3,11 +3,13 @@
 import numpy as np
 
 from jaxcell.evaluation.figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.evaluation.names_in_figures import name_points
 
 from .metrics import MAIN, METRICS
 
 SHOWN = 3  # conditions of the best, and of the worst
 NAMED = 5  # genes with their names, in a panel
+LONGEST = 40  # characters of a method's name
 
 
 def scores_figure(path, methods, groups):
@@ -18,7 +20,8 @@ def scores_figure(path, methods, groups):
     from matplotlib.figure import Figure
 
     names = list(methods)
-    panel, left = 2.35, 0.4 + 0.085 * max(len(short(name)) for name in names)
+    shown = [short(name, LONGEST) for name in names]
+    panel, left = 2.35, 0.4 + 0.085 * max(map(len, shown))
     width, tall = left + panel * len(groups) + 0.2, 0.3 * len(names) + 0.25
     width, height = max(width, 5.6), tall + 1.25
     figure = Figure((width, height), dpi=140, facecolor="white")
@@ -40,7 +43,7 @@ def scores_figure(path, methods, groups):
         axes.axvline(0, color=INK, lw=0.8)
         axes.set_title(f"{group} ({len(conditions)})", size=9.5, color=INK, loc="left", pad=4)
         axes.set(yticks=y, ylim=(-0.6, len(names) - 0.4))
-        axes.set_yticklabels([short(n) for n in names] if i == 0 else [], size=9, color=INK)
+        axes.set_yticklabels(shown if i == 0 else [], size=9, color=INK)
         axes.set_xlim(min(0, low) - 0.05, 1.05)
         _plain(axes)
         axes.grid(axis="x", color="#ECECEC", lw=0.8)
@@ -87,13 +90,13 @@ def _scatter(axes, condition, scores, delta, genes):
     axes.axhline(0, color="#E4E4E4", lw=0.8)
     axes.axvline(0, color="#E4E4E4", lw=0.8)
     axes.scatter(true, predicted, s=16, color=LABEL_COLOURS[0], lw=0, alpha=0.85, zorder=3)
-    for i in np.argsort(-np.abs(true))[:NAMED]:
-        axes.annotate(short(str(genes[columns[i]]), 12), (true[i], predicted[i]), (3, 3),
-                      textcoords="offset points", size=6.5, color=INK)  # fmt: skip
     title = f"{short(condition, 22)}   {METRICS[MAIN]} {scores[MAIN]:.2f}"
     axes.set_title(title, size=9, color=INK, loc="left", pad=4)
     axes.set(xlim=span, ylim=span)
     _plain(axes)
+    top = np.argsort(-np.abs(true))[:NAMED]
+    names = [short(str(genes[columns[i]]), 12) for i in top]
+    name_points(axes, true[top], predicted[top], names, INK, (true, predicted))
 
 
 def _head(figure, width, height, title, caption):

@@ -34,8 +34,8 @@ def methods_of(runs, groups):
     Returns
     -------
     {method: {'kind', 'seeds', 'conditions' {condition: {metric: mean over seeds}}, 'groups'
-        {group: {metric: {'mean', 'sd'}}}, 'cells', 'deltas' of the first seed, 'facts'}}; sd: of
-        the seeds' means over conditions, None of one seed
+        {group: {metric: {'mean', 'sd'}}}, 'cells', 'deltas', 'facts' of
+        the first seed}}; sd: of the seeds' means over conditions, None of one seed
     """
     found = {}
     for name in dict.fromkeys(run["method"] for run in runs):
@@ -51,7 +51,7 @@ def methods_of(runs, groups):
                 for group in groups
             },
             "cells": _cells(own),
-            "deltas": own[0]["deltas"],
+            "deltas": _mean_deltas([run["deltas"] for run in own]),
             "facts": own[0]["facts"],
         }  # fmt: skip
     return found
@@ -61,6 +61,14 @@ def _mean_scores(runs):
     return {
         condition: {metric: mean_of([run[condition][metric] for run in runs]) for metric in scores}
         for condition, scores in runs[0].items()
+    }
+
+
+def _mean_deltas(runs):
+    """{condition: (true, predicted by the mean of the seeds, genes)}."""
+    return {
+        condition: (true, np.mean([run[condition][1] for run in runs], axis=0), genes)
+        for condition, (true, _, genes) in runs[0].items()
     }
 
 
