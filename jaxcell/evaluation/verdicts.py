@@ -177,47 +177,60 @@ def interval(truth, predicted, seed=0, resamples=RESAMPLES):
 
     truth, predicted str [c] -> {'accuracy': (low, high), 'macro_f1': (low, high)}
     """
-    names, codes = np.unique(np.r_[truth, predicted], return_inverse=True)
-    truth, predicted = np.split(codes, 2)
-    random, drawn = np.random.default_rng(seed), []
-    for _ in range(resamples):
-        own = random.integers(0, len(truth), len(truth))
-        drawn.append(_scores(truth[own], predicted[own], len(names)))
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return {
-        "accuracy": (float(low[0]), float(high[0])),
-        "macro_f1": (float(low[1]), float(high[1])),
-    }
+    accuracy, f1 = _drawn((truth, predicted), seed, resamples)[0]
+    return {"accuracy": _middle(accuracy), "macro_f1": _middle(f1)}
 
 
-def paired_bootstrap(truth, a, b, seed=0, resamples=RESAMPLES):
-    """Is the macro-F1 of two methods on the same cells different? As `interval`, of a − b.
+def difference(cells, seed=0, resamples=RESAMPLES):
+    """95 % bootstrap interval of the difference of two methods' macro-F1, mean over data sets.
 
-    truth, a, b str [c] -> dict: `difference`, `low`, `high` (95 %) and `p`, twice the smaller
-    share of resamples on one side of 0, at least 1 / resamples
+    As `interval`; both methods see the same draws of each data set's cells.
+
+    Parameters
+    ----------
+    cells : list of (truth, a, b)
+        Per data set str [c]: labels, and the predictions of the two methods.
+
+    Returns
+    -------
+    dict
+        `difference` of a − b, `low`, `high`, and `p`: twice the smaller share of resamples on one
+        side of 0, at least 1 / resamples.
     """
-    difference = score(truth, a)[1] - score(truth, b)[1]
-    names, codes = np.unique(np.r_[truth, a, b], return_inverse=True)
-    truth, a, b = np.split(codes, 3)
-    random, drawn = np.random.default_rng(seed), []
-    for _ in range(resamples):
-        own = random.integers(0, len(truth), len(truth))
-        one, other = (_scores(truth[own], x[own], len(names))[1] for x in (a, b))
-        drawn.append(one - other)
-    drawn = np.array(drawn)
+    own = np.mean([score(truth, a)[1] - score(truth, b)[1] for truth, a, b in cells])
+    drawn = np.zeros(resamples)
+    for one in cells:
+        (_, of_a), (_, of_b) = _drawn(one, seed, resamples)
+        drawn += (of_a - of_b) / len(cells)
     side = min(np.mean(drawn <= 0), np.mean(drawn >= 0))
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = _middle(drawn)
     p = min(1.0, max(2 * side, 1 / resamples))
-    return {"difference": difference, "low": float(low), "high": float(high), "p": float(p)}
+    return {"difference": float(own), "low": low, "high": high, "p": float(p)}
 
 
-def _scores(truth, predicted, classes):
-    """Accuracy and macro-F1 as `probes.score`, of codes: it is called thousands of times."""
-    both = np.bincount(truth[truth == predicted], minlength=classes)
-    real, said = (np.bincount(x, minlength=classes) for x in (truth, predicted))
-    present = real > 0
-    f1 = 2 * both[present] / (real + said)[present]
-    return both.sum() / len(truth), f1.mean()
+def _middle(values):
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _drawn(columns, seed, resamples):
+    """Accuracy and macro-F1 [resamples] of each column of predictions; columns[0] is the truth.
+
+    Cells of one truth and the same predictions are alike, so their numbers are drawn: one
+    multinomial distribution instead of c cells.
+    """
+    names, codes = np.unique(np.concatenate(columns), return_inverse=True)
+    kinds, count = np.unique(codes.reshape(len(columns), -1), axis=1, return_counts=True)
+    n = count.sum()
+    drawn = np.random.default_rng(seed).multinomial(n, count / n, resamples)
+    one_hot = np.eye(len(names))[kinds]  # [columns, kinds, classes]
+    real = drawn @ one_hot[0]  # [resamples, classes]
+    found = []
+    for said in one_hot[1:]:
+        both, either = drawn @ (one_hot[0] * said), real + drawn @ said
+        f1 = np.divide(2 * both, either, out=np.zeros(both.shape), where=either > 0)
+        found.append((both.sum(axis=1) / n, f1.sum(axis=1) / (real > 0).sum(axis=1)))
+    return found
 
 
 def pareto(sizes, scores):

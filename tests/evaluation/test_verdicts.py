@@ -93,14 +93,19 @@ def guesses(n, right, seed):
     return truth, np.where(random.random(n) < right, truth, random.choice(["x", "y"], n))
 
 
-def test_scores_of_codes_equal_scikit_learns():
-    truth, predicted = guesses(300, 0.7, 0)
-    truth[truth == "rare"] = "x"
+def test_resamples_score_as_scikit_learn_scores_them():
+    truth, predicted = guesses(60, 0.7, 0)
     predicted[:3] = "never true"
-    names, codes = np.unique(np.r_[truth, predicted], return_inverse=True)
-    found = verdicts._scores(*np.split(codes, 2), len(names))
-    macro = f1_score(truth, predicted, labels=np.unique(truth), average="macro")
-    assert found == pytest.approx((accuracy_score(truth, predicted), macro))
+    other = guesses(60, 0.5, 9)[1]
+    names, codes = np.unique(np.r_[truth, predicted, other], return_inverse=True)
+    kinds, count = np.unique(codes.reshape(3, -1), axis=1, return_counts=True)
+    drawn = np.random.default_rng(7).multinomial(60, count / 60, 5)
+    found = verdicts._drawn((truth, predicted, other), 7, 5)
+    for i, times in enumerate(drawn):
+        real, a, b = names[np.repeat(kinds, times, axis=1)]
+        for said, (accuracy, f1) in zip((a, b), found, strict=True):
+            macro = f1_score(real, said, labels=np.unique(real), average="macro")
+            assert (accuracy[i], f1[i]) == pytest.approx((accuracy_score(real, said), macro))
 
 
 def test_interval_is_that_of_a_proportion():
@@ -115,14 +120,17 @@ def test_interval_is_that_of_a_proportion():
     assert verdicts.interval(truth, truth) == {"accuracy": (1, 1), "macro_f1": (1, 1)}
 
 
-def test_paired_bootstrap_sees_a_difference_and_its_absence():
+def test_the_difference_is_seen_and_so_is_its_absence():
     truth, worse = guesses(1000, 0.5, 2)
     better = np.where(np.random.default_rng(5).random(1000) < 0.5, truth, worse)
-    found = verdicts.paired_bootstrap(truth, better, worse)
+    one, other = (truth, better, worse), (*guesses(500, 0.6, 8), guesses(500, 0.6, 9)[1])
+    found = verdicts.difference([one])
     assert found["p"] == 1 / verdicts.RESAMPLES
     assert 0 < found["low"] < found["difference"] < found["high"]
-    same = verdicts.paired_bootstrap(truth, worse, worse)
-    assert same == {"difference": 0, "low": 0, "high": 0, "p": 1}
+    assert verdicts.difference([(truth, worse, worse)]) == dict(difference=0, low=0, high=0, p=1)
+    both, alone = verdicts.difference([one, other]), verdicts.difference([other])
+    assert both["difference"] == pytest.approx((found["difference"] + alone["difference"]) / 2)
+    assert both["low"] < both["difference"] < both["high"]
 
 
 def test_pareto_front_equals_brute_force():
