@@ -191,7 +191,7 @@ def probe(x, labels, fold, distances=None):
     return found, predicted
 
 
-def probe_all(spaces, labels, folds):
+def predict_all(spaces, labels, folds):
     """Both probes on all folds, side by side on the cores.
 
     One BLAS thread each: the products are thin, and the figures are the same on any number of
@@ -206,8 +206,8 @@ def probe_all(spaces, labels, folds):
 
     Returns
     -------
-    list of dict, dict
-        What `probe` says of each fold; the pooled scores.
+    list of dict, list of dict
+        What `probe` says of each fold, and its predictions there.
     """
     from joblib import cpu_count
     from sklearn.exceptions import ConvergenceWarning
@@ -224,7 +224,13 @@ def probe_all(spaces, labels, folds):
         warnings.simplefilter("ignore", ConvergenceWarning)  # probe says so
         done = pool.map(lambda s, fold: probe(s.x, labels, fold, s.distances), spaces, folds)
         scores, predictions = zip(*done, strict=True)
-    return list(scores), pooled(labels, folds, predictions)
+    return list(scores), list(predictions)
+
+
+def probe_all(spaces, labels, folds):
+    """As `predict_all`; in the place of the predictions their pooled scores."""
+    scores, predictions = predict_all(spaces, labels, folds)
+    return scores, pooled(labels, folds, predictions)
 
 
 KINDS = ("linear", "knn")

@@ -5,7 +5,7 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {"cells": "jaxcell.suites.cells"}
 
 
 def suite(name):
