@@ -16,6 +16,7 @@ _VERBS = {
     "report": "jaxcell.training.report",
     "genes": "jaxcell.gene_vectors",
     "masked_genes": "jaxcell.masked_prediction",
+    "benchmark": "jaxcell.suites.runner",
     "ablate": "jaxcell.ablations.runner",
     "convert": "jaxcell.conversion.convert",
     "relations": "jaxcell.evaluation.gene_report",

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 from jaxcell.verbs import (
+    benchmark,
     cells,
     conversion,
     data,
@@ -25,6 +26,18 @@ def main(argv=None):
 
         return start(["jaxcell train", *argv[1:]])
     plain_warnings()
+    if argv[:1] == ["benchmark"]:
+        verb, asked = benchmark.start, argv[1:]
+    else:
+        verb, asked = _parsed(argv)
+    try:
+        verb(asked)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _parsed(argv):
+    """The verb's function and its arguments."""
     parser = _parser()
     asked, more = parser.parse_known_args(argv)
     asked = vars(asked)
@@ -33,10 +46,7 @@ def main(argv=None):
         asked["overrides"] = more  # --config.x.y=…
     elif more:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    try:
-        verb(asked)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    return verb, asked
 
 
 def plain_warnings():
@@ -76,6 +86,7 @@ def _parser():
     networks.network(add("network", help="gene networks: attention by condition, gene programs"))
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
+    add("benchmark", help="a suite of the papers' measurements: one report", add_help=False)
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser
 

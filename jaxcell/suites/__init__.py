@@ -1,0 +1,1 @@
+"""``jaxcell benchmark SUITE``: what the papers measured, one module a suite, over one runner."""

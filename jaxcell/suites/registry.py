@@ -1,0 +1,19 @@
+"""The suites there are, by name; a module is imported when its suite is asked for."""
+
+import importlib
+
+from jaxcell.registry import lookup
+
+# Each module's SUITE.
+MODULES = {}
+
+
+def suite(name):
+    """The Suite of a name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown one.
+    """
+    return importlib.import_module(lookup(MODULES, name, "suite")).SUITE

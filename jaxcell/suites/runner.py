@@ -1,0 +1,163 @@
+"""``jaxcell benchmark``: the parts of a suite, each computed once; then results and report."""
+
+import argparse
+import json
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jaxcell.evaluation import html
+from jaxcell.suites.registry import suite
+from jaxcell.suites.suite import Asked
+from jaxcell.training.checkpoint import load_model
+from jaxcell.training.metrics import replace
+from jaxcell.training.workdir import lock
+
+PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
+
+
+def benchmark(
+    name, out, *, checkpoints=None, data=(), seeds=3, baselines=(), progress=True, **options
+):
+    """Run a benchmark suite: ``jaxcell.benchmark``.
+
+    Goes on where it was stopped: a part whose data, checkpoint and settings are the same is not
+    computed again.
+
+    Parameters
+    ----------
+    name : str
+        Of the suite, see ``jaxcell.suites.registry``.
+    out : path
+        Folder: ``parts/``, results.json, report.html (self-contained) and ``figures/``.
+    checkpoints : dict, optional
+        {name: workdir, step folder, model folder or hf://…}, a row of the tables each.
+    data : path or sequence of paths
+        Files, or a folder laid out as JAXCELL_DATA; by default the folder of that variable.
+    seeds : int
+        Of what draws: 0 … seeds − 1.
+    baselines : sequence of str
+        By short name; the suite's own by default.
+    progress : bool
+        Show a progress bar.
+    options
+        The suite's own, by the names of its command-line options.
+
+    Returns
+    -------
+    dict
+        As in results.json: ``meta``, ``parts`` {key: result}.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ImportError
+        About the input, before anything is written.
+    """
+    chosen = suite(name)
+    given = (data,) if isinstance(data, str | Path) else tuple(data)
+    asked = Asked(dict(checkpoints or {}), given, Path(out), seeds, tuple(baselines))
+    asked.options = _options(chosen, name, options)
+    _check(asked, name)
+    parts = chosen.plan(asked)
+    _check_keys(parts)
+    with lock(asked.out):
+        replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
+        found = _computed(parts, asked.out / "parts", progress)
+        results = {"meta": _meta(chosen, name, asked), "parts": found}
+        replace(asked.out / "results.json", _json(results))
+        replace(asked.out / "report.html", html.page(chosen.title, _blocks(chosen, results), out))
+    return results
+
+
+def _options(chosen, name, given):
+    """The suite's options, defaults filled in."""
+    parser = argparse.ArgumentParser()
+    chosen.arguments(parser)
+    options = vars(parser.parse_args([]))
+    if unknown := sorted(given.keys() - options.keys()):
+        raise ValueError(
+            f"{unknown[0]}: no option of the suite {name}, which takes "
+            f"{', '.join(sorted(options)) or 'none of its own'}"
+        )
+    return options | given
+
+
+def _check(asked, name):
+    if asked.seeds < 1:
+        raise ValueError(f"seeds: found {asked.seeds}, expected 1 or more")
+    if asked.out.exists() and not asked.out.is_dir():
+        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder")
+    there = asked.out / "suite.json"
+    if there.exists() and (other := json.loads(there.read_text())["suite"]) != name:
+        raise ValueError(f"{asked.out}: holds the suite {other}; expected an own folder for {name}")
+
+
+def _check_keys(parts):
+    keys = [part.key for part in parts]
+    odd = [key for key in keys if not re.fullmatch(r"[\w.\-]+", key, re.ASCII)]
+    twice = [key for key in set(keys) if keys.count(key) > 1]
+    if odd or twice:
+        raise ValueError(f"parts: found the keys {odd + twice}, expected file names, each its own")
+
+
+def _computed(parts, folder, progress):
+    """{key: result} of all parts; those with an unchanged mark are read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {part.key: _kept(folder / f"{part.key}.json", part.mark) for part in parts}
+    missing = [part for part in parts if found[part.key] is None]
+    total, done = len(parts), len(parts) - len(missing)
+    with tqdm(
+        total=total, initial=done, disable=not progress, desc="benchmark", unit="part"
+    ) as bar:
+        for part in missing:
+            bar.set_postfix_str(part.title)
+            result = part.run()
+            replace(folder / f"{part.key}.json", _json({"mark": part.mark, "result": result}))
+            # As it is read the next time: tuples are lists, keys are strings.
+            found[part.key] = json.loads(json.dumps(result))
+            bar.update()
+    return found
+
+
+def _kept(file, mark):
+    """The result of a part that was computed with this mark, or None."""
+    if not file.exists():
+        return None
+    there = json.loads(file.read_text(encoding="utf-8"))
+    return there["result"] if there["mark"] == json.loads(json.dumps(mark)) else None
+
+
+def _json(value):
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _blocks(chosen, results):
+    meta = results["meta"]
+    models = ", ".join(f"{name} ({hash_[:12]})" for name, hash_ in meta["checkpoints"].items())
+    about = f"Models: {models or 'none'}. Seeds: {meta['seeds']}. {meta['machine']}."
+    versions = ", ".join(f"{package} {v}" for package, v in meta["versions"].items())
+    return [html.Text(about), *chosen.blocks(results), html.Text(versions)]
+
+
+def _meta(chosen, name, asked):
+    options = {k: v if _plain(v) else str(v) for k, v in asked.options.items()}
+    return {
+        "suite": name,
+        "title": chosen.title,
+        "out": str(asked.out),
+        "data": [str(path) for path in asked.data],
+        "checkpoints": {k: load_model(path).sha256 for k, path in asked.checkpoints.items()},
+        "seeds": asked.seeds,
+        "baselines": list(asked.baselines),
+        "options": options,
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _plain(value):
+    return value is None or isinstance(value, str | int | float | bool | list | tuple)

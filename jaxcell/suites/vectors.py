@@ -1,0 +1,209 @@
+"""The vectors that suites compare: models by their checkpoints and baselines, of the same cells.
+
+n cells, g genes, d features.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import scipy.sparse as sp
+
+from jaxcell.data.genes import identify, strip_version
+from jaxcell.embedding import embed as embed_cells
+from jaxcell.evaluation import gene_baselines, inputs, integration
+from jaxcell.evaluation import methods as known
+from jaxcell.models.cell import count_parameters
+from jaxcell.training.checkpoint import load_model
+from jaxcell.training.external import read_vectors
+
+PCS = 50  # components where a baseline's name says no other number
+RIDGE = 1.0  # penalty of Ridge PCA, see baselines.Components
+NAMES = r"raw|log|hvg\d+|(pca|ridge|ae)\d*(_inductive)?|harmony|scvi(_inductive)?|genept=.+"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    kind : 'model', 'baseline' or 'reference' (chance: never the best of a column)
+    fitted : on what, in words
+    mark : JSON, what the vectors depend on beside the cells
+    matrix : (seed) -> float32 [n, d]
+    seeded : other vectors with another seed
+    parameters : of a model; None: unknown
+    """
+
+    name: str
+    kind: str
+    fitted: str
+    mark: object
+    matrix: Callable
+    seeded: bool = False
+    parameters: int | None = None
+
+
+def fingerprint(data):
+    """Hash of a file's content, or of an AnnData's X and names."""
+    if not isinstance(data, anndata.AnnData):
+        with open(data, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    x = sp.csr_matrix(data.X)
+    for array in (x.data, x.indices, x.indptr):
+        digest.update(np.ascontiguousarray(array).view(np.uint8))
+    for names in (data.obs_names, data.var_names):
+        digest.update("\n".join(map(str, names)).encode())
+    return digest.hexdigest()
+
+
+def methods(
+    asked,
+    adata,
+    *,
+    counts="X",
+    batch=None,
+    train=None,
+    baselines=(),
+    embed=None,
+    allow_non_integer=False,
+):
+    """The models and baselines of a suite, models first.
+
+    Parameters
+    ----------
+    asked : Asked
+        Its checkpoints are the models, their vectors kept in ``asked.out/vectors``.
+    adata : AnnData [n, g], raw counts
+    counts : 'X', 'raw' or 'layers/NAME'
+    batch : str [n], optional
+        What harmony and scvi integrate.
+    train : path or AnnData, optional
+        Raw counts that the baselines …_inductive are fitted on.
+    baselines : sequence of str
+        raw, log, hvgN, pca, pcaK, ridge, ridgeK, ae, aeK (of K units; 50), also …_inductive,
+        harmony, scvi, scvi_inductive, genept=FILE (a table of gene vectors).
+    embed : dict, optional
+        Options of `jaxcell.embed`, as layer or pooling.
+    allow_non_integer : take counts that are no whole numbers
+
+    Returns
+    -------
+    list of Method
+
+    Raises
+    ------
+    ValueError, ImportError
+        An unknown baseline, one whose extra is not installed, or no counts.
+    """
+    _check(baselines, train, batch)
+    x, _ = inputs._counts(adata, counts, allow_non_integer)
+    cells = anndata.AnnData(x, obs=adata.obs, var=adata.var)
+    options = {"allow_non_integer": allow_non_integer, **(embed or {})}
+    models = [
+        _model(name, path, cells, options, asked.out / "vectors")
+        for name, path in asked.checkpoints.items()
+    ]
+    fits = _Fits(cells, x, batch, train, counts, allow_non_integer) if baselines else None
+    names = [method.name for method in models]
+    made = [fits.method(short) for short in dict.fromkeys(baselines)]
+    if clash := [method.name for method in made if method.name in names]:
+        raise ValueError(f"checkpoint {clash[0]!r} has the name of a baseline; give it another")
+    return models + made
+
+
+def _check(baselines, train, batch):
+    for short in baselines:
+        if not re.fullmatch(NAMES, short):
+            raise ValueError(
+                f"baselines: {short!r} is unknown; known are raw, log, hvgN, pcaK, ridgeK, aeK "
+                "(each of the three also with _inductive), harmony, scvi, scvi_inductive, "
+                "genept=FILE"
+            )
+        if short.endswith("_inductive") and train is None:
+            raise ValueError(f"baseline {short}: needs cells to be fitted on (--train FILE)")
+    integration.check({short.removesuffix("_inductive") for short in baselines}, batch)
+
+
+def _model(name, path, cells, options, folder):
+    model = load_model(path)
+    mark = {"checkpoint": model.sha256, "embed": options}
+
+    def matrix(seed):
+        text = json.dumps([mark, fingerprint(cells)], sort_keys=True)
+        file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
+        if not file.exists():
+            found = embed_cells(cells.copy(), path, key="X_model", progress=False, **options)
+            folder.mkdir(parents=True, exist_ok=True)
+            new = file.with_suffix(".new.npy")
+            np.save(new, found.obsm["X_model"])
+            new.rename(file)
+        return np.load(file)
+
+    return Method(
+        name, "model", "its own training cells", mark, matrix,
+        parameters=count_parameters(model.config.model),
+    )  # fmt: skip
+
+
+class _Fits:
+    """The baselines of some cells."""
+
+    def __init__(self, adata, x, batch, train, counts, allow_non_integer):
+        self.var, self.x, self.batch, self._by_size = adata.var, x, batch, {}
+        self.train, self.mark = None, {}
+        if train is not None:
+            names = np.asarray(adata.var_names.astype(str))
+            self.train, _ = inputs.training_counts(train, counts, names, allow_non_integer)
+            self.mark = {"train": fingerprint(train)}
+
+    def method(self, short):
+        """The Method of a short name."""
+        if short.startswith("genept="):
+            return self._genept(Path(short.partition("=")[2]))
+        mark = {"baseline": short, **(self.mark if short.endswith("_inductive") else {})}
+        if short == "scvi_inductive":
+            return Method(
+                "scVI (inductive)", "baseline", "the train file", mark,
+                lambda seed: integration.scvi_inductive(self.train, self.x, seed), seeded=True,
+            )  # fmt: skip
+        kind, size, how = re.fullmatch(r"(pca|ridge|ae)?(\d*)(.*)", short).groups()
+        name = f"{kind}{how}" if kind else short
+        one = self._fits(int(size or PCS)).method(name)
+        title = one.name.replace(" (", f" {size} (", 1) if kind and size else one.name
+        return Method(
+            title, "baseline", one.fitted, mark,
+            lambda seed: one.spaces(seed, [])[0].x, seeded=one.seeded,
+        )  # fmt: skip
+
+    def _fits(self, size):
+        if size not in self._by_size:
+            cells = inputs.Cells(None, self.batch, None, {}, counts=self.x, train=self.train)
+            self._by_size[size] = known.Fits(cells, size, RIDGE, False)
+        return self._by_size[size]
+
+    def _genept(self, file):
+        vectors = _vectors_of(file, self.var)
+        return Method(
+            f"GenePT, {file.stem}", "baseline", "nothing",
+            {"baseline": "genept", "file": fingerprint(file)},
+            lambda seed: gene_baselines.genept(self._fits(PCS).log, vectors),
+        )  # fmt: skip
+
+
+def _vectors_of(file, var):
+    """The vectors of a file's genes in the order of var, f32 [g, E]; zero where it has none."""
+    genes, vectors = read_vectors(file)
+    row = {strip_version(gene) or gene: i for i, gene in enumerate(genes)}
+    names = identify(var)
+    columns = zip(names.symbols, names.ensembl, var.index.astype(str), strict=True)
+    found = [next((row[name] for name in some if name in row), -1) for some in columns]
+    place = np.array(found)
+    if not (place >= 0).any():
+        raise ValueError(f"{file}: has none of the {len(var)} genes ({genes[0]}, …)")
+    return np.where(place[:, None] >= 0, vectors[place], 0).astype(np.float32)

@@ -1,0 +1,119 @@
+"""The runner of benchmarks: parts computed once, input refused first, one report."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from jaxcell import benchmark, cli
+from jaxcell.evaluation import html
+from jaxcell.suites import registry
+from jaxcell.suites.suite import Part, Suite
+
+RUN = []
+
+
+def _plan(asked):
+    if asked.options["size"] < 1:
+        raise ValueError(f"size: found {asked.options['size']}, expected 1 or more")
+
+    def run(seed):
+        RUN.append(seed)
+        return {"score": asked.options["size"] + seed, "none": None}
+
+    return [
+        Part(f"one-{s}", f"seed {s}", {"size": asked.options["size"]}, lambda s=s: run(s))
+        for s in range(asked.seeds)
+    ]
+
+
+def _blocks(results):
+    rows = [{"name": key, **part} for key, part in results["parts"].items()]
+    return [html.Heading("All"), html.Table("Scores", [html.Column("score", "score")], rows)]
+
+
+@pytest.fixture(autouse=True)
+def counting(monkeypatch):
+    """A suite that counts how often its parts run."""
+    RUN.clear()
+    module = types.ModuleType("counting_suite")
+    module.SUITE = Suite(
+        "Counting",
+        "counts",
+        lambda p: p.add_argument("--size", type=int, default=1),
+        _plan,
+        _blocks,
+        lambda results: f"{len(results['parts'])} parts",
+    )
+    monkeypatch.setitem(sys.modules, "counting_suite", module)
+    monkeypatch.setitem(registry.MODULES, "counting", "counting_suite")
+    monkeypatch.setitem(registry.MODULES, "other", "counting_suite")
+
+
+def test_a_part_is_computed_once_and_again_when_its_mark_changes(tmp_path):
+    first = benchmark("counting", tmp_path, seeds=2, progress=False)
+    assert RUN == [0, 1]
+    assert first["parts"] == {
+        "one-0": {"score": 1, "none": None},
+        "one-1": {"score": 2, "none": None},
+    }
+    assert benchmark("counting", tmp_path, seeds=3, progress=False)["parts"]["one-2"]
+    assert RUN == [0, 1, 2]
+    again = benchmark("counting", tmp_path, seeds=1, size=5, progress=False)
+    assert RUN == [0, 1, 2, 0]
+    assert again["parts"]["one-0"]["score"] == 5
+    assert json.loads((tmp_path / "results.json").read_text()) == again
+
+
+def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch):
+    def stop(self):
+        raise KeyboardInterrupt
+
+    real = sys.modules["counting_suite"].SUITE
+    stopping = lambda asked: [
+        *real.plan(asked)[:1],
+        Part("one-1", "", {"size": 1}, lambda: stop(0)),
+    ]
+    monkeypatch.setattr(
+        sys.modules["counting_suite"],
+        "SUITE",
+        Suite(real.title, real.about, real.arguments, stopping, real.blocks, real.text),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        benchmark("counting", tmp_path, seeds=2, progress=False)
+    assert not (tmp_path / "report.html").exists()
+    monkeypatch.setattr(sys.modules["counting_suite"], "SUITE", real)
+    benchmark("counting", tmp_path, seeds=2, progress=False)
+    assert RUN == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (dict(seeds=0), "seeds: found 0"),
+        (dict(size=0), "size: found 0"),
+        (dict(sizes=1), "sizes: no option of the suite counting, which takes size"),
+    ],
+)
+def test_bad_input_writes_nothing(asked, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        benchmark("counting", tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_belongs_to_one_suite(tmp_path):
+    benchmark("counting", tmp_path, progress=False)
+    with pytest.raises(ValueError, match="holds the suite counting"):
+        benchmark("other", tmp_path, progress=False)
+
+
+def test_the_command(tmp_path, capsys):
+    cli.main(["benchmark", "counting", "--out", str(tmp_path / "o"), "--size", "3", "--seeds", "1"])
+    assert "1 parts" in capsys.readouterr().out
+    assert "Counting" in (tmp_path / "o" / "report.html").read_text()
+    with pytest.raises(SystemExit, match="size: found 0"):
+        cli.main(["benchmark", "counting", "--out", str(tmp_path / "p"), "--size", "0"])
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "nonsense", "--out", str(tmp_path / "p")])
+    assert "counting" in capsys.readouterr().err
