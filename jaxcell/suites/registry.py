@@ -5,7 +5,7 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {"annotation": "jaxcell.suites.annotation"}
 
 
 def suite(name):
