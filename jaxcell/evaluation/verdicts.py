@@ -9,9 +9,8 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from .intervals import RESAMPLES, of_pairs
 from .probes import score
-
-RESAMPLES = 1000
 
 
 def complete(scores):
@@ -169,22 +168,11 @@ def _over_cells(right, pairs):
     )
 
 
-def interval(truth, predicted, seed=0, resamples=RESAMPLES):
-    """95 % bootstrap intervals (percentiles) of accuracy and macro-F1 over the cells.
-
-    Cells are drawn with replacement, the predictions stay: what is uncertain is the test set, not
-    the training. Classes that a resample misses do not count in its F1.
-
-    truth, predicted str [c] -> {'accuracy': (low, high), 'macro_f1': (low, high)}
-    """
-    accuracy, f1 = _drawn((truth, predicted), seed, resamples)[0]
-    return {"accuracy": _middle(accuracy), "macro_f1": _middle(f1)}
-
-
 def difference(cells, seed=0, resamples=RESAMPLES):
     """95 % bootstrap interval of the difference of two methods' macro-F1, mean over data sets.
 
-    As `interval`; both methods see the same draws of each data set's cells.
+    Both methods see the same draws of each data set's cells; predictions stay as they are, so
+    what is uncertain is the test sets, not the training.
 
     Parameters
     ----------
@@ -200,37 +188,24 @@ def difference(cells, seed=0, resamples=RESAMPLES):
     own = np.mean([score(truth, a)[1] - score(truth, b)[1] for truth, a, b in cells])
     drawn = np.zeros(resamples)
     for one in cells:
-        (_, of_a), (_, of_b) = _drawn(one, seed, resamples)
+        of_a, of_b = _macro_f1(*one, seed, resamples)
         drawn += (of_a - of_b) / len(cells)
     side = min(np.mean(drawn <= 0), np.mean(drawn >= 0))
-    low, high = _middle(drawn)
+    low, high = np.percentile(drawn, [2.5, 97.5])
     p = min(1.0, max(2 * side, 1 / resamples))
-    return {"difference": float(own), "low": low, "high": high, "p": float(p)}
+    return {"difference": float(own), "low": float(low), "high": float(high), "p": float(p)}
 
 
-def _middle(values):
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+def _macro_f1(truth, a, b, seed, resamples):
+    """Macro-F1 [resamples] of two methods on the same resamples.
 
-
-def _drawn(columns, seed, resamples):
-    """Accuracy and macro-F1 [resamples] of each column of predictions; columns[0] is the truth.
-
-    Cells of one truth and the same predictions are alike, so their numbers are drawn: one
-    multinomial distribution instead of c cells.
+    Cells alike in truth and both predictions are drawn together, as in `intervals.bootstrap`.
     """
-    names, codes = np.unique(np.concatenate(columns), return_inverse=True)
-    kinds, count = np.unique(codes.reshape(len(columns), -1), axis=1, return_counts=True)
+    _, codes = np.unique(np.concatenate([truth, a, b]), return_inverse=True)
+    kinds, count = np.unique(codes.reshape(3, -1), axis=1, return_counts=True)
     n = count.sum()
     drawn = np.random.default_rng(seed).multinomial(n, count / n, resamples)
-    one_hot = np.eye(len(names))[kinds]  # [columns, kinds, classes]
-    real = drawn @ one_hot[0]  # [resamples, classes]
-    found = []
-    for said in one_hot[1:]:
-        both, either = drawn @ (one_hot[0] * said), real + drawn @ said
-        f1 = np.divide(2 * both, either, out=np.zeros(both.shape), where=either > 0)
-        found.append((both.sum(axis=1) / n, f1.sum(axis=1) / (real > 0).sum(axis=1)))
-    return found
+    return [of_pairs(kinds[0], said, drawn)[1] for said in kinds[1:]]
 
 
 def pareto(sizes, scores):

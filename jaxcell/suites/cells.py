@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jaxcell.evaluation import cz_protocol, probes, scib_protocol, verdicts
+from jaxcell.evaluation import cz_protocol, intervals, probes, scib_protocol
 from jaxcell.evaluation.clustering import Space
 from jaxcell.suites import cells_report
 from jaxcell.suites.cell_sets import read_sets
@@ -153,7 +153,9 @@ def probed(x, labels, batch, seed):
     return {
         "protocol": protocol,
         "scores": probes.pooled(labels, folds, predictions) | probes.averages(scores),
-        "intervals": {kind: verdicts.interval(truth, one, seed) for kind, one in said.items()},
+        "intervals": {
+            kind: intervals.bootstrap(truth, one, seed=seed) for kind, one in said.items()
+        },
         "predictions": {
             kind: pack(one, names) for kind, one in (("truth", truth), *said.items())
         },

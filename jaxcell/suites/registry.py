@@ -5,7 +5,10 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {"cells": "jaxcell.suites.cells"}
+MODULES = {
+    "annotation": "jaxcell.suites.annotation",
+    "cells": "jaxcell.suites.cells",
+}
 
 
 def suite(name):
