@@ -34,6 +34,8 @@ def pareto_figure(path, rows, metrics, models):
 
 
 def _panel(axes, rows, size, metric, models):
+    from matplotlib.patheffects import withStroke
+
     known = {n: r for n, r in rows.items() if r[size] is not None and r[metric] is not None}
     place = {name: (row[size], row[metric]) for name, row in known.items()}
     front = pareto({n: p[0] for n, p in place.items()}, {n: p[1] for n, p in place.items()})
@@ -48,7 +50,8 @@ def _panel(axes, rows, size, metric, models):
     for name, level in zip(place, _apart(axes, list(place.values())), strict=True):
         axes.annotate(
             short(name, 24), place[name], (4, level), textcoords="offset points", size=6.5,
-            va="center", color=INK if name in front else FAINT,
+            va="center", color=INK if name in front else FAINT, zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
     axes.yaxis.set_major_formatter(lambda y, _: number(y))
     axes.tick_params(labelsize=8, labelcolor=FAINT, color="#DDDDDD")

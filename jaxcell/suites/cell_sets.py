@@ -90,10 +90,19 @@ class CellSet:
             "genes": self.adata.n_vars,
             "classes": len(np.unique(self.labels)),
             "batches": 0 if self.batch is None else len(np.unique(self.batch)),
+            "alone": self._alone(),
             "label": self.source.label,
             "trap": self.source.trap,
             "left_out": self.left_out,
         }
+
+    def _alone(self):
+        """Cells of classes that no other batch has: no probe on held-out batches can know them."""
+        if self.batch is None:
+            return 0
+        pairs, size = np.unique(np.stack([self.labels, self.batch]), axis=1, return_counts=True)
+        names, batches = np.unique(pairs[0], return_counts=True)
+        return int(size[np.isin(pairs[0], names[batches == 1])].sum())
 
     def tissues(self):
         """The tissues of 50 cells and two labels or more: {name: bool [n]}; else all cells."""

@@ -143,7 +143,7 @@ def probed(x, labels, batch, seed):
     """Logistic regression and kNN on cells that they have not seen; whole batches where possible.
 
     x [n, d], labels, batch str [n] -> JSON: pooled scores, means over folds, bootstrap intervals
-    of the pooled ones, and the predictions (`unpack`).
+    of the pooled ones, and the predictions (`cells_found.unpack`).
     """
     folds, protocol = probes.folds(labels, batch, seed=seed)
     scores, predictions = probes.predict_all([Space(x)], labels, folds)

@@ -1,14 +1,12 @@
 """Tables and figures of the suite `cells`, from its results alone."""
 
-import base64
-import zlib
-
 import numpy as np
 
 from jaxcell.evaluation import cz_protocol, scib_protocol, verdicts
 from jaxcell.evaluation.html import Column, Figure, Heading, Table, Text, plain_table
 from jaxcell.evaluation.tables import number
 from jaxcell.evaluation.verdict_figures import pareto_figure
+from jaxcell.suites.cells_found import Found
 
 PROBES = {
     "linear_pooled_accuracy": "linear accuracy",
@@ -27,65 +25,6 @@ TESTED = {"linear_pooled_macro_f1": "linear macro-F1", "avg_bio": "AvgBIO"}
 SIGNIFICANT = 0.05
 
 
-class Found:
-    """The results by data set and method: what a reader asks of them."""
-
-    def __init__(self, results):
-        parts = results["parts"].values()
-        self.facts = {p["dataset"]: p for p in parts if "method" not in p}
-        self.rows = [p for p in parts if "method" in p]
-        self.methods = {p["method"]: p for p in self.rows}  # kind, sizes: of any data set
-
-    def own(self, dataset, method):
-        """The parts of a method on a data set, by seed."""
-        return [p for p in self.rows if (p["dataset"], p["method"]) == (dataset, method)]
-
-    def values(self, dataset, method, metric):
-        """One value per seed that has it."""
-        kind = "scib" if metric in scib_protocol.METRICS else "probes"
-        blocks = [p[kind] if kind == "scib" else p[kind]["scores"]
-                  for p in self.own(dataset, method) if kind in p]  # fmt: skip
-        return [block[metric] for block in blocks]
-
-    def mean(self, dataset, method, metric):
-        """Over seeds; None where it is not defined."""
-        values = self.values(dataset, method, metric)
-        return None if not values or None in values else float(np.mean(values))
-
-    def cell(self, dataset, method, metric):
-        """Mean and standard deviation, as a table shows them."""
-        values = self.values(dataset, method, metric)
-        mean = self.mean(dataset, method, metric)
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 and mean is not None else None
-        return (mean, spread) if spread else mean
-
-    def scores(self, metric, references=False):
-        """{data set: {method: mean over seeds}}."""
-        return {
-            dataset: {
-                method: self.mean(dataset, method, metric)
-                for method, part in self.methods.items()
-                if references or part["kind"] != "reference"
-            }
-            for dataset in self.facts
-        }
-
-    def predictions(self, dataset):
-        """The truth and the linear probes' predictions by the first seed: {method: int [c]}."""
-        found = {}
-        for method, part in self.methods.items():
-            own = self.own(dataset, method)
-            if part["kind"] != "reference" and own:
-                said = own[0]["probes"]["predictions"]
-                found["truth"], found[method] = unpack(said["truth"]), unpack(said["linear"])
-        return found.pop("truth"), found
-
-
-def unpack(text):
-    """What `cells.pack` made, int [c]."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i2").astype(int)
-
-
 def verdict_table(found):
     """One row per method: ranks, wins and means over the data sets that all methods have."""
     metrics = {metric: found.scores(metric) for metric in MEANS}
@@ -93,7 +32,8 @@ def verdict_table(found):
     by_metric = {m: verdicts.verdict(scores) for m, scores in metrics.items()}
     rows = []
     for method, part in found.methods.items():
-        row = {"name": method, "dimensions": part["dimensions"], "parameters": part["parameters"]}
+        row = {"name": method, "parameters": part["parameters"]}
+        row["dimensions"] = max(p["dimensions"] for p in found.rows if p["method"] == method)
         if part["kind"] == "reference":
             row |= {"reference": True} | _reference(found, method, metrics)
         else:
@@ -109,6 +49,7 @@ def verdict_table(found):
         + f", of {sum(count.values())} columns in all; wins: how many of these a method is the"
         " best of. Means are over the same data sets. Overall = .6 AvgBIO + .4 AvgBATCH. Probes"
         " on held-out batches, pooled over cells (stratified folds where there is one batch)."
+        " Dimensions: the most of any data set."
     )
     columns = [
         Column("rank", "rank", "low", 2), Column("wins", "wins"),
@@ -188,6 +129,8 @@ def set_blocks(found, dataset):
         f"{facts['cells']} cells × {facts['genes']} genes, {facts['classes']} classes of"
         f" `{facts['label']}`, {facts['batches'] or 'no two'} batches."
     )
+    if facts["alone"]:
+        text += f" {facts['alone']} cells are of a class that one batch alone has: errors, always."
     for reason, n in facts["left_out"].items():
         text += f" Left out: {n} cells ({reason})."
     scib, probes = [], []

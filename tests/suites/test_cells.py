@@ -8,7 +8,7 @@ import pytest
 from jaxcell import benchmark
 from jaxcell.evaluation import baselines, intervals, scib_protocol
 from jaxcell.evaluation.probes import score
-from jaxcell.suites import cell_sets, cells, cells_report
+from jaxcell.suites import cell_sets, cells, cells_found, cells_report
 from tests.evaluation.cells import adata
 
 OPTIONS = dict(seeds=2, baselines=("log", "hvg50", "pca"), components=(4,), progress=False)
@@ -38,7 +38,7 @@ def results(files, tmp_path_factory):
 
 @pytest.fixture
 def found(results):
-    return cells_report.Found(results)
+    return cells_found.Found(results)
 
 
 def test_scores_are_those_of_the_protocol_on_the_same_cells(files, results):
@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_protocol_on_the_same_cells(files, results):
     x = baselines.principal_components(log, 4).scores(log)
     before = scib_protocol.pcr(log, read.batch)
     expected = scib_protocol.scib_scores(x, read.labels, read.batch, seed=1, before=before)
-    part = results["parts"]["several.PCA_4_transductive_.1".replace("_.1", ".1")]
+    part = results["parts"]["several.PCA_4_transductive.1"]
     assert part["scib"] == pytest.approx(expected, rel=1e-6)
     assert (part["dimensions"], part["kind"], part["seed"]) == (4, "baseline", 1)
     assert "probes" not in part  # whole batches are held out: no seed changes them
@@ -57,14 +57,14 @@ def test_scores_are_those_of_the_protocol_on_the_same_cells(files, results):
 def test_predictions_give_the_scores_and_their_intervals(found):
     for dataset in ("several", "one"):
         part = found.own(dataset, PCA)[0]["probes"]
-        said = {k: cells_report.unpack(v).astype(str) for k, v in part["predictions"].items()}
+        said = {k: cells_found.unpack(v).astype(str) for k, v in part["predictions"].items()}
         for kind in ("linear", "knn"):
             accuracy, f1 = score(said["truth"], said[kind])
             assert part["scores"][f"{kind}_pooled_accuracy"] == accuracy
             assert part["scores"][f"{kind}_pooled_macro_f1"] == pytest.approx(f1)
             drawn = intervals.bootstrap(said["truth"], said[kind])
             assert part["intervals"][kind]["accuracy"] == pytest.approx(drawn["accuracy"])
-    assert found.facts["one"]["cells"] == 115
+    assert (found.facts["one"]["cells"], found.facts["one"]["alone"]) == (115, 0)
     assert "5 cells (no label in obs['cell_type'])" in cells_report.set_blocks(found, "one")[1].text
 
 
@@ -113,6 +113,16 @@ def test_nothing_is_computed_twice(files, results, monkeypatch):
     assert again["parts"] == results["parts"]
     with pytest.raises(AssertionError, match="computed again"):
         benchmark("cells", results["meta"]["out"], data=files, **{**OPTIONS, "components": (5,)})
+
+
+def test_cells_of_classes_in_one_batch_are_counted(files):
+    [several] = cell_sets.read_sets(files[:1], None, False)
+    assert several.facts()["alone"] == 0
+    own = several.batch == "b1"
+    several.labels = several.labels.astype(object)
+    several.labels[np.flatnonzero(own)[:7]] = "new"
+    several.labels = several.labels.astype(str)
+    assert several.facts()["alone"] == 7
 
 
 def test_tissues_are_scored_one_by_one(files):
