@@ -28,6 +28,14 @@ class Fold:
     test: np.ndarray  # int [n - m], or fewer
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """A representation [n, d] without distances [n, n]: neighbours are searched for in chunks."""
+
+    x: np.ndarray
+    distances: None = None
+
+
 def folds(labels, batch, test_batches=(), seed=0):
     """Split the cells by whole batches, or stratified where there is no batch.
 
@@ -199,7 +207,7 @@ def predict_all(spaces, labels, folds):
 
     Parameters
     ----------
-    spaces : list of Space
+    spaces : list of Space or Vectors
         One, or one per fold.
     labels : str [n]
     folds : list of Fold

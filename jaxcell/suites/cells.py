@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from jaxcell.evaluation import cz_protocol, intervals, probes, scib_protocol
-from jaxcell.evaluation.clustering import Space
 from jaxcell.suites import cells_report
 from jaxcell.suites.cell_sets import read_sets
 from jaxcell.suites.suite import Part, Suite
@@ -146,7 +145,7 @@ def probed(x, labels, batch, seed):
     of the pooled ones, and the predictions (`cells_found.unpack`).
     """
     folds, protocol = probes.folds(labels, batch, seed=seed)
-    scores, predictions = probes.predict_all([Space(x)], labels, folds)
+    scores, predictions = probes.predict_all([probes.Vectors(x)], labels, folds)
     truth = np.concatenate([labels[fold.test] for fold in folds])
     said = {kind: np.concatenate([one[kind] for one in predictions]) for kind in probes.KINDS}
     names = np.unique(labels)
@@ -171,7 +170,8 @@ def pack(names, classes):
 SUITE = Suite(
     title="Cells: many data sets, one verdict",
     about="scIB's and cz-benchmarks' protocols over many data sets: clustering, batch integration,"
-    " classification; mean ranks and paired tests",
+    " classification; mean ranks and paired tests. --data FILE[:LABEL[:BATCH]] each, or a folder"
+    " like JAXCELL_DATA",
     arguments=arguments,
     plan=plan,
     blocks=cells_report.blocks,
