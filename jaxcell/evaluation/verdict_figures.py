@@ -8,7 +8,7 @@ SIZES = {"dimensions": "dimensions of the vectors", "parameters": "parameters"}
 
 
 def pareto_figure(path, rows, metrics, models):
-    """A panel per metric and per size that some method has.
+    """A panel per metric and per size that two methods have.
 
     Parameters
     ----------
@@ -21,7 +21,8 @@ def pareto_figure(path, rows, metrics, models):
     """
     from matplotlib.figure import Figure
 
-    sizes = [s for s in SIZES if any(row[s] is not None for row in rows.values())]
+    known = {s: sum(row[s] is not None for row in rows.values()) for s in SIZES}
+    sizes = [s for s, n in known.items() if n > 1 or s == "dimensions"]
     width, height = 4.9 * len(metrics), 3.7 * len(sizes)
     figure = Figure((width, height), dpi=140, facecolor="white", layout="constrained")
     panels = figure.subplots(len(sizes), len(metrics), squeeze=False)

@@ -6,7 +6,7 @@ n cells with a label (and a batch, where there are batches).
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anndata
@@ -29,6 +29,7 @@ class Source:
     name: str = ""
     only: tuple = ()  # (column, value): of these cells
     allow_non_integer: bool = False
+    unknown: str = ""  # the label that says so
     trap: str = ""  # what its README warns of
 
 
@@ -36,7 +37,7 @@ class Source:
 FOLDER = (
     Source("pbmc_5batch_fullgenes", "cell_type_coarse", BATCH, "PBMC, 5 batches"),
     Source("pbmc_facs_sorted_2140x8863_mudan", name="PBMC, FACS-sorted"),
-    Source("pbmc3k_500x13865", name="PBMC 3k, 500 cells"),
+    Source("pbmc3k_500x13865", name="PBMC 3k, 500 cells", unknown="unlabelled"),
     Source("pancreas_3studies_counts", batch=BATCH, name="Pancreas", allow_non_integer=True),
     Source(
         "scmixology_5batch", "cell_line", BATCH, "scMixology", ("demuxlet_cls", "SNG"),
@@ -153,11 +154,7 @@ def read_sets(data, tissue, allow_non_integer):
 
 def _of_folder(folder):
     paths = {s: Path(folder) / "single_cell" / f"{s.path}.h5ad" for s in FOLDER}
-    found = [
-        Source(path, s.label, s.batch, s.name, s.only, s.allow_non_integer, s.trap)
-        for s, path in paths.items()
-        if folder and path.is_file()
-    ]
+    found = [replace(s, path=path) for s, path in paths.items() if folder and path.is_file()]
     if not found:
         raise FileNotFoundError(
             f"--data: found no file of the list in {folder or 'JAXCELL_DATA, which is not set'!r};"
@@ -187,6 +184,8 @@ def _read(source, tissue):
     if source.only:
         column, value = source.only
         adata = adata[inputs.obs_column(adata, column, "filter") == value]
+    if source.unknown:
+        adata = adata[inputs.obs_column(adata, source.label, "label") != source.unknown]
     batch = source.batch
     if batch is None and BATCH in adata.obs:
         batch = BATCH
