@@ -37,7 +37,7 @@ class Source:
 FOLDER = (
     Source("pbmc_5batch_fullgenes", "cell_type_coarse", BATCH, "PBMC, 5 batches"),
     Source("pbmc_facs_sorted_2140x8863_mudan", name="PBMC, FACS-sorted"),
-    Source("pbmc3k_500x13865", name="PBMC 3k, 500 cells", unknown="unlabelled"),
+    Source("pbmc3k_500x13865", name="PBMC 3k", unknown="unlabelled"),
     Source("pancreas_3studies_counts", batch=BATCH, name="Pancreas", allow_non_integer=True),
     Source(
         "scmixology_5batch", "cell_line", BATCH, "scMixology", ("demuxlet_cls", "SNG"),

@@ -162,7 +162,7 @@ def test_the_folders_list_is_there():
     found = {one.name: one for one in cell_sets.read_sets([DATA], None, False)}
     assert len(found) == len(cell_sets.FOLDER)
     assert len(found["scMixology"].labels) == 1021
-    small = found["PBMC 3k, 500 cells"]
+    small = found["PBMC 3k"]
     assert small.batch is None
     assert (len(small.labels), len(np.unique(small.labels))) == (489, 9)
     assert len(np.unique(found["PBMC, 5 batches"].batch)) == 5
