@@ -72,7 +72,7 @@ MAY = {
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
-    "suites": ABOVE | VERBS | {"ablations", "networks", "perturbation", "results"},
+    "suites": ABOVE | VERBS | {"ablations", "networks", "perturbation", "predictions", "results"},
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},

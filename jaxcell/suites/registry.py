@@ -8,6 +8,9 @@ from jaxcell.registry import lookup
 MODULES = {
     "annotation": "jaxcell.suites.annotation",
     "cells": "jaxcell.suites.cells",
+    "genes": "jaxcell.suites.genes",
+    "moa": "jaxcell.suites.moa",
+    "disease": "jaxcell.suites.disease",
 }
 
 
