@@ -42,10 +42,11 @@ def arguments(p):
     p.add_argument("--epochs", type=int, default=4, help="of fine-tuning")
     p.add_argument("--batch-size", type=int, default=64, help="cells of a step of fine-tuning")
     p.add_argument(
-        "--learning-rate",
+        "--finetune-rates",
+        nargs="+",
         type=float,
-        default=0.0,
-        help="of fine-tuning; 0, the default: a tenth of the checkpoint's own",
+        default=finetuning.Adapting.rates,
+        help="of fine-tuning: multiples of the checkpoint's own learning rate",
     )
 
 
@@ -72,7 +73,7 @@ def plan(asked):
         baselines=asked.baselines or BASELINES,
         allow_non_integer=o["allow_non_integer"],
     )
-    how = finetuning.Adapting(o["epochs"], o["batch_size"], o["learning_rate"])
+    how = finetuning.Adapting(o["epochs"], o["batch_size"], tuple(o["finetune_rates"]))
     kinds = () if o["no_finetune"] else tuple(finetuning.KINDS)
     for name, path in asked.checkpoints.items() if kinds else ():
         finetuning.check(name, path, kinds, how, cells.batch, cells.adata.obs)
@@ -94,13 +95,12 @@ def _mlp(o):
 
 
 def _check(o):
+    many = ("rates", "widths", "finetune_rates")
     for name, ok, expected in (
-        ("rates", o["rates"] and min(o["rates"]) > 0, "one above 0 at least"),
-        ("widths", o["widths"] and min(o["widths"]) > 0, "one of 1 or more at least"),
+        *((n, o[n] and min(o[n]) > 0, "above 0, one at least") for n in many),
         ("dropout", 0 <= o["dropout"] < 1, "0 <= dropout < 1"),
         ("epochs", o["epochs"] > 0, "1 or more"),
         ("batch_size", o["batch_size"] > 0, "1 or more"),
-        ("learning_rate", o["learning_rate"] >= 0, "0 or more"),
     ):
         if not ok:
             raise ValueError(f"{name}: found {o[name]}, expected {expected}")
@@ -182,7 +182,7 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
     workdir = asked.out / "runs" / f"{_key(method.name, kind, f'seed{seed}')}-{short}"
 
     def run():
-        said = finetuning.predictions(
+        said, rate = finetuning.predictions(
             path,
             kind,
             cells.adata,
@@ -195,7 +195,8 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
             options={"allow_non_integer": o["allow_non_integer"]},
         )
         row = _row(method.name, name, method.kind, cells, split, seed, said)
-        return {"rows": [row | {"fitted": method.fitted, "run": workdir.name}]}
+        more = {"fitted": method.fitted, "run": workdir.name, "rate": rate}
+        return {"rows": [row | more]}
 
     return Part(_key(method.name, kind, f"seed{seed}"), f"{method.name}, {name}", mark, run)
 

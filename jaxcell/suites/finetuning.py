@@ -3,6 +3,7 @@
 n cells; the cells to test are in no store: neither training nor the choice of a step sees them.
 """
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -28,20 +29,21 @@ KINDS = {"finetuned": ("fine-tuned", (annotate,)), "lora": ("LoRA", (annotate, l
 class Adapting:
     """How a checkpoint is trained; JSON, part of what a result depends on.
 
-    ``learning_rate`` 0: a tenth of what the checkpoint was trained at, as ``:annotate`` has it.
+    ``rates``: multiples of the learning rate that it was trained at; the one with the least
+    validation loss is taken, as of a probe.
     """
 
     epochs: int = 4
     batch_size: int = 64
-    learning_rate: float = 0.0
+    rates: tuple = (0.1, 1.0)
 
 
-def adapted(model, path, kind, how, seed):
+def adapted(model, path, kind, how, seed, rate):
     """The config of a run that starts from a checkpoint and learns a label of its own.
 
     What names the pretraining's own data, devices and length is as in a new run.
 
-    model : Model of ``path``; kind : of KINDS; how : Adapting
+    model : Model of ``path``; kind : of KINDS; how : Adapting; rate : of how.rates
 
     Raises
     ------
@@ -58,7 +60,7 @@ def adapted(model, path, kind, how, seed):
     c.name, c.seed, c.stages = f"{c.name}_{kind}", seed, ("train",)
     c.train.batch_size, c.train.init_from = how.batch_size, str(path)
     c.epochs, c.steps = how.epochs, 0
-    c.optimizer.learning_rate = how.learning_rate or c.optimizer.learning_rate
+    c.optimizer.learning_rate = rate * model.config.optimizer.learning_rate
     config.check(config.settled(c))
     return c
 
@@ -71,7 +73,7 @@ def check(name, path, kinds, how, batch, obs):
     model = load_model(path)
     try:
         for kind in kinds:
-            c = adapted(model, path, kind, how, 0)
+            c = adapted(model, path, kind, how, 0, how.rates[0])
         for label in _read(c):
             if label not in obs and (batch is None or label != c.batch):
                 raise ValueError(f"obs has no column {label!r}, which the model reads")
@@ -88,7 +90,7 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
     """Train on a split's training cells, choose the step by its validation cells, predict the rest.
 
     Goes on where an earlier call of the same was stopped; store and optimizer states are removed
-    at the end, ``workdir/run/model`` stays.
+    at the end, ``workdir/rate-…/model`` stay.
 
     Parameters
     ----------
@@ -104,25 +106,42 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
 
     Returns
     -------
-    str [test cells], '' for a cell without any count in the model's genes
+    str [test cells], and the rate that was chosen
+        '' for a cell without any count in the model's genes.
 
     Raises
     ------
     SystemExit
         When the run was stopped by SIGTERM or Ctrl-C; the same call goes on.
     """
-    model = load_model(path)
-    c = adapted(model, path, kind, how, seed)
-    obs = _obs(cells.obs, batch, c)
-    c.data.store = str(_store(workdir / "store", cells, obs, labels, split, model, c, options).path)
-    if not loop.train(c, workdir / "run"):
-        sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+    model, losses = load_model(path), {}
+    for rate in how.rates:
+        c = adapted(model, path, kind, how, seed, rate)
+        obs, run = _obs(cells.obs, batch, c), workdir / f"rate-{rate:g}"
+        store = _store(workdir / "store", cells, obs, labels, split, model, c, options)
+        c.data.store = str(store.path)
+        try:
+            if not loop.train(c, run):
+                sys.exit(f"{run}: stopped before the end; the same call goes on from there")
+            losses[rate] = _least(run)
+        except FloatingPointError:  # too high a rate
+            losses[rate] = np.inf
+    best = min(losses, key=losses.get)
+    if not np.isfinite(losses[best]):
+        raise FloatingPointError(f"{workdir}: diverged at each of the rates {how.rates}")
     test = anndata.AnnData(cells.X[split.test], obs=obs.iloc[split.test], var=cells.var)
-    embed(test, workdir / "run", key="X", progress=False, **options)
-    for folder in (workdir / "store", workdir / "run" / "checkpoints"):
-        shutil.rmtree(folder, ignore_errors=True)
+    embed(test, workdir / f"rate-{best:g}", key="X", progress=False, **options)
+    shutil.rmtree(workdir / "store")
+    for folder in workdir.glob("rate-*/checkpoints"):
+        shutil.rmtree(folder)
     said = test.obs[f"{HEAD}_pred"]
-    return np.where(said.isna(), "", said.astype(str)).astype(str)
+    return np.where(said.isna(), "", said.astype(str)).astype(str), best
+
+
+def _least(run):
+    """The least validation loss of a run, by which its ``model/`` was chosen."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return min(line["val/loss"] for line in lines if "val/loss" in line)
 
 
 def _obs(obs, batch, c):
