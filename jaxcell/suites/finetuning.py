@@ -38,10 +38,21 @@ class Adapting:
     rates: tuple = (0.1, 1.0)
 
 
+def new_run(model, seed):
+    """A checkpoint's config with what names its own data, devices and length as in a new run."""
+    c, new = model.config.copy_and_resolve_references(), config.defaults()
+    c.mesh, c.data.mixture, c.data.sampling = new.mesh, (), ()
+    c.data.workers, c.data.threads = new.data.workers, new.data.threads
+    kept = ("batch_size", "bias_at_means", "gene_errors", "gene_zero", "gene_among")
+    own = {name: c.train[name] for name in kept}
+    c.train.update(new.train.to_dict() | own)
+    c.optimizer.frozen = new.optimizer.frozen
+    c.seed, c.stages, c.steps = seed, ("train",), 0
+    return c
+
+
 def adapted(model, path, kind, how, seed, rate):
     """The config of a run that starts from a checkpoint and learns a label of its own.
-
-    What names the pretraining's own data, devices and length is as in a new run.
 
     model : Model of ``path``; kind : of KINDS; how : Adapting; rate : of how.rates
 
@@ -50,16 +61,11 @@ def adapted(model, path, kind, how, seed, rate):
     ValueError
         About a config that cannot be trained so.
     """
-    c, new = model.config.copy_and_resolve_references(), config.defaults()
-    c.mesh, c.data.mixture, c.data.sampling = new.mesh, (), ()
-    c.data.workers, c.data.threads = new.data.workers, new.data.threads
-    c.train.update(new.train.to_dict())
-    c.optimizer.frozen = new.optimizer.frozen
+    c = new_run(model, seed)
     for change in KINDS[kind][1]:
         c = change(c)
-    c.name, c.seed, c.stages = f"{c.name}_{kind}", seed, ("train",)
-    c.train.batch_size, c.train.init_from = how.batch_size, str(path)
-    c.epochs, c.steps = how.epochs, 0
+    c.name = f"{c.name}_{kind}"
+    c.train.batch_size, c.train.init_from, c.epochs = how.batch_size, str(path), how.epochs
     c.optimizer.learning_rate = rate * model.config.optimizer.learning_rate
     config.check(config.settled(c))
     return c
@@ -74,14 +80,14 @@ def check(name, path, kinds, how, batch, obs):
     try:
         for kind in kinds:
             c = adapted(model, path, kind, how, 0, how.rates[0])
-        for label in _read(c):
+        for label in labels_read(c):
             if label not in obs and (batch is None or label != c.batch):
                 raise ValueError(f"obs has no column {label!r}, which the model reads")
     except ValueError as error:
         raise ValueError(f"checkpoint {name}: {error}; without it: --no-finetune") from None
 
 
-def _read(c):
+def labels_read(c):
     """Labels that the model reads beside its head's."""
     return [label for label in labels_of(config.settled(c).model) if label != HEAD]
 
@@ -117,7 +123,7 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
     model, losses = load_model(path), {}
     for rate in how.rates:
         c = adapted(model, path, kind, how, seed, rate)
-        obs, run = _obs(cells.obs, batch, c), workdir / f"rate-{rate:g}"
+        obs, run = obs_of(cells.obs, batch, c), workdir / f"rate-{rate:g}"
         store = _store(workdir / "store", cells, obs, labels, split, model, c, options)
         c.data.store = str(store.path)
         try:
@@ -144,10 +150,10 @@ def _least(run):
     return min(line["val/loss"] for line in lines if "val/loss" in line)
 
 
-def _obs(obs, batch, c):
+def obs_of(obs, batch, c):
     """The columns that a model reads; its label of batches is the cells' batch, by any name."""
-    found = {label: obs[label].astype(str) for label in _read(c) if label in obs}
-    if batch is not None and c.batch in _read(c):
+    found = {label: obs[label].astype(str) for label in labels_read(c) if label in obs}
+    if batch is not None and c.batch in labels_read(c):
         found[c.batch] = batch
     return pd.DataFrame(found, index=obs.index.astype(str))
 
@@ -164,7 +170,7 @@ def _store(path, cells, obs, labels, split, model, c, options):
     return prepare(
         path,
         [anndata.AnnData(cells.X[both], obs=columns, var=cells.var)],
-        labels=[HEAD, *_read(c)],
+        labels=[HEAD, *labels_read(c)],
         hold_out=[f"{PART}=valid"],
         vocabulary=model.vocabulary,
         allow_non_integer=options.get("allow_non_integer", False),

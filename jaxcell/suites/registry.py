@@ -5,7 +5,10 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {"annotation": "jaxcell.suites.annotation"}
+MODULES = {
+    "annotation": "jaxcell.suites.annotation",
+    "transductive": "jaxcell.suites.transductive",
+}
 
 
 def suite(name):
