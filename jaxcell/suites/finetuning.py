@@ -160,20 +160,30 @@ def obs_of(obs, batch, c):
 
 def _store(path, cells, obs, labels, split, model, c, options):
     """The split's training and validation cells, with the checkpoint's genes and these labels."""
-    if (path / "store.json").exists():
-        return Store.open(path)
     known, both = set(labels[split.train].tolist()), np.concatenate([split.train, split.valid])
     # A class that no cell trains is none: its validation cells would choose by noise.
     named = np.array([one if one in known else "" for one in labels[both].tolist()])
-    part = np.repeat(["train", "valid"], [len(split.train), len(split.valid)])
-    columns = obs.iloc[both].assign(**{HEAD: named, PART: part})
+    held = np.repeat([False, True], [len(split.train), len(split.valid)])
+    own = anndata.AnnData(cells.X[both], obs=obs.iloc[both].assign(**{HEAD: named}), var=cells.var)
+    return store_of(path, own, held, [HEAD, *labels_read(c)], model, c.seed, **options)
+
+
+def store_of(path, cells, held, labels, model, seed, allow_non_integer=False):
+    """A store of cells with a checkpoint's genes; made once.
+
+    cells : AnnData [n], obs of what the model reads alone; held : bool [n], those that validate;
+    labels : columns of obs; model : Model
+    """
+    if (path / "store.json").exists():
+        return Store.open(path)
+    cells.obs[PART] = np.where(held, "valid", "train")
     return prepare(
         path,
-        [anndata.AnnData(cells.X[both], obs=columns, var=cells.var)],
-        labels=[HEAD, *labels_read(c)],
+        [cells],
+        labels=labels,
         hold_out=[f"{PART}=valid"],
         vocabulary=model.vocabulary,
-        allow_non_integer=options.get("allow_non_integer", False),
-        seed=c.seed,
+        allow_non_integer=allow_non_integer,
+        seed=seed,
         progress=False,
     )

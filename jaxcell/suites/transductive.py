@@ -11,11 +11,8 @@ import sys
 
 import anndata
 import numpy as np
-import pandas as pd
 
 from jaxcell import config
-from jaxcell.data.prepare import prepare
-from jaxcell.data.store import Store
 from jaxcell.embedding import embed
 from jaxcell.evaluation.protocols import scformer_scores
 from jaxcell.evaluation.trained_probes import batch_split, fit_probe
@@ -117,13 +114,14 @@ def _trained(asked, method, path, start, cells, split, seed):
         model = load_model(path)
         c = _config(model, path, start, o, seed)
         obs = finetuning.obs_of(cells.adata.obs, cells.batch, c)
-        store = _store(workdir / "store", cells, obs, split, model, c, o["allow_non_integer"])
-        c.data.store = str(store.path)
+        own = anndata.AnnData(cells.adata.X, obs=obs, var=cells.adata.var)
+        held = np.isin(np.arange(len(obs)), split.test)
+        allow = {"allow_non_integer": o["allow_non_integer"]}
+        read, where = finetuning.labels_read(c), workdir / "store"
+        c.data.store = str(finetuning.store_of(where, own, held, read, model, seed, **allow).path)
         if not loop.train(c, workdir / "run"):
             sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
-        own = anndata.AnnData(cells.adata.X, obs=obs, var=cells.adata.var)
-        options = {"allow_non_integer": o["allow_non_integer"], "progress": False}
-        embed(own, workdir / "run", key="X", **options)
+        embed(own, workdir / "run", key="X", progress=False, **allow)
         row = _row(f"{method.name}, {start}", method.kind, own.obsm["X"], cells, split, seed)
         found = {"row": row, "curve": _curve(workdir / "run")}
         shutil.rmtree(workdir / "store")
@@ -131,25 +129,6 @@ def _trained(asked, method, path, start, cells, split, seed):
         return found
 
     return Part(file_key(method.name, start, f"seed{seed}"), f"{method.name}, {start}", mark, run)
-
-
-def _store(path, cells, obs, split, model, c, allow_non_integer):
-    """All cells with the checkpoint's genes and no label but what the model reads."""
-    if (path / "store.json").exists():
-        return Store.open(path)
-    part = np.full(len(cells.labels), "train", object)
-    part[split.test] = "valid"
-    columns = pd.DataFrame({**obs, finetuning.PART: part}, index=obs.index)
-    return prepare(
-        path,
-        [anndata.AnnData(cells.adata.X, obs=columns, var=cells.adata.var)],
-        labels=finetuning.labels_read(c),
-        hold_out=[f"{finetuning.PART}=valid"],
-        vocabulary=model.vocabulary,
-        allow_non_integer=allow_non_integer,
-        seed=c.seed,
-        progress=False,
-    )
 
 
 def _curve(run):

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 from jaxcell import benchmark, config
 from jaxcell.evaluation.trained_probes import batch_split
-from jaxcell.suites import annotation, annotation_report, finetuning
+from jaxcell.suites import annotation, annotation_report, finetuning, transductive
 from jaxcell.training import loop
 from tests.conftest import config_of, draw_cells
 from tests.training.test_training import tiny
@@ -141,6 +142,38 @@ def test_the_run_is_a_new_one_of_the_checkpoints_model():
     model.config = c
     c = finetuning.adapted(model, trained, "finetuned", how, 0, 1.0)
     assert (c.train.lora.rank, c.optimizer.frozen) == (0, config.defaults().optimizer.frozen)
+
+
+SYSTEMS = (
+    *("txfm_b", "bmfm_rna_wced", "bmfm_rna_mlm", "scformer", "bioformer"),
+    *("bioformers_encoder", "bioformers_decoder"),
+)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_models_of_all_systems_can_be_put_to_a_label_and_to_new_cells(name):
+    c = config.settled(config_of(f"{name}:tiny"))
+    model = SimpleNamespace(config=c)
+    for kind in finetuning.KINDS:
+        new = finetuning.adapted(model, "run", kind, finetuning.Adapting(), 0, 1.0)
+        assert list(config.settled(new).losses) == ["cell_type"]
+        reads = {"scformer": ["batch"], "bioformer": ["dataset"]}
+        assert finetuning.labels_read(new) == reads.get(name, [])
+    given = dict(epochs=2, genes=20, batch_size=0)
+    new = transductive._config(model, "run", "warm", given, 0)
+    assert new.losses
+    assert new.train.gene_errors == c.train.gene_errors
+
+
+def test_the_models_label_of_batches_is_the_cells_batch():
+    c = config_of("scformer:tiny")
+    c.batch = "study"
+    model = SimpleNamespace(config=config.settled(c))
+    new = finetuning.adapted(model, "run", "finetuned", finetuning.Adapting(), 0, 1.0)
+    assert finetuning.labels_read(new) == ["study"]
+    obs = pd.DataFrame({"other": ["x", "y"]}, index=["a", "b"])
+    found = finetuning.obs_of(obs, np.array(["b1", "b2"]), new)
+    assert found.to_dict("list") == {"study": ["b1", "b2"]}
 
 
 @pytest.mark.slow
