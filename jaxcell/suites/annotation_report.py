@@ -80,6 +80,8 @@ def verdict(rows):
             next_ = max(others, key=lambda row: row[score][0])
             what = "baseline" if best["kind"] == "model" else "model"
             text += f"; the best {what} is {next_['name']} ({shown(next_[score])})"
+            if next_[f"{score}_ends"][1] >= best[f"{score}_ends"][0]:
+                text += ", and their intervals overlap"
         if best["kind"] != "model" and others:
             text += ". **A baseline wins**"
         said.append(text + ".")

@@ -72,7 +72,8 @@ def test_baselines_alone_and_what_is_finished_is_not_run_again(file, tmp_path, m
 
 def test_who_wins_is_said():
     def row(name, kind, how, f1):
-        interval = dict(accuracy_interval=[0, 1], macro_f1_interval=[0, 1])
+        ends = [f1 - 0.06, f1 + 0.06]
+        interval = dict(accuracy_interval=ends, macro_f1_interval=ends)
         return dict(name=name, kind=kind, how=how, accuracy=f1, macro_f1=f1, **interval)
 
     def said(model, baseline, tuned):
@@ -92,6 +93,7 @@ def test_who_wins_is_said():
     )
     won = said(0.6, 0.5, 0.4)
     assert "**m, linear probe** is ahead (.600)" in won
+    assert "PCA, linear probe (.500), and their intervals overlap." in won
     assert "A baseline wins" not in won
     assert "macro-F1 -0.200 on average, better on 0 of 1" in won
 
