@@ -7,6 +7,7 @@ from jaxcell.registry import lookup
 # Each module's SUITE.
 MODULES = {
     "annotation": "jaxcell.suites.annotation",
+    "genes": "jaxcell.suites.genes",
     "transductive": "jaxcell.suites.transductive",
 }
 
