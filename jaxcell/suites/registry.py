@@ -6,8 +6,9 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
-    "annotation": "jaxcell.suites.annotation",
     "cells": "jaxcell.suites.cells",
+    "annotation": "jaxcell.suites.annotation",
+    "transductive": "jaxcell.suites.transductive",
     "genes": "jaxcell.suites.genes",
     "moa": "jaxcell.suites.moa",
     "disease": "jaxcell.suites.disease",
