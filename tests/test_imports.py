@@ -80,7 +80,7 @@ MAY = {
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
-    "bench": ABOVE | {"forward", "planning"},
+    "bench": ABOVE | {"evaluation", "forward", "planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},

@@ -6,11 +6,14 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
+    "annotation": "jaxcell.suites.annotation",
+    "cells": "jaxcell.suites.cells",
     "disease": "jaxcell.suites.disease",
     "genes": "jaxcell.suites.genes",
     "moa": "jaxcell.suites.moa",
     "network": "jaxcell.suites.network",
     "perturbation": "jaxcell.suites.perturbation",
+    "transductive": "jaxcell.suites.transductive",
 }
 
 
