@@ -133,8 +133,8 @@ def fine_tuned(name, path, model):
 def ready(case, row, steps, seed):
     """The config of a row on a case's cells, all but its store.
 
-    A small one shows 128 genes of 16 cells at a time, and has no dropout, which is half of a step's
-    time and of no use in some hundred steps; its rate falls, else seeds end far apart.
+    A small one is set for two cores: 128 genes of 16 cells at a time, no dropout, and a rate that
+    falls to 0. Its seeds still end far apart (README), so that one of them says little.
     """
     c = row.config(case)
     c.data.pair.label, c.data.pair.control = case.layout["condition"], case.layout["control"]
