@@ -119,7 +119,7 @@ def _relabel(loss, old, new):
 
 
 def load(path):
-    """The config of ``FILE.py[:variant]``.
+    """The config of ``FILE.py[:variant]``, or of a trained model, ``FOLDER[:variant]``.
 
     Raises
     ------
@@ -127,12 +127,29 @@ def load(path):
         When there is no such file, or it knows no such variant.
     """
     file, _, name = str(path).partition(":")
+    if (own := _of_model(file)) is not None:
+        return variant(own, name)
     if not Path(file).is_file():
-        raise ValueError(f"{file}: no such config; expected a Python file, FILE.py[:variant]")
+        raise ValueError(
+            f"{file}: no such config; expected a Python file, FILE.py[:variant], or the folder of "
+            "a trained model"
+        )
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(name)
+
+
+def _of_model(folder):
+    """The config of a workdir or model folder, to start from it; None of other paths."""
+    files = [Path(folder, *below, "config.json") for below in ((), ("model",))]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    c = from_json(file.read_text(encoding="utf-8"))
+    c.stages, c.data.store = ("train",), config_dict.placeholder(str)
+    c.train.init_from = str(folder)
+    return c
 
 
 def to_json(c):

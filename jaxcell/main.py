@@ -279,11 +279,25 @@ def main(_):
 
 def start(argv=None):
     """Define the flags and run ``main`` under absl."""
-    config_flags.DEFINE_config_file("config", None, "a file in configs/, FILE.py[:variant]")
+    argv = _define_config(sys.argv if argv is None else argv)
     flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
     flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
-    flags.mark_flag_as_required("config")
     app.run(main, argv=argv, flags_parser=_parse)
+
+
+def _define_config(argv):
+    """Define --config, of a Python file or of a trained model's folder; argv without a folder's."""
+    path, rest = overrides.config_path(argv)
+    if path.partition(":")[0].endswith(".py") or not path:
+        config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
+        flags.mark_flag_as_required("config")
+        return argv
+    try:
+        c = config.load(path)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    config_flags.DEFINE_config_dict("config", c, sys_argv=rest)
+    return rest
 
 
 def _parse(argv):

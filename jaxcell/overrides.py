@@ -6,6 +6,16 @@ from ml_collections import config_flags
 from jaxcell import config
 
 
+def config_path(argv):
+    """What --config names, '' where it is absent, and the arguments without it."""
+    for i, text in enumerate(argv):
+        name, sign, value = text.partition("=")
+        if name in ("--config", "-config"):
+            rest = argv[:i] + argv[i + (1 if sign else 2) :]
+            return (value if sign else next(iter(argv[i + 1 : i + 2]), "")), rest
+    return "", argv
+
+
 def parse(values, argv):
     """Parse flags; what is wrong with them is one line.
 

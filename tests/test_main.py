@@ -112,6 +112,19 @@ def test_train_through_the_command_line(store, tmp_path):
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+def test_the_folder_of_a_trained_model_is_a_config(store, tmp_path):
+    main.train(tiny(store, steps=1), tmp_path / "first")
+    done = command(
+        "jaxcell.main", "--config", f"{tmp_path / 'first'}:annotate", "--config.steps=1",
+        f"--config.data.store={store.path}", "--config.labels=('cell_type=kind',)", "--dry_run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "txfm_b_tiny_annotate" in done.stdout
+    done = command("jaxcell.main", f"--config={tmp_path / 'nowhere'}")
+    assert done.returncode == 1
+    assert "or the folder of a trained model" in done.stderr
+
+
 def test_a_run_without_workdir_goes_to_runs(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     workdir = main.train(tiny(store, steps=1))

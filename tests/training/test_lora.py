@@ -144,3 +144,19 @@ def test_what_cannot_be_adapted(store, pretrained):
     for paths, message in (("(", "is no regex"), ("nothing", "matches no kernel; there are head")):
         with pytest.raises(ValueError, match=f"config.train.lora.paths: .*{message}"):
             lora.add(params, jax.random.key(0), spec(paths=paths))
+
+
+def test_a_trained_models_folder_is_a_config(store, pretrained, tmp_path):
+    """Of a workdir or its model/: its own config, starting from it; variants go on top."""
+    for path in (pretrained, pretrained / "model"):
+        c = config.load(f"{path}:annotate,probe")
+        assert c.train.init_from == str(path)
+        assert c.name.endswith("_annotate_probe")
+        assert (c.stages, c.data.store) == (("train",), None)
+    c.data.store, c.labels, c.steps = str(store.path), ("cell_type=kind",), 2
+    assert loop.train(c, tmp_path / "run")
+    before, after = (flatten(load_model(w).variables) for w in (pretrained, tmp_path / "run"))
+    same = [path for path in before.keys() & after.keys() if "encoder" in path]
+    assert same
+    for path in same:
+        np.testing.assert_array_equal(before[path], after[path])
