@@ -5,7 +5,7 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {}
+MODULES = {"txfm": "jaxcell.suites.txfm"}
 
 
 def suite(name):

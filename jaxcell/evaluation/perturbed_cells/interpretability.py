@@ -20,8 +20,8 @@ def decode(x, expression, seed=0):
     """Expression of each cell as a ridge regression on its embedding predicts it, out of fold.
 
     Five folds of cells, drawn at random. The penalty is λ = s · m · (mean variance of a dimension),
-    m training cells; s of `STRENGTHS` is chosen by leave-one-out error on 1 000 training cells and
-    200 genes of each fold.
+    m training cells; s of `STRENGTHS` is chosen once, by leave-one-out error on 1 000 cells and 200
+    genes.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def decode(x, expression, seed=0):
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(x)) % min(FOLDS, len(x))
     genes = rng.permutation(y.shape[1])[:TRIED_GENES]
+    some = rng.permutation(len(x))[:TRIED_CELLS]
+    strength = _strength(x[some], y[np.ix_(some, genes)])
     found = np.empty_like(y)
     for f in range(fold.max() + 1):
         train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        some = rng.permutation(train)[:TRIED_CELLS]
-        strength = _strength(x[some], y[np.ix_(some, genes)])
         found[test] = _ridge(x[train], y[train], x[test], strength)
     return found
 

@@ -7,7 +7,7 @@ from ..consistency import blocks
 
 
 def ilisi(x, batch):
-    """iLISI of each batch's cells, averaged over batches.
+    """Integration LISI (iLISI) of each batch's cells, averaged over batches.
 
     The inverse Simpson index of the batches among a cell's 90 nearest cells (Euclidean, exact,
     perplexity 30) is scib-metrics'; a batch's value is the median of its cells, scaled as there to

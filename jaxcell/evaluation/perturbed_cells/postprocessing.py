@@ -3,6 +3,12 @@
 n cells, d dimensions, m controls. Source: TxFM, B.1.1; TVN is Ando et al. 2017, in the steps of
 EFAAR's ``tvn_on_controls``. A batch with fewer than `FEWEST_CONTROLS` controls has no statistics
 of its own: those of all controls are taken there.
+
+TVN makes the controls it is fitted on look alike; of few controls in many dimensions so much so
+that a control is known by that alone, whatever was done to the others (measured: 1 000 controls,
+2 000 genes, shuffled perturbations: retrieval of .80 to .94 where chance is .5). So TVN is defined
+only where there are `CONTROLS` controls for each dimension, and a batch's covariance is aligned
+only where it has `BATCH_CONTROLS` for each. EFAAR, with thousands of controls, does not ask.
 """
 
 import numpy as np
@@ -10,6 +16,8 @@ import numpy as np
 from ..consistency import blocks, principal_axes, sums
 
 FEWEST_CONTROLS = 3  # of a batch that has a mean, sd and covariance of its own
+CONTROLS = 5  # for each dimension that TVN whitens
+BATCH_CONTROLS = 2  # of a batch, for each dimension whose covariance is aligned
 RIDGE = 0.5  # EFAAR's, on the diagonal of covariances whose features have variance 1
 FLAT = 1e-6  # an sd below this share of the largest is that of a constant
 
@@ -34,15 +42,25 @@ def postprocess(kind, x, control, batch):
     Raises
     ------
     ValueError
-        An unknown kind, or fewer than 3 controls in all.
+        An unknown kind, fewer than 3 controls in all, or too few for TVN.
     """
     if kind not in KINDS:
         raise ValueError(f"post-processing: found {kind!r}, expected one of {', '.join(KINDS)}")
     control = np.asarray(control, bool)
     if control.sum() < FEWEST_CONTROLS:
         raise ValueError(f"control: {control.sum()} cells, expected {FEWEST_CONTROLS} or more")
+    if not defined(kind, np.shape(x)[1], control.sum()):
+        raise ValueError(
+            f"tvn: found {control.sum()} controls in {np.shape(x)[1]} dimensions, expected "
+            f"{CONTROLS} or more for each"
+        )
     _, code = np.unique(np.asarray(batch).astype(str), return_inverse=True)
     return KINDS[kind](np.asarray(x, np.float32), control, code)
+
+
+def defined(kind, dimensions, controls):
+    """Whether so many controls are enough for a post-processing of so many dimensions."""
+    return kind != "tvn" or controls >= CONTROLS * dimensions
 
 
 def without_controls(control, batch):
@@ -70,8 +88,7 @@ def _tvn(x, control, code):
     everyone = np.zeros(len(x), np.intp)
     x = _scaled(x, control, everyone)
     axes, energy = principal_axes(x[control].astype(np.float64))
-    sd = np.sqrt(energy / control.sum())
-    axes = (axes / sd).astype(np.float32)
+    axes = (axes / np.sqrt(energy / control.sum())).astype(np.float32)
     y = np.empty((len(x), axes.shape[1]), np.float32)
     for rows in blocks(len(x)):
         y[rows] = x[rows] @ axes
@@ -80,7 +97,7 @@ def _tvn(x, control, code):
     for b in np.unique(code):
         here = np.flatnonzero(code == b)
         own = here[control[here]]
-        if len(own) >= FEWEST_CONTROLS:
+        if len(own) >= max(FEWEST_CONTROLS, BATCH_CONTROLS * y.shape[1]):
             y[here] = target(_power(y[own], -0.5)(y[here]))
     return y
 

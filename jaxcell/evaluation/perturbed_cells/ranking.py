@@ -32,6 +32,6 @@ def hits(scores, own, ks):
 
 
 def averages(found, ks):
-    """hits [n, len(ks)] of the scored cells -> {'top1': float or None, 'top5': …}."""
+    """Mean hits [n, len(ks)] of the scored cells -> {'top1': float or None, 'top5': …}."""
     means = dict(zip(ks, found.mean(axis=0).tolist(), strict=True)) if len(found) else {}
     return {f"top{k}": means.get(k) for k in TOP}

@@ -6,11 +6,12 @@ Source: TxFM, B.1.1, after Bendidi et al. 2024.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..consistency import align, aligned_consistency
 from .interpretability import interpretability
 from .mixing import ilisi
-from .postprocessing import KINDS, postprocess
+from .postprocessing import KINDS, defined, postprocess
 from .recall import known_relations, relationship_recall
 from .retrieval import retrieve
 from .separability import separate
@@ -34,7 +35,7 @@ class Labels:
     groups : str [n] or None. With groups, consistency is scored for a perturbation in each of
         them, aligned within them, where there are few perturbations
     pairs : {database: list of (str, str)}, known relations between genes
-    expression : float32 [n, g], log-normalised
+    expression : float32 [n, g], log-normalised, dense or CSR
     """
 
     perturbation: np.ndarray
@@ -84,7 +85,8 @@ def measure(x, labels, *, seed=0, kinds=tuple(KINDS), cells=CELLS):
 
     Returns
     -------
-    {kind: {metric: float, or None where the data do not define it}}
+    {kind: {metric: float, or None where the data do not define it}}, without the kinds for which
+    there are too few controls
 
     Raises
     ------
@@ -102,6 +104,8 @@ def measure(x, labels, *, seed=0, kinds=tuple(KINDS), cells=CELLS):
     known, _ = known_relations(labels.pairs, labels.perturbation, labels.control)
     found = {}
     for kind in kinds:
+        if not defined(kind, x.shape[1], labels.is_control.sum()):
+            continue
         y = postprocess(kind, x, labels.is_control, labels.batch)
         found[kind] = {
             **_of_cells(y[some], labels, some, seed),
@@ -113,12 +117,14 @@ def measure(x, labels, *, seed=0, kinds=tuple(KINDS), cells=CELLS):
 
 def _of_cells(x, labels, some, seed):
     perturbation, batch = labels.perturbation[some], labels.batch[some]
+    expression = labels.expression[some]
+    expression = expression.toarray() if sp.issparse(expression) else expression
     line, near = separate(x, perturbation, batch, seed), retrieve(x, perturbation, batch)
     return {
         "ilisi": ilisi(x, batch),
         **{f"lin_{k}": line[k] for k in ("top1", "top5")},
         **{f"knn_{k}": near[k] for k in ("top1", "top5")},
-        **interpretability(x, labels.expression[some], labels.is_control[some], batch, seed),
+        **interpretability(x, expression, labels.is_control[some], batch, seed),
     }
 
 
