@@ -16,6 +16,7 @@ ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
 PUBLIC = (
     "embed",
+    "phenoprint",
     "evaluate",
     "report",
     "genes",
@@ -64,6 +65,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "perturbed", "results"},
+    "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
     "network_cells": ABOVE | {"evaluation"},

@@ -121,7 +121,12 @@ class Perturbed:
     def log(self):
         """Log-normalised values, float32 CSR [n, genes]."""
         if not self.experiment.log_values:
-            x, _ = inputs._counts(self.adata, "X", False)
+            try:
+                x, _ = inputs._counts(self.adata, "X", False)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.experiment.file}: {error}; --log-values takes such values"
+                ) from None
             return baselines.normalise(x)
         x = sp.csr_matrix(self.adata.X, dtype=np.float32)
         x.eliminate_zeros()

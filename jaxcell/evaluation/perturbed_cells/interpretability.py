@@ -58,11 +58,12 @@ def _ridge(x, y, test, strength):
     """Predictions for test, by the smaller of the two systems of equations."""
     from scipy.linalg import solve
 
+    wide = x.shape[1] > len(x)  # then the Gram matrix is most of the work: in float32
     mean, offset = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
+    mean = mean.astype(np.float32) if wide else mean
     x, test, y = x - mean, test - mean, y - offset
-    weight = strength * len(x) * max((x**2).mean(), np.finfo(np.float32).tiny)
-    wide = x.shape[1] > len(x)
-    gram = x @ x.T if wide else x.T @ x
+    weight = strength * len(x) * max((x**2).mean(dtype=np.float64), np.finfo(np.float32).tiny)
+    gram = (x @ x.T if wide else x.T @ x).astype(np.float64)
     gram[np.diag_indices_from(gram)] += weight
     if wide:
         return (test @ x.T) @ solve(gram, y, assume_a="pos") + offset
