@@ -31,7 +31,7 @@ def files(tmp_path_factory):
     adata.obs["plate"] = [f"plate {i % 3}" for i in range(260)]
     x = adata.X.toarray()
     more = (np.arange(300) % 8 == code[:, None] - 1) & (code[:, None] > 0)
-    adata.X = (x + 4 * more).astype(np.float32)
+    adata.X = (x + 8 * more).astype(np.float32)
     adata.write_h5ad(folder / "cells.h5ad")
     log = adata.copy()
     log.X = np.log1p(log.X)
@@ -52,6 +52,7 @@ def run(files, out, trained=None, **more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_models_baselines_and_layers_in_one_report(files, trained, tmp_path, monkeypatch):
     found = run(files, tmp_path, trained, layers=True)
     parts = found["parts"]
@@ -63,7 +64,8 @@ def test_models_baselines_and_layers_in_one_report(files, trained, tmp_path, mon
     assert layers == [f"mine, block {k}" for k in range(1, len(layers) + 1)]
     assert [methods[name]["layer"]["where"] for name in layers][1:3] == ["encoder", "decoder"]
     pca = methods["PCA 10 (transductive)"]["metrics"]
-    assert pca["none"]["lin_top1"] > 0.9
+    assert pca["none"]["knn_top1"] > 0.95
+    assert pca["none"]["lin_top1"] > 0.85
     assert pca["tvn"]["knn_top5"] > 0.95
     assert pca["none"]["consistency"] == 1
     shuffled = methods["Random label shuffle"]["metrics"]
@@ -108,7 +110,7 @@ def test_log_values_have_baselines_only_and_data_sets_are_averaged(files, tmp_pa
     assert "mean" in txfm.SUITE.text(two)
 
 
-def test_what_is_refused(files, trained, tmp_path, monkeypatch):
+def test_what_is_refused(files, tmp_path, monkeypatch):
     monkeypatch.delenv("JAXCELL_DATA", raising=False)
     monkeypatch.setattr(txfm_data, "BASELINES", ("pca",))
     log = dict(data=files / "log.h5ad", log_values=True, baselines=["log"])
@@ -127,7 +129,7 @@ def test_what_is_refused(files, trained, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=said):
             run(files, tmp_path / "out", **wrong)
     with pytest.raises(ValueError, match="no checkpoint embeds"):
-        run(files, tmp_path / "out", trained, **log)
+        run(files, tmp_path / "out", "any/run", **log)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         run(files, tmp_path / "out", data="nowhere.h5ad")
     with pytest.raises(FileNotFoundError, match=r"x\.txt"):
