@@ -74,11 +74,11 @@ MAY = {
     "monitor": ABOVE | {"embedder", "forward", "evaluation"},
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
-    "suites": ABOVE | VERBS | {"ablations", "networks", "perturbation", "results"},
+    "suites": ABOVE | VERBS | {"ablations", "networks", "perturbation", "predictions", "results"},
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
-    "bench": ABOVE | {"forward", "planning"},
+    "bench": ABOVE | {"evaluation", "forward", "planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},

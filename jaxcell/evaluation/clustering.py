@@ -26,8 +26,61 @@ def scib():
     return scib_metrics
 
 
+class OnNeighbours:
+    """What hangs on exact neighbours alone, `self.neighbours` of its heirs: graph, clusterings."""
+
+    @cached_property
+    def graph(self):
+        """Fuzzy graph of the 15 nearest neighbours (UMAP, McInnes et al. 2018): CSR [n, n]."""
+        return self.neighbours.subset_neighbors(GRAPH_NEIGHBOURS).knn_graph_connectivities.tocsr()
+
+    def clusterings(self, algorithm, seed, resolutions=RESOLUTIONS):
+        """Clusters of `graph` at each resolution: {resolution: int [n]}.
+
+        'leiden': modularity, two iterations, as scanpy.tl.leiden does with flavor='igraph'.
+        'louvain': the multilevel algorithm to its end (Blondel et al. 2008). Both by igraph, with
+        the weights of the graph; `seed` starts them.
+        """
+        import igraph
+
+        upper = sp.triu(self.graph, k=1, format="coo")
+        edges = np.column_stack([upper.row, upper.col]).astype(np.int64)  # int32: ten times slower
+        graph = igraph.Graph(n=self.graph.shape[0], edges=edges)
+        weights = upper.data.tolist()
+
+        def members(resolution):
+            igraph.set_random_number_generator(random.Random(seed))
+            if algorithm == "louvain":
+                return graph.community_multilevel(weights, resolution=resolution)
+            return graph.community_leiden(
+                "modularity", weights=weights, resolution=resolution, n_iterations=2
+            )
+
+        found = {r: np.array(members(r).membership) for r in resolutions}
+        igraph.set_random_number_generator(random)  # the default: Python's own
+        return found
+
+
 @dataclass
-class Space:
+class Neighbours(OnNeighbours):
+    """Exact neighbours found elsewhere: scib_metrics' NeighborsResults, the cell itself first."""
+
+    neighbours: object
+
+    @classmethod
+    def of_others(cls, indices, distances):
+        """From the other cells only, nearest first: int [n, k − 1], float [n, k − 1]."""
+        n = len(indices)
+        return cls(
+            scib().nearest_neighbors.NeighborsResults(
+                indices=np.hstack([np.arange(n)[:, None], indices]),
+                distances=np.pad(distances, ((0, 0), (1, 0))).astype(np.float32),
+            )
+        )
+
+
+@dataclass
+class Space(OnNeighbours):
     """A representation and what hangs on it alone, computed once: distances, graph, clusterings.
 
     x float32 [n, d]; metric 'euclidean' or 'cosine' (1 − cosine of the angle)
@@ -65,7 +118,7 @@ class Space:
         """Exact neighbours [n, min(90, n)], the cell itself first, nearest next."""
         from sklearn.neighbors import NearestNeighbors
 
-        n, others = len(self.x), min(LISI_NEIGHBOURS, len(self.x)) - 1
+        others = min(LISI_NEIGHBOURS, len(self.x)) - 1
         if self.distances is None:
             search = NearestNeighbors(n_neighbors=others, algorithm="brute", metric=self.metric)
             distances, indices = search.fit(
@@ -79,41 +132,7 @@ class Space:
             indices = np.take_along_axis(indices, order, axis=1)
             distances = np.take_along_axis(distances, order, axis=1)
             np.fill_diagonal(self.distances, 0)
-        return scib().nearest_neighbors.NeighborsResults(
-            indices=np.hstack([np.arange(n)[:, None], indices]),
-            distances=np.pad(distances, ((0, 0), (1, 0))).astype(np.float32),
-        )
-
-    @cached_property
-    def graph(self):
-        """Fuzzy graph of the 15 nearest neighbours (UMAP, McInnes et al. 2018): CSR [n, n]."""
-        return self.neighbours.subset_neighbors(GRAPH_NEIGHBOURS).knn_graph_connectivities.tocsr()
-
-    def clusterings(self, algorithm, seed, resolutions=RESOLUTIONS):
-        """Clusters of `graph` at each resolution: {resolution: int [n]}.
-
-        'leiden': modularity, two iterations, as scanpy.tl.leiden does with flavor='igraph'.
-        'louvain': the multilevel algorithm to its end (Blondel et al. 2008). Both by igraph, with
-        the weights of the graph; `seed` starts them.
-        """
-        import igraph
-
-        upper = sp.triu(self.graph, k=1, format="coo")
-        edges = np.column_stack([upper.row, upper.col]).astype(np.int64)  # int32: ten times slower
-        graph = igraph.Graph(n=len(self.x), edges=edges)
-        weights = upper.data.tolist()
-
-        def members(resolution):
-            igraph.set_random_number_generator(random.Random(seed))
-            if algorithm == "louvain":
-                return graph.community_multilevel(weights, resolution=resolution)
-            return graph.community_leiden(
-                "modularity", weights=weights, resolution=resolution, n_iterations=2
-            )
-
-        found = {r: np.array(members(r).membership) for r in resolutions}
-        igraph.set_random_number_generator(random)  # the default: Python's own
-        return found
+        return Neighbours.of_others(indices, distances).neighbours
 
     def layout(self, seed):
         """UMAP coordinates [n, 2] of `graph`, started at the first two principal components."""
@@ -215,14 +234,26 @@ def ilisi(neighbours, batch):
 def aggregates(scores):
     """AvgBIO, AvgBATCH and Overall of a method's scores; None where a part is None.
 
-    AvgBIO = mean(NMI, ARI, ASW label), AvgBATCH = mean(graph connectivity, ASW batch), Overall =
-    0.6 AvgBIO + 0.4 AvgBATCH. NMI and ARI are Leiden's; `louvain_avg_bio` takes Louvain's. Source:
-    scFormer (Cui et al. 2022), as scGPT.
+    NMI and ARI are Leiden's; `louvain_avg_bio` takes Louvain's.
     """
-    asw = scores["asw_label"]
-    bio = (scores["nmi"] + scores["ari"] + asw) / 3
-    louvain = (scores["louvain_nmi"] + scores["louvain_ari"] + asw) / 3
+    found = averages(scores)
+    louvain = {"nmi": scores["louvain_nmi"], "ari": scores["louvain_ari"]}
+    bio = averages(scores | louvain)["avg_bio"]
+    return {"avg_bio": found["avg_bio"], "louvain_avg_bio": bio} | {
+        name: found[name] for name in ("avg_batch", "overall")
+    }
+
+
+def averages(scores):
+    """AvgBIO = mean(NMI, ARI, ASW label), AvgBATCH = mean(graph connectivity, ASW batch).
+
+    Overall = 0.6 AvgBIO + 0.4 AvgBATCH. Source: scFormer (Cui et al. 2022), as scGPT.
+
+    {'nmi', 'ari', 'asw_label', 'graph_connectivity', 'asw_batch'} -> {'avg_bio', 'avg_batch',
+    'overall'}; None where a part is None
+    """
+    bio = (scores["nmi"] + scores["ari"] + scores["asw_label"]) / 3
     mixing = scores["graph_connectivity"], scores["asw_batch"]
     both = None if None in mixing else sum(mixing) / 2
     overall = None if both is None else 0.6 * bio + 0.4 * both
-    return {"avg_bio": bio, "louvain_avg_bio": louvain, "avg_batch": both, "overall": overall}
+    return {"avg_bio": bio, "avg_batch": both, "overall": overall}

@@ -20,6 +20,13 @@ def random_vectors(n_genes, width, seed=0):
     return np.random.default_rng(seed).standard_normal((n_genes, width), np.float32)
 
 
+def drawn_cells(n_cells, seed=0):
+    """Which cells of a file are taken: bool [n_cells], at most 10 000, in the file's order."""
+    keep = np.zeros(n_cells, bool)
+    keep[np.random.default_rng(seed).permutation(n_cells)[:MOST_CELLS]] = True
+    return keep
+
+
 def read_counts(data, vocabulary, *, counts="X", allow_non_integer=False, seed=0):
     """Raw counts of the vocabulary's genes, of at most 10 000 cells drawn by seed.
 
@@ -42,9 +49,7 @@ def read_counts(data, vocabulary, *, counts="X", allow_non_integer=False, seed=0
     source = open_source(data, counts=counts)
     names = identify(source.var, where=source.name)
     found = match(names, vocabulary, duplicates="sum", where=source.name)
-    drawn = np.random.default_rng(seed).permutation(source.n_cells)[:MOST_CELLS]
-    keep = np.zeros(source.n_cells, bool)
-    keep[drawn] = True
+    keep = drawn_cells(source.n_cells, seed)
     parts, start = [], 0
     for chunk in source.chunks():
         looks = check_chunk(chunk, source, allow_non_integer)
@@ -69,3 +74,39 @@ def transposed_pca(counts, n_components, seed=0):
     x = normalise(counts).T.toarray()
     pca = Pca(min(n_components, min(x.shape) - 1), random_state=seed)
     return pca.fit_transform(x).astype(np.float32)
+
+
+def genept(x, vectors):
+    """Cells as sums of gene vectors weighted by expression, of length 1 (GenePT-w).
+
+    Source: Chen and Zou 2024, where ``vectors`` are text embeddings of the genes' descriptions. A
+    mean over genes differs from the sum by a factor, which the length takes away.
+
+    Parameters
+    ----------
+    x : CSR [n, g]
+        (Lib+Log)Norm.
+    vectors : [g, d]
+        Zeros for a gene that has none.
+
+    Returns
+    -------
+    float32 [n, d]
+        Zero for a cell without any of the genes.
+
+    Raises
+    ------
+    ValueError
+        Another number of genes, or a vector that is not finite.
+    """
+    vectors = np.asarray(vectors, np.float64)
+    if vectors.ndim != 2 or len(vectors) != x.shape[1]:
+        raise ValueError(
+            f"genept: found gene vectors {list(vectors.shape)} for {x.shape[1]} genes, expected a"
+            " row for each"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("genept: the gene vectors hold NaN or infinite values")
+    found = x @ vectors
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return (found / np.where(length > 0, length, 1.0)).astype(np.float32)

@@ -66,7 +66,7 @@ def relations(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={str(out)!r} is a file; relations writes a folder")
-    where, names, vectors = _vectors(genes, keys)
+    where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)
     if cells is not None:
@@ -115,8 +115,11 @@ def _name(data):
     return str(data) if isinstance(data, str | Path) else "AnnData"
 
 
-def _vectors(genes, keys):
-    """Name of the source, GeneNames [V], {key: [V, D]}."""
+def read_genes(genes, keys=None):
+    """Name of the source, GeneNames [V], {key: [V, D]}; without genes that were not trained.
+
+    ``genes`` and ``keys`` as in `relations`, which says what is refused.
+    """
     import anndata
 
     where = _name(genes)
@@ -224,7 +227,7 @@ def recall_figure(path, results, database):
     table = results["results"]
     ends = []
     for i, (name, row) in enumerate(table.items()):
-        colour = FAINT if name == RANDOM else LABEL_COLOURS[i]
+        colour = FAINT if name == RANDOM else LABEL_COLOURS[i % len(LABEL_COLOURS)]
         sizes = list(row["pca"])
         y = [100 * row["pca"][k][database] for k in sizes]
         axes.plot(sizes, y, "o-", color=colour, ms=4.5, lw=1.6, label=name)

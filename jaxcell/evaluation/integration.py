@@ -1,23 +1,14 @@
 """Integration without a foundation model: PCA, Harmony and scVI of the same cells and genes.
 
-n cells, g genes, k components. All are transductive: they see every cell they embed.
+n cells, g genes, k components. All are transductive: they see every cell they embed; but for
+`scvi_inductive`, which embeds other cells than those it was fitted on.
 """
 
 import importlib.util
-import logging
-import warnings
-from contextlib import contextmanager
 
 import numpy as np
 
-from . import baselines
-
-# What an extra's package says on the way, by the beginning of its message.
-SAID = (
-    r".*isinstance\(treespec, LeafSpec\)",  # lightning on torch 2.13
-    r".*does not have many workers",  # on many cores
-)
-LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities")
+from . import baselines, scvi_fit
 
 
 def check(names, batch):
@@ -98,12 +89,12 @@ def harmonise(components, batch, seed=0):
     return np.asarray(found.Z_corr, np.float32)
 
 
-def scvi(counts, batch, seed=0, epochs=None):
-    """Latent variables of scVI (Lopez et al. 2018) with scvi-tools' defaults: 10, their means.
+def scvi(counts, batch, seed=0, epochs=None, preset="default", **settings):
+    """Latent variables of scVI (Lopez et al. 2018), their means; trained on all cells.
 
-    One layer of 128, zero-inflated negative binomial, trained on all cells (transductive) for
-    min(400, 400 · 20 000 / n) epochs. On one machine the seed decides the result. It sets the
-    global generators of torch and numpy, as scvi-tools has it.
+    By default with scvi-tools' own settings: 10 latent variables, one layer of 128, zero-inflated
+    negative binomial, min(400, 400 · 20 000 / n) epochs. preset='paper_transductive' is TxFM's
+    (B.1.2): 8000 variable genes, 256 latent variables, one layer of 512, no dropout.
 
     Parameters
     ----------
@@ -112,59 +103,57 @@ def scvi(counts, batch, seed=0, epochs=None):
     batch : str [n] or None
         Covariate to be integrated; None: no covariate.
     seed : int
+        On one machine it decides the result; see `scvi_fit.fit`.
     epochs : int, optional
         Other than scvi-tools' own number.
+    preset, **settings
+        Of `scvi_fit.PRESETS`, and fields of `scvi_fit.Settings` to change.
 
     Returns
     -------
-    float32 [n, 10]
+    float32 [n, latent]
 
     Raises
     ------
     ImportError
         If the extra ``scvi`` is not installed.
+    ValueError
+        An unknown preset or setting.
     """
+    how = scvi_fit.settings(preset, epochs=epochs, **settings)
     check(["scvi"], batch)
-    import anndata
-
-    cells = anndata.AnnData(counts.astype(np.float32))
-    cells.obs["batch"] = "one" if batch is None else batch
-    import scvi as tools  # sets its loggers' levels, so before they are lowered
-
-    with _quiet():
-        tools.settings.seed = seed
-        tools.model.SCVI.setup_anndata(cells, batch_key="batch")
-        model = tools.model.SCVI(cells)
-        model.train(
-            max_epochs=epochs,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            logger=False,
-        )
-        return np.asarray(model.get_latent_representation(), np.float32)
+    return scvi_fit.fit(counts, batch, seed, how).own()
 
 
-@contextmanager
-def _quiet():
-    """Without lightning's notes and the warnings in SAID, and on one thread.
+def scvi_inductive(train_counts, counts, seed=0, preset="paper_inductive", **settings):
+    """The same of cells that scVI was not fitted on, without a batch covariate.
 
-    The layers are small: on a machine that is busy, two threads took 17 times as long (702 cells,
-    500 genes, 2 cores); and one gives the same figures on any number of cores.
+    By default TxFM's settings (B.1.2): 768 latent variables, one layer of 1024, negative binomial,
+    AdamW at 5e-4.
+
+    Parameters
+    ----------
+    train_counts : CSR [m, g]
+        Raw counts to fit on.
+    counts : CSR [n, g]
+        Raw counts of the same genes to embed.
+    seed, preset, **settings
+        As `scvi`.
+
+    Returns
+    -------
+    float32 [n, latent]
     """
-    import torch
+    how = scvi_fit.settings(preset, **settings)
+    check(["scvi"], None)
+    return scvi_fit.fit(train_counts, None, seed, how).latent(counts)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    levels = {name: logging.getLogger(name).level for name in LOGGERS}
-    with warnings.catch_warnings():
-        for message in SAID:
-            warnings.filterwarnings("ignore", message=message)
-        for name in LOGGERS:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+
+def scvi_gene_vectors(counts, seed=0, preset="paper_inductive", **settings):
+    """What scVI's weights know of each gene: codebook and decoder, float32 [g, hidden] each.
+
+    Arguments as `scvi_inductive`'s; see `scvi_fit.Fitted.gene_vectors`.
+    """
+    how = scvi_fit.settings(preset, **settings)
+    check(["scvi"], None)
+    return scvi_fit.fit(counts, None, seed, how).gene_vectors()

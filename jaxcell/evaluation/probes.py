@@ -28,6 +28,14 @@ class Fold:
     test: np.ndarray  # int [n - m], or fewer
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """A representation [n, d] without distances [n, n]: neighbours are searched for in chunks."""
+
+    x: np.ndarray
+    distances: None = None
+
+
 def folds(labels, batch, test_batches=(), seed=0):
     """Split the cells by whole batches, or stratified where there is no batch.
 
@@ -191,7 +199,7 @@ def probe(x, labels, fold, distances=None):
     return found, predicted
 
 
-def probe_all(spaces, labels, folds):
+def predict_all(spaces, labels, folds):
     """Both probes on all folds, side by side on the cores.
 
     One BLAS thread each: the products are thin, and the figures are the same on any number of
@@ -199,15 +207,15 @@ def probe_all(spaces, labels, folds):
 
     Parameters
     ----------
-    spaces : list of Space
+    spaces : list of Space or Vectors
         One, or one per fold.
     labels : str [n]
     folds : list of Fold
 
     Returns
     -------
-    list of dict, dict
-        What `probe` says of each fold; the pooled scores.
+    list of dict, list of dict
+        What `probe` says of each fold, and its predictions there.
     """
     from joblib import cpu_count
     from sklearn.exceptions import ConvergenceWarning
@@ -224,7 +232,13 @@ def probe_all(spaces, labels, folds):
         warnings.simplefilter("ignore", ConvergenceWarning)  # probe says so
         done = pool.map(lambda s, fold: probe(s.x, labels, fold, s.distances), spaces, folds)
         scores, predictions = zip(*done, strict=True)
-    return list(scores), pooled(labels, folds, predictions)
+    return list(scores), list(predictions)
+
+
+def probe_all(spaces, labels, folds):
+    """As `predict_all`; in the place of the predictions their pooled scores."""
+    scores, predictions = predict_all(spaces, labels, folds)
+    return scores, pooled(labels, folds, predictions)
 
 
 KINDS = ("linear", "knn")

@@ -19,6 +19,14 @@ def best(values):
     return max(known) if known else None
 
 
+def mean_sd(values):
+    """(mean, sd), sd None where there is one value or all are equal; None where one is None."""
+    if any(value is None for value in values):
+        return None
+    mean = float(np.mean(values))
+    return mean, float(np.std(values, ddof=1)) if len(set(values)) > 1 else None
+
+
 def texts(rows, columns, reduce=mean, marked=None, mark="{}*"):
     """The rows as texts: [[label, text of each column], …].
 

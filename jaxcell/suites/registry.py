@@ -5,7 +5,14 @@ import importlib
 from jaxcell.registry import lookup
 
 # Each module's SUITE.
-MODULES = {"txfm": "jaxcell.suites.txfm"}
+MODULES = {
+    "annotation": "jaxcell.suites.annotation",
+    "cells": "jaxcell.suites.cells",
+    "disease": "jaxcell.suites.disease",
+    "genes": "jaxcell.suites.genes",
+    "moa": "jaxcell.suites.moa",
+    "txfm": "jaxcell.suites.txfm",
+}
 
 
 def suite(name):

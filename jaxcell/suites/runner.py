@@ -144,7 +144,7 @@ def _blocks(chosen, results):
 
 
 def _meta(chosen, name, asked):
-    options = {k: v if _plain(v) else str(v) for k, v in asked.options.items()}
+    options = json.loads(json.dumps(asked.options, default=str))  # paths among them
     return {
         "suite": name,
         "title": chosen.title,
@@ -157,7 +157,3 @@ def _meta(chosen, name, asked):
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "versions": {package: version(package) for package in PACKAGES},
     }
-
-
-def _plain(value):
-    return value is None or isinstance(value, str | int | float | bool | list | tuple)

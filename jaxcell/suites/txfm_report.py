@@ -27,9 +27,8 @@ WHAT = (
     "would be 100). **p.cst**: share of perturbations that are consistent, p < .05. **bmdb**: "
     "recall of known relations in the top and bottom 5 % of cosines between perturbations, mean "
     "over databases; random is 10. **inv**: mean of Spearman and Structural Integrity of a "
-    "ridge decoding of 1 000 genes drawn of those in 1 % of the cells, which counts hold themselves. "
-    "**avg**: mean of the tasks that are defined. Of each "
-    "method and task the post-processing with the best average is shown, chosen, as in the paper, "
+    "ridge decoding of 1 000 genes, drawn of those in 1 % of the cells; counts hold them. "
+    "**avg**: mean of the tasks that are defined. Of each method and task the post-processing with the best average is shown, chosen, as in the paper, "
     "on what it is reported on; ± is the sd over seeds."
 )
 

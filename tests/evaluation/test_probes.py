@@ -192,3 +192,16 @@ def test_a_solver_that_stops_early_says_so(monkeypatch):
     x, labels, batch = blobs(60, gap=1.0)
     scores, _ = probes.probe_all([Space(x)], labels, probes.folds(labels, batch)[0])
     assert not any(fold["converged"] for fold in scores)
+
+
+def test_without_distances_the_predictions_are_the_same():
+    x, labels, batch = blobs(gap=2.0)
+    folds, _ = probes.folds(labels, batch)
+    scores, said = probes.predict_all([probes.Vectors(x)], labels, folds)
+    kept_scores, kept = probes.predict_all([Space(x)], labels, folds)
+    assert scores == kept_scores
+    for one, other in zip(said, kept, strict=True):
+        assert all((one[kind] == other[kind]).all() for kind in probes.KINDS)
+    assert probes.probe_all([Space(x)], labels, folds) == (
+        scores, probes.pooled(labels, folds, said)
+    )  # fmt: skip

@@ -156,6 +156,21 @@ def test_transposed_pca_equals_the_svd_of_genes_by_cells():
     np.testing.assert_allclose(np.abs(found), np.abs(u[:, :5] * s[:5]), atol=2e-3)
 
 
+def test_genept_is_the_expression_times_the_vectors_at_length_one():
+    x = sp.csr_matrix(np.array([[2.0, 0, 1], [0, 0, 0], [0, 3, 0]], np.float32))
+    vectors = np.array([[1.0, 0], [3, 4], [0, 1]])
+    found = gene_baselines.genept(x, vectors)
+    assert found.dtype == np.float32
+    expected = np.array([[2, 1], [0, 0], [9, 12]]) / np.array([[5**0.5], [1], [15]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # The mean over genes, as GenePT has it, is the same at length 1; scale of a cell is nothing.
+    np.testing.assert_allclose(gene_baselines.genept(7 * x, vectors / 3), found, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"gene vectors \[2, 2\] for 3 genes"):
+        gene_baselines.genept(x, vectors[:2])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        gene_baselines.genept(x, vectors * np.nan)
+
+
 def test_cells_beyond_the_most_are_drawn_by_seed(monkeypatch):
     monkeypatch.setattr(gene_baselines, "MOST_CELLS", 15)
     cells, v = draw_cells(3, 40, 30), Vocabulary([f"G{i}" for i in range(30)], [""] * 30)
