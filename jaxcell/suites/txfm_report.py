@@ -28,8 +28,9 @@ WHAT = (
     "recall of known relations in the top and bottom 5 % of cosines between perturbations, mean "
     "over databases; random is 10. **inv**: mean of Spearman and Structural Integrity of a "
     "ridge decoding of 1 000 genes, drawn of those in 1 % of the cells; counts hold them. "
-    "**avg**: mean of the tasks that are defined. Of each method and task the post-processing with the best average is shown, chosen, as in the paper, "
-    "on what it is reported on; ± is the sd over seeds."
+    "**avg**: mean of the tasks that are defined. Of each method and task the post-processing with "
+    "the best average is shown, chosen, as in the paper, on what it is reported on; ± is the sd "
+    "over seeds."
 )
 
 
