@@ -72,7 +72,7 @@ def test_the_verb_writes_what_the_function_returns(treated, trained, tmp_path, c
 def test_what_is_refused(treated, trained):
     for wrong, said in (
         (dict(cut=0), "cut: found 0, expected a p above 0"),
-        (dict(control="vehicle"), r"expected 3 cells or more of --control 'vehicle'"),
+        (dict(control="vehicle"), r"expected --control 'vehicle', in 3 cells or more"),
         (dict(batch="donor"), "obs has no column donor"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -61,8 +61,8 @@ def find(adata, perturbation, control, columns, where):
     if (treated == control).sum() < FEWEST_CONTROLS or (treated == control).all():
         raise ValueError(
             f"{where}: obs[{perturbation!r}] of the {keep.sum()} cells whose perturbation "
-            f"and batch are known: {shown(set(treated))}; expected {FEWEST_CONTROLS} cells or more "
-            f"of --control {control!r} and other values"
+            f"and batch are known: {shown(set(treated))}; expected --control {control!r}, in "
+            f"{FEWEST_CONTROLS} cells or more, and other values"
         )
     return Found(keep, treated, {name: value[keep] for name, value in values.items()})
 
