@@ -4,6 +4,7 @@ A method is one matrix, or one per fold: an inductive baseline sees a fold's tra
 and an embedding may come from one model per held-out batch.
 """
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,6 +152,13 @@ class Fits:
         self.seeded_folds = seeded_folds
         self._components = {}
         self._columns = {}
+
+    def of_size(self, n_pcs):
+        """The same with another number of components; the normalised counts are shared."""
+        other = copy.copy(self)
+        other.n_pcs, other._components = n_pcs, {}
+        other.__dict__.pop("pca_space", None)
+        return other
 
     def method(self, short):
         """The Method of a short name."""

@@ -18,7 +18,7 @@ def score_figure(path, rows, scores):
     """
     from matplotlib.figure import Figure
 
-    names, height = [short(row["name"], 46) for row in rows], 0.27 * len(rows) + 0.75
+    names, height = [short(row["name"], 60) for row in rows], 0.27 * len(rows) + 0.75
     figure = Figure((3.1 + 3.0 * len(scores), height), dpi=140, facecolor="white")
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, (score, title) in zip(panels, scores.items(), strict=True):

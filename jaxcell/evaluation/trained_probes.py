@@ -15,7 +15,7 @@ VALIDATION = 0.2  # share of the training cells, drawn one by one
 TEST = 0.25  # share of the cells, by whole batches
 NEAR = 0.1  # a share of test cells that lies so near to the asked one is as good as any
 ORDERS = 100  # of the batches that are tried for one
-RATES = (3e-4, 1e-3, 1e-2)
+RATES = (1e-3, 1e-2, 1e-1)
 WIDTHS = (256,)  # hidden units of the MLP; its second layer are the classes
 
 
@@ -42,7 +42,7 @@ class Training:
     dropout: float = 0.0  # behind each hidden layer
     batch: int = 2048  # most cells of a step
     weight_decay: float = 0.01  # of AdamW
-    most_epochs: int = 100
+    most_epochs: int = 200
     patience: int = 10  # epochs without a better validation loss, then it stops
     plateau: int = 3  # epochs without one, then the rate is multiplied by `factor`
     factor: float = 0.5
@@ -151,7 +151,7 @@ def fit_probe(x, labels, split, *, rates=RATES, seed=0, training=None, **fields)
 
     Features are standardised by the training cells. Softmax regression, or an MLP with ReLU;
     AdamW on equal batches of at most 2048, each cell once an epoch. The rate is halved when the
-    validation loss has not fallen for 3 epochs; training stops after 10, or after 100 epochs in
+    validation loss has not fallen for 3 epochs; training stops after 10, or after 200 epochs in
     all, and takes the weights of the least. Of the rates, that with the highest accuracy + macro-F1
     on the validation cells (the first of equals). Validation cells of a class without a training
     cell are errors there and in no loss.

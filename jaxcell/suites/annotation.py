@@ -5,34 +5,24 @@ n cells, d features. Sources: TxFM, B.2.3 (probes); BMFM-RNA, 2.6 (fine-tuning).
 
 import dataclasses
 import hashlib
-import os
-import re
-from dataclasses import dataclass
-from pathlib import Path
 
-import anndata
 import numpy as np
 
-from jaxcell.evaluation import inputs
 from jaxcell.evaluation.intervals import bootstrap
 from jaxcell.evaluation.probes import score
 from jaxcell.evaluation.trained_probes import RATES, WIDTHS, Split, Training, batch_split, fit_probe
 from jaxcell.suites import finetuning, vectors
 from jaxcell.suites.annotation_report import blocks, text
+from jaxcell.suites.labelled_cells import cell_arguments, file_key, read_cells
 from jaxcell.suites.suite import Part, Suite
 
 BASELINES = ("log", "hvg2000", "pca")
-FOLDER = {"file": "single_cell/pbmc_5batch_fullgenes.h5ad"}  # of JAXCELL_DATA
-FOLDER |= {"label": "cell_type_coarse", "batch": "batch"}
 LINEAR, MLP = "linear probe", "MLP probe"
 
 
 def arguments(p):
     """The suite's own options."""
-    p.add_argument("--label", default="", help="obs column of the classes (of one's own file)")
-    p.add_argument("--batch", default="", help="obs column whose values are held out whole")
-    p.add_argument("--counts", default="X", help="X, raw or layers/NAME")
-    p.add_argument("--allow-non-integer", action="store_true")
+    cell_arguments(p)
     p.add_argument(
         "--rates", nargs="+", type=float, default=RATES, help="learning rates of the probes"
     )
@@ -42,28 +32,19 @@ def arguments(p):
     p.add_argument("--epochs", type=int, default=4, help="of fine-tuning")
     p.add_argument("--batch-size", type=int, default=64, help="cells of a step of fine-tuning")
     p.add_argument(
-        "--learning-rate",
+        "--finetune-rates",
+        nargs="+",
         type=float,
-        default=0.0,
-        help="of fine-tuning; 0, the default: a tenth of the checkpoint's own",
+        default=finetuning.Adapting.rates,
+        help="of fine-tuning: multiples of the checkpoint's own learning rate",
     )
-
-
-@dataclass
-class Cells:
-    """The labelled cells: AnnData [n] of raw counts, and str [n] each; batch may be None."""
-
-    adata: anndata.AnnData
-    labels: np.ndarray
-    batch: np.ndarray | None
-    mark: list  # hashes of counts and labels
 
 
 def plan(asked):
     """The parts: probes of each method, runs of each checkpoint, chance; each for each seed."""
     o = asked.options
     _check(o)
-    cells = _read(asked.data, o)
+    cells = read_cells(asked.data, o)
     splits = {s: batch_split(cells.labels, cells.batch, s) for s in range(asked.seeds)}
     methods = vectors.methods(
         asked,
@@ -72,7 +53,7 @@ def plan(asked):
         baselines=asked.baselines or BASELINES,
         allow_non_integer=o["allow_non_integer"],
     )
-    how = finetuning.Adapting(o["epochs"], o["batch_size"], o["learning_rate"])
+    how = finetuning.Adapting(o["epochs"], o["batch_size"], tuple(o["finetune_rates"]))
     kinds = () if o["no_finetune"] else tuple(finetuning.KINDS)
     for name, path in asked.checkpoints.items() if kinds else ():
         finetuning.check(name, path, kinds, how, cells.batch, cells.adata.obs)
@@ -94,47 +75,15 @@ def _mlp(o):
 
 
 def _check(o):
+    many = ("rates", "widths", "finetune_rates")
     for name, ok, expected in (
-        ("rates", o["rates"] and min(o["rates"]) > 0, "one above 0 at least"),
-        ("widths", o["widths"] and min(o["widths"]) > 0, "one of 1 or more at least"),
+        *((n, o[n] and min(o[n]) > 0, "above 0, one at least") for n in many),
         ("dropout", 0 <= o["dropout"] < 1, "0 <= dropout < 1"),
         ("epochs", o["epochs"] > 0, "1 or more"),
         ("batch_size", o["batch_size"] > 0, "1 or more"),
-        ("learning_rate", o["learning_rate"] >= 0, "0 or more"),
     ):
         if not ok:
             raise ValueError(f"{name}: found {o[name]}, expected {expected}")
-
-
-def _read(data, o):
-    """The cells of a file, or of the data folder with its own label and batch."""
-    given = data or tuple(filter(None, [os.environ.get("JAXCELL_DATA")]))
-    if len(given) != 1:
-        raise ValueError(
-            f"data: found {len(given)}, expected one h5ad, or one folder laid out as JAXCELL_DATA"
-        )
-    path, label, batch = Path(given[0]), o["label"], o["batch"]
-    if path.is_dir():
-        path = path / FOLDER["file"]
-        label, batch = label or FOLDER["label"], batch or FOLDER["batch"]
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file (--data, JAXCELL_DATA)")
-    if not label:
-        raise ValueError(f"label: found none, expected the obs column of {path} with the classes")
-    adata = anndata.read_h5ad(path)
-    found = inputs.labelled(adata, label, batch or None)
-    x, var = inputs.counts(adata, o["counts"], o["allow_non_integer"], found.keep)
-    kept = anndata.AnnData(x, obs=adata.obs[found.keep], var=var)
-    text = "\n".join([*found.labels, *(() if found.batch is None else found.batch)])
-    mark = [vectors.fingerprint(kept), hashlib.sha256(text.encode()).hexdigest()]
-    return Cells(kept, found.labels, found.batch, mark)
-
-
-def _key(*parts):
-    """A file name of a part; names that differ in other characters alone differ by a hash."""
-    text = "-".join(map(str, parts))
-    clean = re.sub(r"[^A-Za-z0-9_.\-]+", "_", text)
-    return clean if clean == text else f"{clean}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def _probes(method, cells, split, seed, training, rates):
@@ -151,7 +100,7 @@ def _probes(method, cells, split, seed, training, rates):
             rows.append(row | more | {"dimensions": x.shape[1], "fitted": method.fitted})
         return {"rows": rows}
 
-    return Part(_key(method.name, "probes", f"seed{seed}"), f"{method.name}, probes", mark, run)
+    return Part(file_key(method.name, "probes", f"seed{seed}"), f"{method.name}, probes", mark, run)
 
 
 def _chance(method, cells, split, seed, rates):
@@ -179,10 +128,10 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
     o, name = asked.options, finetuning.KINDS[kind][0]
     mark = [cells.mark, method.mark, seed, kind, dataclasses.asdict(how)]
     short = hashlib.sha256(repr(mark).encode()).hexdigest()[:8]
-    workdir = asked.out / "runs" / f"{_key(method.name, kind, f'seed{seed}')}-{short}"
+    workdir = asked.out / "runs" / f"{file_key(method.name, kind, f'seed{seed}')}-{short}"
 
     def run():
-        said = finetuning.predictions(
+        said, rate = finetuning.predictions(
             path,
             kind,
             cells.adata,
@@ -195,9 +144,10 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
             options={"allow_non_integer": o["allow_non_integer"]},
         )
         row = _row(method.name, name, method.kind, cells, split, seed, said)
-        return {"rows": [row | {"fitted": method.fitted, "run": workdir.name}]}
+        more = {"fitted": method.fitted, "run": workdir.name, "rate": rate}
+        return {"rows": [row | more]}
 
-    return Part(_key(method.name, kind, f"seed{seed}"), f"{method.name}, {name}", mark, run)
+    return Part(file_key(method.name, kind, f"seed{seed}"), f"{method.name}, {name}", mark, run)
 
 
 def _row(name, how, kind, cells, split: Split, seed, predictions):

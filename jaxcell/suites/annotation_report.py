@@ -12,6 +12,10 @@ NOTE = (
     "Macro-F1 over the classes of the test cells (scikit-learn's); one that no training cell has "
     "counts as 0. Probes and intervals: ours (optax, numpy)."
 )
+RATE = (
+    "Learning rate and epoch as validation chose them; of fine-tuning, a multiple of the "
+    "checkpoint's own rate."
+)
 
 
 def _rows(results):
@@ -76,6 +80,8 @@ def verdict(rows):
             next_ = max(others, key=lambda row: row[score][0])
             what = "baseline" if best["kind"] == "model" else "model"
             text += f"; the best {what} is {next_['name']} ({shown(next_[score])})"
+            if next_[f"{score}_ends"][1] >= best[f"{score}_ends"][0]:
+                text += ", and their intervals overlap"
         if best["kind"] != "model" and others:
             text += ". **A baseline wins**"
         said.append(text + ".")
@@ -134,7 +140,7 @@ def _each(rows):
     for score, title in SCORES.items():
         columns += [Column(score, title, better=None), Column(f"{score}_interval", "95 %", None)]
     columns += [Column("rate", "rate", None, 4), Column("epochs", "epoch", None)]
-    return Table("Each seed", columns, found, "Rate and epoch as validation chose them.")
+    return Table("Each seed", columns, found, RATE)
 
 
 def blocks(results):

@@ -3,6 +3,7 @@
 n cells; the cells to test are in no store: neither training nor the choice of a step sees them.
 """
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -28,37 +29,44 @@ KINDS = {"finetuned": ("fine-tuned", (annotate,)), "lora": ("LoRA", (annotate, l
 class Adapting:
     """How a checkpoint is trained; JSON, part of what a result depends on.
 
-    ``learning_rate`` 0: a tenth of what the checkpoint was trained at, as ``:annotate`` has it.
+    ``rates``: multiples of the learning rate that it was trained at; the one with the least
+    validation loss is taken, as of a probe.
     """
 
     epochs: int = 4
     batch_size: int = 64
-    learning_rate: float = 0.0
+    rates: tuple = (0.1, 1.0)
 
 
-def adapted(model, path, kind, how, seed):
+def new_run(model, seed):
+    """A checkpoint's config with what names its own data, devices and length as in a new run."""
+    c, new = model.config.copy_and_resolve_references(), config.defaults()
+    c.mesh, c.data.mixture, c.data.sampling = new.mesh, (), ()
+    c.data.workers, c.data.threads = new.data.workers, new.data.threads
+    kept = ("batch_size", "bias_at_means", "gene_errors", "gene_zero", "gene_among")
+    own = {name: c.train[name] for name in kept}
+    c.train.update(new.train.to_dict() | own)
+    c.optimizer.frozen = new.optimizer.frozen
+    c.seed, c.stages, c.steps = seed, ("train",), 0
+    return c
+
+
+def adapted(model, path, kind, how, seed, rate):
     """The config of a run that starts from a checkpoint and learns a label of its own.
 
-    What names the pretraining's own data, devices and length is as in a new run.
-
-    model : Model of ``path``; kind : of KINDS; how : Adapting
+    model : Model of ``path``; kind : of KINDS; how : Adapting; rate : of how.rates
 
     Raises
     ------
     ValueError
         About a config that cannot be trained so.
     """
-    c, new = model.config.copy_and_resolve_references(), config.defaults()
-    c.mesh, c.data.mixture, c.data.sampling = new.mesh, (), ()
-    c.data.workers, c.data.threads = new.data.workers, new.data.threads
-    c.train.update(new.train.to_dict())
-    c.optimizer.frozen = new.optimizer.frozen
+    c = new_run(model, seed)
     for change in KINDS[kind][1]:
         c = change(c)
-    c.name, c.seed, c.stages = f"{c.name}_{kind}", seed, ("train",)
-    c.train.batch_size, c.train.init_from = how.batch_size, str(path)
-    c.epochs, c.steps = how.epochs, 0
-    c.optimizer.learning_rate = how.learning_rate or c.optimizer.learning_rate
+    c.name = f"{c.name}_{kind}"
+    c.train.batch_size, c.train.init_from, c.epochs = how.batch_size, str(path), how.epochs
+    c.optimizer.learning_rate = rate * model.config.optimizer.learning_rate
     config.check(config.settled(c))
     return c
 
@@ -71,15 +79,15 @@ def check(name, path, kinds, how, batch, obs):
     model = load_model(path)
     try:
         for kind in kinds:
-            c = adapted(model, path, kind, how, 0)
-        for label in _read(c):
+            c = adapted(model, path, kind, how, 0, how.rates[0])
+        for label in labels_read(c):
             if label not in obs and (batch is None or label != c.batch):
                 raise ValueError(f"obs has no column {label!r}, which the model reads")
     except ValueError as error:
         raise ValueError(f"checkpoint {name}: {error}; without it: --no-finetune") from None
 
 
-def _read(c):
+def labels_read(c):
     """Labels that the model reads beside its head's."""
     return [label for label in labels_of(config.settled(c).model) if label != HEAD]
 
@@ -88,7 +96,7 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
     """Train on a split's training cells, choose the step by its validation cells, predict the rest.
 
     Goes on where an earlier call of the same was stopped; store and optimizer states are removed
-    at the end, ``workdir/run/model`` stays.
+    at the end, ``workdir/rate-…/model`` stay.
 
     Parameters
     ----------
@@ -104,51 +112,78 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
 
     Returns
     -------
-    str [test cells], '' for a cell without any count in the model's genes
+    str [test cells], and the rate that was chosen
+        '' for a cell without any count in the model's genes.
 
     Raises
     ------
     SystemExit
         When the run was stopped by SIGTERM or Ctrl-C; the same call goes on.
     """
-    model = load_model(path)
-    c = adapted(model, path, kind, how, seed)
-    obs = _obs(cells.obs, batch, c)
-    c.data.store = str(_store(workdir / "store", cells, obs, labels, split, model, c, options).path)
-    if not loop.train(c, workdir / "run"):
-        sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+    model, losses = load_model(path), {}
+    for rate in how.rates:
+        c = adapted(model, path, kind, how, seed, rate)
+        obs, run = obs_of(cells.obs, batch, c), workdir / f"rate-{rate:g}"
+        store = _store(workdir / "store", cells, obs, labels, split, model, c, options)
+        c.data.store = str(store.path)
+        try:
+            if not loop.train(c, run):
+                sys.exit(f"{run}: stopped before the end; the same call goes on from there")
+            losses[rate] = _least(run)
+        except FloatingPointError:  # too high a rate
+            losses[rate] = np.inf
+    best = min(losses, key=losses.get)
+    if not np.isfinite(losses[best]):
+        raise FloatingPointError(f"{workdir}: diverged at each of the rates {how.rates}")
     test = anndata.AnnData(cells.X[split.test], obs=obs.iloc[split.test], var=cells.var)
-    embed(test, workdir / "run", key="X", progress=False, **options)
-    for folder in (workdir / "store", workdir / "run" / "checkpoints"):
-        shutil.rmtree(folder, ignore_errors=True)
+    embed(test, workdir / f"rate-{best:g}", key="X", progress=False, **options)
+    shutil.rmtree(workdir / "store")
+    for folder in workdir.glob("rate-*/checkpoints"):
+        shutil.rmtree(folder)
     said = test.obs[f"{HEAD}_pred"]
-    return np.where(said.isna(), "", said.astype(str)).astype(str)
+    return np.where(said.isna(), "", said.astype(str)).astype(str), best
 
 
-def _obs(obs, batch, c):
+def _least(run):
+    """The least validation loss of a run, by which its ``model/`` was chosen."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return min(line["val/loss"] for line in lines if "val/loss" in line)
+
+
+def obs_of(obs, batch, c):
     """The columns that a model reads; its label of batches is the cells' batch, by any name."""
-    found = {label: obs[label].astype(str) for label in _read(c) if label in obs}
-    if batch is not None and c.batch in _read(c):
+    found = {label: obs[label].astype(str) for label in labels_read(c) if label in obs}
+    if batch is not None and c.batch in labels_read(c):
         found[c.batch] = batch
     return pd.DataFrame(found, index=obs.index.astype(str))
 
 
 def _store(path, cells, obs, labels, split, model, c, options):
     """The split's training and validation cells, with the checkpoint's genes and these labels."""
-    if (path / "store.json").exists():
-        return Store.open(path)
     known, both = set(labels[split.train].tolist()), np.concatenate([split.train, split.valid])
     # A class that no cell trains is none: its validation cells would choose by noise.
     named = np.array([one if one in known else "" for one in labels[both].tolist()])
-    part = np.repeat(["train", "valid"], [len(split.train), len(split.valid)])
-    columns = obs.iloc[both].assign(**{HEAD: named, PART: part})
+    held = np.repeat([False, True], [len(split.train), len(split.valid)])
+    own = anndata.AnnData(cells.X[both], obs=obs.iloc[both].assign(**{HEAD: named}), var=cells.var)
+    return store_of(path, own, held, [HEAD, *labels_read(c)], model, c.seed, **options)
+
+
+def store_of(path, cells, held, labels, model, seed, allow_non_integer=False):
+    """A store of cells with a checkpoint's genes; made once.
+
+    cells : AnnData [n], obs of what the model reads alone; held : bool [n], those that validate;
+    labels : columns of obs; model : Model
+    """
+    if (path / "store.json").exists():
+        return Store.open(path)
+    cells.obs[PART] = np.where(held, "valid", "train")
     return prepare(
         path,
-        [anndata.AnnData(cells.X[both], obs=columns, var=cells.var)],
-        labels=[HEAD, *_read(c)],
+        [cells],
+        labels=labels,
         hold_out=[f"{PART}=valid"],
         vocabulary=model.vocabulary,
-        allow_non_integer=options.get("allow_non_integer", False),
-        seed=c.seed,
+        allow_non_integer=allow_non_integer,
+        seed=seed,
         progress=False,
     )

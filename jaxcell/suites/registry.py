@@ -11,6 +11,7 @@ MODULES = {
     "disease": "jaxcell.suites.disease",
     "genes": "jaxcell.suites.genes",
     "moa": "jaxcell.suites.moa",
+    "transductive": "jaxcell.suites.transductive",
     "txfm": "jaxcell.suites.txfm",
 }
 

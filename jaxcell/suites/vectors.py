@@ -182,9 +182,11 @@ class _Fits:
         )  # fmt: skip
 
     def _fits(self, size):
-        if size not in self._by_size:
+        if not self._by_size:
             cells = inputs.Cells(None, self.batch, None, {}, counts=self.x, train=self.train)
-            self._by_size[size] = known.Fits(cells, size, RIDGE, False)
+            self._by_size[PCS] = known.Fits(cells, PCS, RIDGE, False)
+        if size not in self._by_size:
+            self._by_size[size] = self._by_size[PCS].of_size(size)
         return self._by_size[size]
 
     def _genept(self, file):
