@@ -10,6 +10,7 @@ _VERBS = {
     "train": "jaxcell.main",
     "plan": "jaxcell.planning.plan",
     "embed": "jaxcell.embedding",
+    "phenoprint": "jaxcell.curation",
     "evaluate": "jaxcell.evaluation.report",
     "annotation": "jaxcell.cell_types",
     "gene_errors": "jaxcell.training.gene_errors",

@@ -73,6 +73,9 @@ def _parser():
     )
     plan.arguments(add("plan", help="does a config fit: compiled, not run"))
     cells.embed(add("embed", help="raw counts → embeddings in obsm"))
+    cells.phenoprint(
+        add("phenoprint", help="the cells of perturbations that a model tells from chance")
+    )
     cells.complete(add("complete", help="bins of genes that cells did not measure"))
     cells.explain(add("explain", help="the genes behind a model's output, cell by cell"))
     evaluation.evaluate(add("evaluate", help="embeddings beside baselines: tables and figures"))

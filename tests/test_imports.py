@@ -20,6 +20,7 @@ STUDIES = {
 }
 PUBLIC = (
     "embed",
+    "phenoprint",
     "evaluate",
     "report",
     "genes",
@@ -68,6 +69,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
+    "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
     "network_cells": ABOVE | {"evaluation"},

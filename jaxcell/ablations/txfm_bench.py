@@ -9,8 +9,9 @@ import numpy as np
 from jaxcell.ablations.cells import check_files, sha256, store_of
 from jaxcell.data.prepare import prepare
 from jaxcell.embedding import embed
-from jaxcell.evaluation import baselines, gene_baselines, inputs, relations
+from jaxcell.evaluation import baselines, gene_baselines, relations
 from jaxcell.evaluation.consistency import perturbation_consistency
+from jaxcell.evaluation.perturbed_cells import cells as perturbed_cells
 from jaxcell.gene_vectors import genes
 
 MIN_CELLS = 20  # a gene in fewer training cells of a file is left out of it
@@ -190,8 +191,9 @@ def _kept(e):
             raise ValueError(f"{file}: no cell is left after dropping {', '.join(e.drop)}")
         parts.append(adata[keep].copy())
     # A misspelled entry would train on the cells that were to be left out.
+    there = {column: perturbed_cells.shown(found) for column, found in values.items()}
     wrong = [
-        f"{column}={value} ({_shown(values[column]) if column in values else 'no such column'})"
+        f"{column}={value} ({there.get(column, 'no such column')})"
         for column, _, value in asked
         if (column, value) not in matched
     ]
@@ -201,31 +203,10 @@ def _kept(e):
     return parts
 
 
-def _shown(values, most=10):
-    values = sorted(values)
-    return "found " + ", ".join(values[:most]) + (", …" if len(values) > most else "")
-
-
 def _perturbed(e):
     """The perturbed cells whose perturbation and batch are known, and their batches str [n]."""
     adata = anndata.read_h5ad(e.perturbed)
-    absent = [column for column in (e.perturbation, *e.batch) if column not in adata.obs]
-    if absent:
-        raise ValueError(
-            f"{e.perturbed}: obs has no column {', '.join(absent)}; it has {list(adata.obs)}"
-        )
-    columns = [inputs.obs_column(adata, column, "batch") for column in e.batch]
-    treated = inputs.obs_column(adata, e.perturbation, "perturbation")
-    unknown = inputs.is_missing(treated) & (treated != e.control)  # which may be called "none"
-    keep = ~np.any([unknown, *map(inputs.is_missing, columns)], axis=0)
-    batch = np.array([" ".join(parts) for parts in zip(*columns, strict=True)])
-    treated = treated[keep]
-    if e.control not in treated or (treated == e.control).all():
-        raise ValueError(
-            f"{e.perturbed}: obs[{e.perturbation!r}] of the {keep.sum()} cells whose perturbation "
-            f"and batch are known: {_shown(set(treated))}; expected --control {e.control!r} and "
-            "other values"
-        )
-    adata = adata[keep].copy()
-    adata.obs[e.perturbation] = treated
-    return adata, batch[keep]
+    found = perturbed_cells.find(adata, e.perturbation, e.control, e.batch, e.perturbed)
+    adata = adata[found.keep].copy()
+    adata.obs[e.perturbation] = found.perturbation
+    return adata, found.joined(e.batch)

@@ -24,20 +24,48 @@ def align(x, control, batch):
     -------
     float64 [n, min(d, controls - 1)]; a component that is constant in a batch is 0 there
     """
-    x = np.asarray(x, np.float64)
-    x = x - x[control].mean(axis=0)
-    values, directions = np.linalg.eigh(x[control].T @ x[control])
-    keep = values > max(values[-1], 0) * 1e-12 * max(x[control].shape)
-    x = x @ directions[:, keep][:, ::-1]
+    x = np.asarray(x)
+    own = np.asarray(x[control], np.float64)
+    mean = own.mean(axis=0)
+    axes, _ = principal_axes(own - mean)
+    x = (x - mean) @ axes
     _, code = np.unique(np.asarray(batch).astype(str), return_inverse=True)
     cells = np.bincount(code)[:, None]
-    x -= _sums(x, code, len(cells))[code] / cells[code]
-    sd = np.sqrt(_sums(x**2, code, len(cells)) / cells)
-    return x / np.where(sd > 1e-9 * sd.max(), sd, np.inf)[code]
+    means = sums(x, code, len(cells)) / cells
+    for rows in blocks(len(x)):
+        x[rows] -= means[code[rows]]
+    square = np.zeros_like(means)
+    for rows in blocks(len(x)):
+        square += sums(x[rows] ** 2, code[rows], len(cells))
+    sd = np.sqrt(square / cells)
+    sd = np.where(sd > 1e-9 * sd.max(), sd, np.inf)
+    for rows in blocks(len(x)):
+        x[rows] /= sd[code[rows]]
+    return x
 
 
-def _sums(x, code, groups):
-    """Sum of the rows of each group: x [n, d], code int [n] -> [groups, d]."""
+def principal_axes(x):
+    """Principal axes of centred cells, largest variance first, from the smaller Gram matrix.
+
+    x float64 [m, d] -> axes [d, k], orthonormal, and energies [k] (the sum over cells of the
+    squared scores), k = rank <= min(d, m - 1)
+    """
+    wide = x.shape[1] > len(x)
+    values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    keep = values > max(values[-1], 0) * 1e-12 * max(x.shape)
+    values, vectors = values[keep][::-1], vectors[:, keep][:, ::-1]
+    if wide:
+        vectors = x.T @ (vectors / np.sqrt(values))
+    return vectors, values
+
+
+def blocks(n, most=8192):
+    """Slices of at most so many rows that cover n: no temporary is as large as the cells."""
+    return [slice(start, min(start + most, n)) for start in range(0, n, most)]
+
+
+def sums(x, code, groups):
+    """Sum of the rows of each group: x [n, d], code int [n] -> float64 [groups, d]."""
     member = sp.csr_matrix((np.ones(len(x)), (code, np.arange(len(x)))), (groups, len(x)))
     return member @ x
 
@@ -47,13 +75,19 @@ def leave_one_out(x, code, groups):
 
     x [n, d], code int [n] (-1: in no group) -> float [groups]; a group of one cell gives 0
     """
-    x, code = x[code >= 0], code[code >= 0]
-    total = _sums(x, code, groups)[code]
-    square, dot = (x**2).sum(axis=1), (x * total).sum(axis=1)
-    rest = (total**2).sum(axis=1) - 2 * dot + square  # |total - x|²
-    norm = np.sqrt(square * np.maximum(rest, 0))
-    cosine = np.where(norm > 0, (dot - square) / np.where(norm > 0, norm, 1), 0)
-    return np.bincount(code, cosine, groups) / np.maximum(np.bincount(code, minlength=groups), 1)
+    places, cosines = np.flatnonzero(code >= 0), []
+    x_of, code = (lambda rows: x[places[rows]]), code[places]
+    total = np.zeros((groups, x.shape[1]))
+    for rows in blocks(len(places)):
+        total += sums(x_of(rows), code[rows], groups)
+    for rows in blocks(len(places)):
+        own, mine = x_of(rows), total[code[rows]]
+        square, dot = (own**2).sum(axis=1), (own * mine).sum(axis=1)
+        rest = (mine**2).sum(axis=1) - 2 * dot + square  # |total - x|²
+        norm = np.sqrt(square * np.maximum(rest, 0))
+        cosines.append(np.where(norm > 0, (dot - square) / np.where(norm > 0, norm, 1), 0))
+    cosines = np.concatenate([np.empty(0), *cosines])
+    return np.bincount(code, cosines, groups) / np.maximum(np.bincount(code, minlength=groups), 1)
 
 
 def _unit(x):
@@ -106,6 +140,25 @@ def perturbation_consistency(
     x, perturbation, batch = np.asarray(x), _strings(perturbation), _strings(batch)
     is_control = perturbation == str(control)
     _check(x, perturbation, batch, is_control, control)
+    aligned = align(x, is_control, batch)
+    asked = dict(per_batch=per_batch, cut=cut, null_cells=null_cells, fewest=fewest, seed=seed)
+    return aligned_consistency(aligned, perturbation, batch, control=control, **asked)
+
+
+def aligned_consistency(
+    aligned,
+    perturbation,
+    batch,
+    *,
+    control,
+    per_batch=False,
+    cut=0.05,
+    null_cells=NULL_CELLS,
+    fewest=FEWEST_CELLS,
+    seed=0,
+):
+    """`perturbation_consistency` of what `align` returned: aligned [n, k]; the rest as there."""
+    perturbation, batch = _strings(perturbation), _strings(batch)
     unit = np.char.add(np.char.add(perturbation, " | "), batch) if per_batch else perturbation
     names, code = np.unique(unit, return_inverse=True)
     cells = np.bincount(code)
@@ -121,10 +174,13 @@ def perturbation_consistency(
     place = np.where(scored, np.cumsum(scored) - 1, -1)[code]  # row of each cell's unit
     names, treatment, units = names[scored], treatment[scored], int(scored.sum())
 
-    aligned = align(x, is_control, batch)
     similarity = leave_one_out(aligned, place, units)
-    means = _unit(_sums(aligned[place >= 0], place[place >= 0], units))
-    drawn = np.random.default_rng(seed).permutation(len(x))[:null_cells]
+    means = np.zeros((units, aligned.shape[1]))
+    for rows in blocks(len(place)):
+        there = place[rows] >= 0
+        means += sums(aligned[rows][there], place[rows][there], units)
+    means = _unit(means)
+    drawn = np.random.default_rng(seed).permutation(len(aligned))[:null_cells]
     null = _unit(aligned[drawn]) @ means.T
     null = np.sort(null[perturbation[drawn][:, None] != treatment[None]])
     if not len(null):

@@ -6,14 +6,15 @@ from jaxcell.registry import lookup
 
 # Each module's SUITE.
 MODULES = {
-    "annotation": "jaxcell.suites.annotation",
     "cells": "jaxcell.suites.cells",
-    "disease": "jaxcell.suites.disease",
-    "genes": "jaxcell.suites.genes",
-    "moa": "jaxcell.suites.moa",
-    "network": "jaxcell.suites.network",
-    "perturbation": "jaxcell.suites.perturbation",
+    "annotation": "jaxcell.suites.annotation",
     "transductive": "jaxcell.suites.transductive",
+    "txfm": "jaxcell.suites.txfm",
+    "genes": "jaxcell.suites.genes",
+    "perturbation": "jaxcell.suites.perturbation",
+    "network": "jaxcell.suites.network",
+    "moa": "jaxcell.suites.moa",
+    "disease": "jaxcell.suites.disease",
 }
 
 

@@ -1,4 +1,4 @@
-"""``jaxcell embed``, ``complete`` and ``explain`` on the command line: a model and its cells."""
+"""``jaxcell embed``, ``phenoprint``, ``complete`` and ``explain``: a model and its cells."""
 
 from jaxcell.verbs import options
 
@@ -36,6 +36,33 @@ def embed(p):
         from jaxcell import embed
 
         print(embed(asked.pop("data"), asked.pop("checkpoint"), **asked))
+
+    p.set_defaults(verb=run)
+
+
+def phenoprint(p):
+    """Arguments of ``jaxcell phenoprint``."""
+    p.add_argument(
+        "data", metavar="IN", help="h5ad with raw counts of perturbed cells and controls"
+    )
+    p.add_argument("out", metavar="OUT", help="h5ad to write; must not exist")
+    p.add_argument("--checkpoint", required=True, help=options.CHECKPOINT)
+    p.add_argument("--perturbation", required=True, metavar="OBS")
+    p.add_argument("--control", required=True, metavar="VALUE", help="of unperturbed cells")
+    p.add_argument(
+        "--batch", required=True, nargs="+", metavar="OBS", help="together a cell's batch"
+    )
+    p.add_argument("--cut", type=float, default=0.3, metavar="P", help="kept below it; 0.3")
+    p.add_argument("--null-cells", type=int, default=5000, metavar="N", help="of the null; 5000")
+    p.add_argument("--fewest", type=int, default=5, metavar="N", help="cells of a perturbation; 5")
+    p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
+    p.add_argument("--seed", type=int, default=0, help="of the null's cells and of drawn genes")
+    options.genes(p)
+
+    def run(asked):
+        from jaxcell import phenoprint
+
+        print(phenoprint(asked.pop("data"), asked.pop("checkpoint"), **asked))
 
     p.set_defaults(verb=run)
 
