@@ -168,7 +168,9 @@ class Perturbed:
                 asked, self.adata, batch=self.labels.batch, train=e.train, baselines=names,
                 embed=embed,
             )  # fmt: skip
-        return [self._of_log(name) for name in names if re.fullmatch(OF_LOG, name)]
+        # hvgN of no more than N genes is 'log' by another name.
+        few = [f"hvg{k}" for k in _hvgs(names) if k >= self.adata.n_vars]
+        return [self._of_log(n) for n in names if re.fullmatch(OF_LOG, n) and n not in few]
 
     def baselines(self, asked):
         """Short names of the baselines: those asked for, or the suite's own."""
@@ -226,3 +228,8 @@ class Perturbed:
             "by": list(e.by),
             "batch": list(e.batch),
         }
+
+
+def _hvgs(names):
+    """N of each hvgN: list of int."""
+    return [int(name[3:]) for name in names if re.fullmatch(r"hvg\d+", name)]

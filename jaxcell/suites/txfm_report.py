@@ -1,5 +1,7 @@
 """The report of the suite txfm, from the results of its parts."""
 
+import re
+
 import numpy as np
 
 from jaxcell.evaluation import html
@@ -203,7 +205,7 @@ def _layers(name, rows):
         }
         found.append(
             html.Figure(
-                f"layers-{name}-{of}".replace("/", "-"),
+                re.sub(r"[^\w\-]+", "-", f"layers-{name}-{of}", flags=re.ASCII),
                 lambda path, of=of, points=points, lines=lines: layer_figure(
                     path, f"{of}: {name}", points, lines
                 ),
