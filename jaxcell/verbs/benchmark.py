@@ -1,8 +1,11 @@
 """``jaxcell benchmark SUITE`` on the command line; each suite has options of its own."""
 
 import argparse
+import sys
 
 from jaxcell.verbs import options
+
+STOPPED = 130  # as a shell has it of a command that was interrupted
 
 
 def start(argv):
@@ -52,7 +55,11 @@ def _run(asked):
 
     name, out = asked.pop("suite"), asked.pop("out")
     asked["checkpoints"] = named(asked["checkpoints"])
-    results = benchmark(name, out, **asked)
+    try:
+        results = benchmark(name, out, **asked)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on: {out}/parts is kept", file=sys.stderr)
+        sys.exit(STOPPED)
     print(suite(name).text(results))
     print(f"report: {out}/report.html")
 

@@ -66,7 +66,7 @@ def test_a_part_is_computed_once_and_again_when_its_mark_changes(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == again
 
 
-def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch):
+def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch, capsys):
     def stop(self):
         raise KeyboardInterrupt
 
@@ -80,8 +80,10 @@ def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch):
         "SUITE",
         Suite(real.title, real.about, real.arguments, stopping, real.blocks, real.text),
     )
-    with pytest.raises(KeyboardInterrupt):
-        benchmark("counting", tmp_path, seeds=2, progress=False)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["benchmark", "counting", "--out", str(tmp_path), "--seeds", "2"])
+    assert left.value.code == 130
+    assert "stopped; the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
     monkeypatch.setattr(sys.modules["counting_suite"], "SUITE", real)
     benchmark("counting", tmp_path, seeds=2, progress=False)
