@@ -210,13 +210,16 @@ h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-th:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
+th:first-child { text-align: left; position: sticky; left: 0; background: Canvas;
+  white-space: normal; min-width: 6rem; max-width: 40vw; overflow-wrap: anywhere; }
 thead button { all: unset; cursor: pointer; font-weight: 600; }
 thead button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 tr.reference { opacity: .65; font-style: italic; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; }
+figure { margin: 1rem 0; overflow-x: auto; } figcaption { position: sticky; left: 0; }
+img { max-width: 100%; height: auto; background: white; }
+@media (max-width: 45rem) { img { max-width: none; width: 50rem; } }
 figcaption, .note { font-size: .85rem; opacity: .8; }
 input { font: inherit; padding: .2rem .5rem; margin-bottom: .4rem; max-width: 100%; }
 p { overflow-wrap: anywhere; }

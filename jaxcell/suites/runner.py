@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jaxcell import __version__
 from jaxcell.evaluation import html
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
@@ -17,6 +18,7 @@ from jaxcell.training.checkpoint import load_model
 from jaxcell.training.metrics import replace
 from jaxcell.training.workdir import lock
 
+WRITTEN = ("results.json", "report.html", "report.md")
 PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
 
 
@@ -92,6 +94,8 @@ def _check(asked, name):
     if asked.out.exists() and not asked.out.is_dir():
         raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder")
     there = asked.out / "suite.json"
+    if not there.exists() and any((asked.out / file).exists() for file in WRITTEN):
+        raise ValueError(f"{asked.out}: holds a report of another kind; name a folder of its own")
     if there.exists() and (other := json.loads(there.read_text())["suite"]) != name:
         raise ValueError(f"{asked.out}: holds the suite {other}; expected an own folder for {name}")
 
@@ -116,19 +120,26 @@ def _computed(parts, folder, progress):
         for part in missing:
             bar.set_postfix_str(part.title)
             result = part.run()
-            replace(folder / f"{part.key}.json", _json({"mark": part.mark, "result": result}))
+            mark = _whole(part.mark)
+            replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
             bar.update()
     return found
 
 
+def _whole(mark):
+    """A part's mark as it is kept: another version of jaxcell may compute it otherwise."""
+    return json.loads(json.dumps({"jaxcell": __version__, "part": mark}))
+
+
 def _kept(file, mark):
-    """The result of a part that was computed with this mark, or None."""
-    if not file.exists():
+    """The result of a part that was computed with this mark, or None; also of a broken file."""
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+        return there["result"] if there["mark"] == _whole(mark) else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    there = json.loads(file.read_text(encoding="utf-8"))
-    return there["result"] if there["mark"] == json.loads(json.dumps(mark)) else None
 
 
 def _json(value):

@@ -49,16 +49,21 @@ class Method:
 
 
 def fingerprint(data):
-    """Hash of a file's content, or of an AnnData's X and names."""
+    """Hash of a file's content, or of an AnnData's matrices, obs and var.
+
+    Any column may matter: one names genes, another batches or labels that a model reads.
+    """
     if not isinstance(data, anndata.AnnData):
         with open(data, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    x = sp.csr_matrix(data.X)
-    for array in (x.data, x.indices, x.indptr):
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
-    for names in (data.obs_names, data.var_names):
-        digest.update("\n".join(map(str, names)).encode())
+    raw = [] if data.raw is None else [data.raw.X]
+    for matrix in (data.X, *(data.layers[name] for name in sorted(data.layers)), *raw):
+        x = sp.csr_matrix(matrix)
+        for array in (x.data, x.indices, x.indptr):
+            digest.update(np.ascontiguousarray(array).view(np.uint8))
+    for table in (data.obs, data.var):
+        digest.update(table.to_csv().encode())
     return digest.hexdigest()
 
 

@@ -119,3 +119,25 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["benchmark", "nonsense", "--out", str(tmp_path / "p")])
     assert "counting" in capsys.readouterr().err
+
+
+def test_a_broken_part_is_computed_again(tmp_path):
+    benchmark("counting", tmp_path, seeds=1, progress=False)
+    (tmp_path / "parts" / "one-0.json").write_text("{")
+    found = benchmark("counting", tmp_path, seeds=1, progress=False)
+    assert RUN == [0, 0]
+    assert found["parts"]["one-0"]["score"] == 1
+
+
+def test_a_part_of_another_version_is_computed_again(tmp_path, monkeypatch):
+    benchmark("counting", tmp_path, seeds=1, progress=False)
+    monkeypatch.setattr("jaxcell.suites.runner.__version__", "9.9")
+    benchmark("counting", tmp_path, seeds=1, progress=False)
+    assert RUN == [0, 0]
+
+
+def test_a_report_of_another_kind_is_not_written_over(tmp_path):
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(ValueError, match="holds a report of another kind"):
+        benchmark("counting", tmp_path, progress=False)
+    assert (tmp_path / "results.json").read_text() == "mine"

@@ -94,8 +94,17 @@ def test_what_cannot_be_made_is_refused(cells, names, options, said, tmp_path):
 def test_the_fingerprint_is_of_the_content(cells, tmp_path):
     other = cells.copy()
     assert vectors.fingerprint(cells) == vectors.fingerprint(other)
-    other.X[0, 0] += 1
-    assert vectors.fingerprint(cells) != vectors.fingerprint(other)
+    changes = [
+        lambda a: a.X.__setitem__((0, 0), 99),
+        lambda a: a.obs.__setitem__("batch", "another"),
+        lambda a: a.var.__setitem__("symbol", a.var_names[::-1]),
+        lambda a: a.layers.__setitem__("counts", a.X),
+        lambda a: setattr(a, "raw", a),
+    ]
+    for change in changes:
+        other = cells.copy()
+        change(other)
+        assert vectors.fingerprint(cells) != vectors.fingerprint(other)
     (tmp_path / "a").write_text("x")
     (tmp_path / "b").write_text("x")
     assert vectors.fingerprint(tmp_path / "a") == vectors.fingerprint(tmp_path / "b")
