@@ -3,6 +3,7 @@
 import re
 
 from jaxcell.evaluation import gene_figures, gene_map, gene_report, gene_table, html
+from jaxcell.evaluation.winners import winner
 
 TITLES = {"raw": "vectors as they are", "best": "at the best PCA size of each step"}
 
@@ -12,7 +13,8 @@ def blocks(results):
     found, out = _grouped(results, "recall"), []
     final, references = _final(found), _references(found)
     rows = {name: gene_table.together(runs) for name, runs in final.items()}
-    out += [html.Heading("Known relations recalled"), *gene_table.recall_tables(rows, references)]
+    tables = gene_table.recall_tables(rows, references)
+    out += [html.Heading("Known relations recalled"), html.Text(_verdict(found, tables)), *tables]
     out += [html.Text(how(results)), *_sweeps(rows, results)]
     out += _while_training(found, rows)
     out += _statistics(_grouped(results, "statistics"))
@@ -23,8 +25,18 @@ def text(results):
     """The table of recall, for the end of a run."""
     found = _grouped(results, "recall")
     rows = {name: gene_table.together(runs) for name, runs in _final(found).items()}
-    table = gene_table.recall_tables(rows, _references(found))[0]
-    return html.plain_table(table) + "\n\n" + how(results)
+    tables = gene_table.recall_tables(rows, _references(found))
+    return "\n\n".join([html.plain_table(tables[0]), _verdict(found, tables), how(results)])
+
+
+def _verdict(found, tables):
+    """Who is ahead; vectors of a file count as a baseline."""
+    rows = []
+    for row in tables[0].rows:
+        kind = found[row["name"]][0]["kind"]
+        known = ("model", "reference")
+        rows.append({**row, "kind": kind if kind in known else "baseline"})
+    return winner(rows, "best", "Recall at the best PCA size, %", digits=1)
 
 
 def _grouped(results, what):

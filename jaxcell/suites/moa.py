@@ -9,6 +9,7 @@ from jaxcell.evaluation import html, mechanism_figures, mechanisms
 from jaxcell.evaluation import treated as cells_of
 from jaxcell.evaluation.probes import Fold
 from jaxcell.evaluation.seed_tables import mean_sd
+from jaxcell.evaluation.winners import winner
 from jaxcell.suites import vectors, views
 from jaxcell.suites.planted_screen import planted_screen
 from jaxcell.suites.suite import Part, Suite
@@ -133,7 +134,8 @@ def score_rows(results):
     rows = []
     for name, parts in gathered(results).items():
         folds = [fold for part in parts for fold in part["folds"]]
-        row = {"name": name, "reference": parts[0]["kind"] == "reference"}
+        row = {"name": name, "kind": parts[0]["kind"]}
+        row["reference"] = row["kind"] == "reference"
         row |= {m: mean_sd([fold[m] for fold in folds]) for m in SCORES}
         row |= {m: mean_sd([part[m] for part in parts]) for m in BIOLOGY}
         row["leak"] = mean_sd([part["cells_split_auc"] for part in parts])
@@ -194,6 +196,7 @@ def blocks(results):
             f"drugs names the mechanism of the other half's. Left out: {dropped or 'none'}."
             f"{GENERATED if options['planted'] else ''}"
         ),
+        html.Text(verdict(results)),
         score_table(results),
         html.Figure(
             "mechanisms",
@@ -224,9 +227,16 @@ def _drawn(results):
     return found
 
 
+def verdict(results):
+    """Who is ahead, models or baselines."""
+    rows = score_rows(results)
+    shown = {"auc": "AUC", "avg_bio": "avgBIO"}
+    return " ".join(winner(rows, key, header) for key, header in shown.items())
+
+
 def text(results):
-    """The main table."""
-    return html.plain_table(score_table(results))
+    """The main table, and who is ahead."""
+    return f"{html.plain_table(score_table(results))}\n\n{verdict(results)}"
 
 
 SUITE = Suite(

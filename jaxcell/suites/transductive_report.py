@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxcell.evaluation.html import Column, Figure, Heading, Table, Text, plain_table, shown
+from jaxcell.evaluation.html import Column, Figure, Heading, Table, Text, plain_table
+from jaxcell.evaluation.winners import winner
 from jaxcell.training.report import Record, draw
 
 SCORES = {
@@ -25,7 +26,7 @@ def summary(results):
     for part in results["parts"].values():
         found.setdefault(part["row"]["name"], []).append(part["row"])
     rows = [
-        {"name": name, "dimensions": own[0]["dimensions"]}
+        {"name": name, "kind": own[0]["kind"], "dimensions": own[0]["dimensions"]}
         | {score: _mean([row[score] for row in own]) for score in SCORES}
         for name, own in sorted(found.items(), key=lambda item: item[1][0]["kind"] != "model")
     ]
@@ -39,12 +40,8 @@ def _mean(values):
 
 
 def verdict(table):
-    """Which row is ahead in each score."""
-    said = []
-    for score, title in SCORES.items():
-        best = max(table.rows, key=lambda row: row[score][0])
-        said.append(f"{title}: {best['name']} ({shown(best[score])})")
-    return f"Ahead — {'; '.join(said)}."
+    """Who is ahead in each score, models or baselines."""
+    return " ".join(winner(table.rows, score, title) for score, title in SCORES.items())
 
 
 def curves(results):
