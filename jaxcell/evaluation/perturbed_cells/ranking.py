@@ -43,9 +43,15 @@ def judged(scores, own):
     return found
 
 
-def averages(found):
-    """Mean of what `judged` gave, a list: {'top1': float or None, 'top5': …, 'scored': cells}."""
+def averages(found, own):
+    """Mean of what `judged` gave: {'top1': float or None, 'top5': …, 'scored': cells}.
+
+    found : list of [., len(TOP)]; own : list of their cells' perturbations, of which there must be
+    two: where all scored cells are controls, whoever calls everything a control is perfect
+    """
     found = np.concatenate([np.empty((0, len(TOP))), *found])
+    if not len(found) or len(np.unique(np.concatenate(own))) < 2:
+        found = found[:0]
     there = ~np.isnan(found)
     means = {
         f"top{k}": float(found[some, i].mean()) if some.any() else None

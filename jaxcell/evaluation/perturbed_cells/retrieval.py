@@ -15,7 +15,8 @@ def retrieve(x, perturbation, batch):
     cells whose own perturbation, the control among them, is one of the first k. Top-1 is thus a
     1-nearest-neighbour classifier that never looks into the cell's own batch. Cells whose
     perturbation is in no other batch are not scored, nor those of a batch of which the others hold
-    one perturbation alone; top-5 is scored where they hold more than five. Source: TxFM, B.1.1,
+    one perturbation alone; top-5 is scored where they hold more than five, and nothing where all
+    scored cells are of one perturbation. Source: TxFM, B.1.1,
     which names kNN retrieval "across disjoint biological batches" and no more than that.
 
     Parameters
@@ -30,7 +31,7 @@ def retrieve(x, perturbation, batch):
     """
     _, batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)
     _, code = np.unique(np.asarray(perturbation).astype(str), return_inverse=True)
-    found = []
+    found, own = [], []
     x = np.asarray(x, np.float32)
     x = x - x.mean(axis=0)  # distances of far-off points would cancel
     for b in np.unique(batch):
@@ -47,4 +48,5 @@ def retrieve(x, perturbation, batch):
             distances = square - 2 * (x[mine] @ candidates.T)
             nearest = np.minimum.reduceat(distances, starts, axis=1)  # of each perturbation
             found.append(judged(-nearest, np.searchsorted(there, code[mine])))
-    return averages(found)
+            own.append(code[mine])
+    return averages(found, own)

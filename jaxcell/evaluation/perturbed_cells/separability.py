@@ -39,7 +39,8 @@ def separate(x, perturbation, batch, seed=0):
     `evaluate`), five folds of whole batches, so that each cell is predicted once. The control is a
     class like the others; cells whose perturbation is in no training batch are not scored, nor
     those of a fold whose training batches hold one perturbation alone; top-5 is scored where they
-    hold more than five. Source: TxFM, B.1.1.
+    hold more than five, and nothing where all scored cells are of one perturbation.
+    Source: TxFM, B.1.1.
 
     Parameters
     ----------
@@ -58,16 +59,16 @@ def separate(x, perturbation, batch, seed=0):
     perturbation = np.asarray(perturbation).astype(str)
     fold = folds_of_batches(np.asarray(batch).astype(str), seed)
     if fold is None:
-        return {**averages([]), "converged": True}
+        return {**averages([], []), "converged": True}
     x = np.asarray(x, np.float32)
     with threadpool_limits(1), ThreadPoolExecutor(2) as pool:  # the products are thin
         done = pool.map(lambda f: _fold(x, perturbation, fold == f), np.unique(fold))
-        found, converged = zip(*done, strict=True)
-    return {**averages(found), "converged": all(converged)}
+        found, own, converged = zip(*done, strict=True)
+    return {**averages(found, own), "converged": all(converged)}
 
 
 def _fold(x, perturbation, held):
-    """Hits of the held-out cells [., len(TOP)], and whether the solver converged."""
+    """Hits of the held-out cells [., len(TOP)], what they are, and whether the solver converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -76,7 +77,7 @@ def _fold(x, perturbation, held):
     names = np.unique(known)
     test = np.flatnonzero(held)[np.isin(perturbation[held], names)]
     if not len(test) or len(names) < 2:
-        return np.empty((0, len(TOP))), True
+        return np.empty((0, len(TOP))), known[:0], True
     own = np.searchsorted(names, perturbation[test])
     scaler = StandardScaler().fit(x[~held])
     model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS)
@@ -86,4 +87,4 @@ def _fold(x, perturbation, held):
     scores = model.decision_function(scaler.transform(x[test]))
     if scores.ndim == 1:
         scores = np.stack([-scores, scores], axis=1)
-    return judged(scores, own), bool(np.max(model.n_iter_) < MAX_ITERATIONS)
+    return judged(scores, own), perturbation[test], bool(np.max(model.n_iter_) < MAX_ITERATIONS)

@@ -140,11 +140,16 @@ def test_a_plate_of_controls_and_one_of_treatments_leave_nothing_to_score():
     x = rng.standard_normal((400, 10)).astype(np.float32)
     near = retrieval.retrieve(x, names, batch)
     line = separability.separate(x, names, batch)
-    # The controls of x are judged among seven; those of y, against x, among controls alone.
-    assert near["scored"] == line["scored"] == 200
-    assert near["top1"] < 0.5
-    names[200:] = rng.choice([*"abcdef"], 200)  # now no perturbation is on both plates
+    # Controls of x are judged among seven, but are all that is scored; those of y among controls.
     nothing = {"top1": None, "top5": None, "scored": 0}
+    assert (near, line) == (nothing, {**nothing, "converged": True})
+    batch[200:300] = "z"  # two plates of treatments: their cells are scored, and x's controls
+    near = retrieval.retrieve(x, names, batch)
+    line = separability.separate(x, names, batch)
+    assert near["scored"] == line["scored"] == 400
+    assert near["top5"] == pytest.approx(5 / 7, abs=0.15)
+    batch[200:] = "y"
+    names[200:] = rng.choice([*"abcdef"], 200)  # now no perturbation is on both plates
     assert retrieval.retrieve(x, names, batch) == nothing
     assert separability.separate(x, names, batch) == {**nothing, "converged": True}
     names[200:] = "ctrl"
@@ -173,7 +178,7 @@ def test_top_five_of_five_candidates_is_not_scored():
     for found in (retrieval.retrieve(x, names, batch), separability.separate(x, names, batch)):
         assert found["scored"] == 210 + 150  # the cells f and g of y are of no other batch
         assert found["top5"] == pytest.approx(5 / 7, abs=0.1)  # of x's cells alone
-    some = ranking.averages([ranking.judged(np.zeros((3, 5)), np.arange(3))])
+    some = ranking.averages([ranking.judged(np.zeros((3, 5)), np.arange(3))], [np.arange(3)])
     assert some == {"top1": pytest.approx(0.2), "top5": None, "scored": 3}
 
 
