@@ -22,7 +22,8 @@ def align(x, control, batch):
 
     Returns
     -------
-    float64 [n, min(d, controls - 1)]; a component that is constant in a batch is 0 there
+    float64 [n, rank of the controls, at most min(d, controls - 1)]; a component that is constant in
+    a batch is 0 there
     """
     x = np.asarray(x)
     own = np.asarray(x[control], np.float64)
@@ -32,13 +33,15 @@ def align(x, control, batch):
     _, code = np.unique(np.asarray(batch).astype(str), return_inverse=True)
     cells = np.bincount(code)[:, None]
     means = sums(x, code, len(cells)) / cells
+    largest = np.abs(x).max(initial=0)
     for rows in blocks(len(x)):
         x[rows] -= means[code[rows]]
     square = np.zeros_like(means)
     for rows in blocks(len(x)):
         square += sums(x[rows] ** 2, code[rows], len(cells))
     sd = np.sqrt(square / cells)
-    sd = np.where(sd > 1e-9 * sd.max(), sd, np.inf)
+    # Against the values before: where all that differs are batches, what is left is rounding.
+    sd = np.where(sd > 1e-9 * largest, sd, np.inf)
     for rows in blocks(len(x)):
         x[rows] /= sd[code[rows]]
     return x

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,7 +80,10 @@ def shown(cell, digits=3):
 
 
 def best_rows(table, column):
-    """Indices of the rows that are the best of a column, as printed; references are none."""
+    """Indices of the rows that are the best of a column, as printed; references are none.
+
+    Of two or more rows that all have one value, such as 0, none is the best.
+    """
     if column.better is None:
         return set()
     rated = {
@@ -89,7 +93,10 @@ def best_rows(table, column):
     }
     if not rated:
         return set()
-    top = (max if column.better == "high" else min)(rated.values())
+    low, high = min(rated.values()), max(rated.values())
+    if len(rated) > 1 and math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12):
+        return set()
+    top = high if column.better == "high" else low
     return {i for i, v in rated.items() if shown(v, column.digits) == shown(top, column.digits)}
 
 

@@ -58,6 +58,21 @@ def test_the_best_are_marked_as_printed_and_references_never():
     assert ".812*" in plain_table(TABLE)
 
 
+@pytest.mark.parametrize("better", ["high", "low"])
+def test_of_equal_values_none_is_best(better):
+    column = Column("acc", "accuracy", better)
+
+    def best(*values):
+        rows = [{"name": str(i), "acc": value} for i, value in enumerate(values)]
+        return best_rows(Table("t", [column], rows), column)
+
+    assert best(0, 0.0, (0.0, 0.1)) == set()
+    assert best(0.3, 0.1 + 0.2, None) == set()
+    assert best(0.5) == best(0.5, None) == {0}  # nothing to be equal to
+    assert best() == best(None, "word") == set()
+    assert best(0.0, 0.0, 1.0) == ({2} if better == "high" else {0, 1})
+
+
 class _Tags(HTMLParser):
     def __init__(self):
         super().__init__()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcell import benchmark, cli
-from jaxcell.suites import txfm, txfm_data
+from jaxcell.suites import txfm, txfm_data, txfm_notes
 from jaxcell.training import loop
 from tests.conftest import draw_cells
 from tests.training.test_training import tiny
@@ -80,7 +80,7 @@ def test_models_baselines_and_layers_in_one_report(files, trained, tmp_path, mon
         "Too few for a recall: few 1",
     ):
         assert text in page
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 1
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 2
 
     # Nothing is measured twice; another setting is.
     monkeypatch.setattr(txfm.tasks, "measure", None)
@@ -98,6 +98,11 @@ def test_log_values_have_baselines_only_and_data_sets_are_averaged(files, tmp_pa
     found = json.loads((tmp_path / "a" / "results.json").read_text())
     report = txfm.SUITE.blocks(found)
     assert "bmdb is not defined" in report[2].text
+    # Models are none, so of baselines the best; each task as a picture without --layers too.
+    assert report[3].text.startswith("Of baselines the best: **(Lib+Log)Norm")
+    figures = [path.name for path in (tmp_path / "a" / "figures").glob("*.png")]
+    assert figures == ["tasks-log.png"]
+    assert "lin scores 100.0 % of the cells; knn scores 100.0 % of the cells." in report[7].note
     assert "log-normalised" in report[2].text
     two = {"meta": found["meta"], "parts": dict(found["parts"])}
     for key, one in found["parts"].items():
@@ -108,6 +113,46 @@ def test_log_values_have_baselines_only_and_data_sets_are_averaged(files, tmp_pa
     row = table.rows[0]
     assert row["mean"] == pytest.approx(row["log"])
     assert "mean" in txfm.SUITE.text(two)
+
+
+def row_of(kind, avg, sd=None, scored=1.0, converged=True):
+    """A row of the report's tables, its metrics after two post-processings and of two seeds."""
+    metrics = dict(lin_scored=scored, knn_scored=1.0, lin_converged=converged)
+    row = {task: {"mean": avg, "sd": None} for task in (*txfm.tasks.TASKS, "avg")}
+    row["inv"]["sd"] = sd
+    tried = {"none": [metrics, metrics], "tvn": [metrics, metrics | {"lin_converged": True}]}
+    return {"kind": kind, "row": row, "tried": tried, "reference": kind == "reference"}
+
+
+def test_the_report_says_who_wins():
+    rows = {"A": row_of("model", 0.505), "B": row_of("model", 0.3), "PCA": row_of("baseline", 0.7)}
+    rows["Random"] = row_of("reference", 0.9)
+    said = txfm_notes.winner(rows)
+    assert said == "**A baseline wins**: PCA avg .700, against the best model A avg .505."
+    rows["B"] = row_of("model", 0.8)
+    said = txfm_notes.winner(rows)
+    assert (
+        said == "The best model is ahead: **B avg .800**, against the best baseline PCA avg .700."
+    )
+    rows["B"] = row_of("model", 0.7001)
+    assert txfm_notes.winner(rows).startswith("Neither wins: **B avg .700**")
+    del rows["PCA"]
+    assert txfm_notes.winner(rows).endswith("no baseline was measured.")
+    assert txfm_notes.winner({"Random": rows["Random"]}) == "No method has an average."
+
+
+def test_the_report_says_what_was_not_scored_and_what_seeds_change():
+    rows = {"A": row_of("model", 0.5), "Random": row_of("reference", 0.1, sd=0.1)}
+    assert txfm_notes.tasks(rows) == "The seeds change no task here."
+    assert txfm_notes.metrics(rows).endswith("knn scores 100.0 % of the cells.")
+    rows["B"] = row_of("baseline", 0.5, sd=0.1, scored=0.5, converged=False)
+    assert txfm_notes.tasks(rows) == "The seeds change inv here."
+    assert txfm_notes.metrics(rows) == (
+        "lin scores 50.0 to 100.0 % of the cells; knn scores 100.0 % of the cells. "
+        "The classifier of lin had not converged: B (none, tvn)."
+    )
+    rows = {"A": row_of("model", 0.5, scored=0.0)}
+    assert txfm_notes.tasks(rows).startswith("lin is not defined: no cells of two perturbations")
 
 
 def test_what_is_refused(files, tmp_path, monkeypatch):

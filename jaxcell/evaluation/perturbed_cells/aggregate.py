@@ -9,6 +9,8 @@ import numpy as np
 
 from .tasks import TASKS
 
+SAME = 1e-9  # values of seeds that differ by no more are one
+
 
 def task_scores(metrics):
     """A task's mean over its metrics: {metric: float or None} -> {task: float or None}.
@@ -32,9 +34,9 @@ def row(seeds):
     Returns
     -------
     dict
-        {task: {'mean', 'sd' (None of one seed), 'kind': the chosen post-processing, 'metrics':
-        {metric: mean}}, or None where the data do not define it; 'avg': {'mean', 'sd'}}; the sd of
-        avg is that of the seeds' averages
+        {task: {'mean', 'sd' (None of one seed, or where all seeds have one value), 'kind': the
+        chosen post-processing, 'metrics': {metric: mean}}, or None where the data do not define
+        it; 'avg': {'mean', 'sd'}}; the sd of avg is that of the seeds' averages
     """
     scores = [{kind: task_scores(m) for kind, m in one.items()} for one in seeds]
     found, chosen = {}, []
@@ -57,7 +59,8 @@ def _mean(values):
 
 
 def _spread(values):
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    """Mean and sd; no sd where nothing was drawn, but for the rounding of sums in parallel."""
+    sd = float(np.std(values, ddof=1)) if np.ptp(values) > SAME else None
     return {"mean": float(np.mean(values)), "sd": sd}
 
 

@@ -1,14 +1,51 @@
-"""The layerwise picture: each task behind each block of a model (TxFM, Figure 6)."""
+"""Tasks by method, and each task behind each block of a model (TxFM, Figure 6)."""
 
 import numpy as np
 
-from ..figures import FAINT, INK, LABEL_COLOURS
+from ..figures import FAINT, INK, LABEL_COLOURS, short
 from ..html import value_of
 from .tasks import TASKS
 
 WIDTH, HEIGHT = 8.6, 4.4  # inches
 MARKERS = ("o", "^", "s", "D", "v", "P")  # told apart without colour
 LINES = 4  # other methods, the best
+
+
+def task_figure(path, title, rows):
+    """Every task of every method, a line of dots for each, the best average first.
+
+    Parameters
+    ----------
+    path : the picture to write
+    title : str
+    rows : list of {'name', 'kind' ('model' in bold), task or 'avg': number, (mean, sd) or None},
+        in percent
+    """
+    from matplotlib.figure import Figure
+
+    rows = sorted(rows, key=lambda row: -(value_of(row["avg"]) or 0))
+    height = 0.28 * len(rows) + 1.3
+    figure = Figure((WIDTH, height), dpi=140, facecolor="white")
+    axes = figure.add_axes([0.3, 0.6 / height, 0.56, 1 - 1.15 / height])
+    marks = [*zip(TASKS, MARKERS, LABEL_COLOURS, strict=False), ("avg", "|", INK)]
+    for task, marker, colour in marks:
+        there = [(value_of(row[task]), y) for y, row in enumerate(rows) if row[task] is not None]
+        if there:
+            x, y = zip(*there, strict=True)
+            size = dict(ms=13, mew=2.4) if task == "avg" else dict(ms=6, mec="white", mew=0.5)
+            axes.plot(x, y, marker=marker, ls="", color=colour, label=task, **size)
+    axes.set_yticks(range(len(rows)), [short(row["name"], 40) for row in rows], size=8.5)
+    for text, row in zip(axes.get_yticklabels(), rows, strict=True):
+        text.set(color=INK, weight="bold" if row["kind"] == "model" else "normal")
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("× 100", color=INK)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", color="#E6E6E6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.text(0.02, 1 - 0.3 / height, title, size=11, weight="bold", color=INK)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
+    figure.savefig(path, metadata={"Software": None})
 
 
 def layer_figure(path, title, points, others):

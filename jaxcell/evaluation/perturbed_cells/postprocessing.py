@@ -37,7 +37,7 @@ def postprocess(kind, x, control, batch):
 
     Returns
     -------
-    float32 [n, d]; of 'tvn' [n, rank of the controls]
+    float32 [n, d]; of 'tvn' [n, rank of the controls], zeros [n, 1] where these are all alike
 
     Raises
     ------
@@ -88,6 +88,8 @@ def _tvn(x, control, code):
     everyone = np.zeros(len(x), np.intp)
     x = _scaled(x, control, everyone)
     axes, energy = principal_axes(x[control].astype(np.float64))
+    if not len(energy):
+        return np.zeros((len(x), 1), np.float32)  # nothing that can be whitened
     axes = (axes / np.sqrt(energy / control.sum())).astype(np.float32)
     y = np.empty((len(x), axes.shape[1]), np.float32)
     for rows in blocks(len(x)):

@@ -31,7 +31,30 @@ def hits(scores, own, ks):
     return np.stack([np.clip((k - better) / tied, 0, 1) for k in ks], axis=1)
 
 
-def averages(found, ks):
-    """Mean hits [n, len(ks)] of the scored cells -> {'top1': float or None, 'top5': …}."""
-    means = dict(zip(ks, found.mean(axis=0).tolist(), strict=True)) if len(found) else {}
-    return {f"top{k}": means.get(k) for k in TOP}
+def judged(scores, own):
+    """Hits of each k of `TOP`, NaN where k is all the candidates or more: float [n, len(TOP)].
+
+    The candidates are what a cell is judged against: the classes of a fold's training cells, or of
+    the other batches. Of one alone every representation would be perfect. scores, own as in `hits`
+    """
+    found = np.full((len(own), len(TOP)), np.nan)
+    ks = tops(scores.shape[1])
+    found[:, : len(ks)] = hits(scores, own, ks) if ks else 0
+    return found
+
+
+def averages(found, own):
+    """Mean of what `judged` gave: {'top1': float or None, 'top5': …, 'scored': cells}.
+
+    found : list of [., len(TOP)]; own : list of their cells' perturbations, of which there must be
+    two: where all scored cells are controls, whoever calls everything a control is perfect
+    """
+    found = np.concatenate([np.empty((0, len(TOP))), *found])
+    if not len(found) or len(np.unique(np.concatenate(own))) < 2:
+        found = found[:0]
+    there = ~np.isnan(found)
+    means = {
+        f"top{k}": float(found[some, i].mean()) if some.any() else None
+        for i, (k, some) in enumerate(zip(TOP, there.T, strict=True))
+    }
+    return {**means, "scored": int(there.any(axis=1).sum())}

@@ -6,6 +6,7 @@ from .. import relations
 from ..consistency import blocks, sums
 
 FEWEST_RELATIONS = relations.FEWEST
+DECIMALS = 13  # of cosines: what differs less does so by the rounding of float64
 
 
 def known_relations(pairs, perturbation, control, fewest=FEWEST_RELATIONS):
@@ -53,7 +54,8 @@ def relationship_recall(x, perturbation, control, known, share=0.05):
     """Recall of the known pairs in the top and bottom 5 % of cosines between perturbations.
 
     Cosines of the mean embeddings as they are: what they are measured from is the
-    post-processing's. Random embeddings recall 2 · share. Source: TxFM, B.1.1.
+    post-processing's. Chance is 2 · share, of random embeddings as of those that all coincide
+    (`predicted`). Source: TxFM, B.1.1.
 
     Parameters
     ----------
@@ -69,5 +71,38 @@ def relationship_recall(x, perturbation, control, known, share=0.05):
     """
     if not known:
         return {"mean": None}
-    means = mean_embeddings(x, perturbation, control)
-    return relations.recall(relations.predicted(means, known, share, "both"))
+    return relations.recall(predicted(mean_embeddings(x, perturbation, control), known, share))
+
+
+def predicted(means, known, share=0.05):
+    """Chance that a known pair is among the ``share`` of pairs of each end, ties broken at random.
+
+    The cosines of all P (P - 1) / 2 pairs are ranked in float64, without bins: of vectors with a
+    common offset nearly all cosines are 1 to six digits, and still one of them is the largest. Of
+    a number of pairs that is no whole one the last counts in part.
+
+    Parameters
+    ----------
+    means : [P, d], P of a few thousand at most; a row of zeros has the cosine 0 to all others
+    known : {database: int [m, 2]}
+    share : of all pairs, at each end, at most 0.5
+
+    Returns
+    -------
+    {database: float [m] in [0, 1]}
+    """
+    means = np.asarray(means, np.float64)
+    norm = np.linalg.norm(means, axis=1, keepdims=True)
+    unit = means / np.where(norm > 0, norm, 1)
+    cosine = np.round(unit @ unit.T, DECIMALS)
+    ranked = np.sort(cosine[np.triu_indices(len(cosine), k=1)])
+    wanted, found = share * len(ranked), {}
+    for name, pairs in known.items():
+        # The upper triangle: a product and its mirror image may be rounded differently.
+        own = cosine[pairs.min(axis=1), pairs.max(axis=1)]
+        lower = np.searchsorted(ranked, own, side="left")
+        higher = len(ranked) - np.searchsorted(ranked, own, side="right")
+        tied = len(ranked) - lower - higher  # itself among them
+        ends = [np.clip((wanted - beyond) / tied, 0, 1) for beyond in (lower, higher)]
+        found[name] = ends[0] + ends[1]
+    return found

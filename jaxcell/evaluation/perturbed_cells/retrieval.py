@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..consistency import blocks
-from .ranking import averages, hits, tops
+from .ranking import averages, judged
 
 QUERIES = 512  # cells whose distances to all others are held at a time
 
@@ -14,8 +14,10 @@ def retrieve(x, perturbation, batch):
     Perturbations are ranked by their cell nearest to the query (Euclidean); top-k is the share of
     cells whose own perturbation, the control among them, is one of the first k. Top-1 is thus a
     1-nearest-neighbour classifier that never looks into the cell's own batch. Cells whose
-    perturbation is in no other batch are not scored. Source: TxFM, B.1.1, which names kNN retrieval
-    "across disjoint biological batches" and no more than that.
+    perturbation is in no other batch are not scored, nor those of a batch of which the others hold
+    one perturbation alone; top-5 is scored where they hold more than five, and nothing where all
+    scored cells are of one perturbation. Source: TxFM, B.1.1,
+    which names kNN retrieval "across disjoint biological batches" and no more than that.
 
     Parameters
     ----------
@@ -25,12 +27,11 @@ def retrieve(x, perturbation, batch):
     Returns
     -------
     dict
-        ``top1``, ``top5`` (None: five perturbations or fewer; both None: one batch, or nothing
-        to score) and ``scored``, the number of cells
+        ``top1``, ``top5`` (None: nothing to score) and ``scored``, the number of cells
     """
     _, batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)
-    names, code = np.unique(np.asarray(perturbation).astype(str), return_inverse=True)
-    ks, found = tops(len(names)), []
+    _, code = np.unique(np.asarray(perturbation).astype(str), return_inverse=True)
+    found, own = [], []
     x = np.asarray(x, np.float32)
     x = x - x.mean(axis=0)  # distances of far-off points would cancel
     for b in np.unique(batch):
@@ -38,7 +39,7 @@ def retrieve(x, perturbation, batch):
         others = others[np.argsort(code[others], kind="stable")]
         there, starts = np.unique(code[others], return_index=True)
         queries = np.flatnonzero((batch == b) & np.isin(code, there))
-        if not len(queries):
+        if not len(queries) or len(there) < 2:
             continue
         candidates = x[others]
         square = (candidates**2).sum(axis=1)
@@ -46,6 +47,6 @@ def retrieve(x, perturbation, batch):
             mine = queries[rows]
             distances = square - 2 * (x[mine] @ candidates.T)
             nearest = np.minimum.reduceat(distances, starts, axis=1)  # of each perturbation
-            found.append(hits(-nearest, np.searchsorted(there, code[mine]), ks))
-    found = np.concatenate([np.empty((0, len(ks))), *found])
-    return {**averages(found, ks), "scored": len(found)}
+            found.append(judged(-nearest, np.searchsorted(there, code[mine])))
+            own.append(code[mine])
+    return averages(found, own)

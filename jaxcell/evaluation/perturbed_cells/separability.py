@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..probes import MAX_ITERATIONS, C
-from .ranking import averages, hits, tops
+from .ranking import TOP, averages, judged
 
 FOLDS = 5
 
@@ -37,7 +37,9 @@ def separate(x, perturbation, batch, seed=0):
 
     Multinomial logistic regression on standardised features (L2, C = 0.1, as the probes of
     `evaluate`), five folds of whole batches, so that each cell is predicted once. The control is a
-    class like the others; cells whose perturbation is in no training batch are not scored.
+    class like the others; cells whose perturbation is in no training batch are not scored, nor
+    those of a fold whose training batches hold one perturbation alone; top-5 is scored where they
+    hold more than five, and nothing where all scored cells are of one perturbation.
     Source: TxFM, B.1.1.
 
     Parameters
@@ -49,26 +51,24 @@ def separate(x, perturbation, batch, seed=0):
     Returns
     -------
     dict
-        ``top1``, ``top5`` (None: five perturbations or fewer; both None: one batch), ``scored``,
-        the number of cells, and ``converged``
+        ``top1``, ``top5`` (None: nothing to score), ``scored``, the number of cells, and
+        ``converged``: whether the solver did in each fold
     """
     from threadpoolctl import threadpool_limits
 
     perturbation = np.asarray(perturbation).astype(str)
     fold = folds_of_batches(np.asarray(batch).astype(str), seed)
-    ks = tops(len(np.unique(perturbation)))
     if fold is None:
-        return {**averages(np.empty((0, len(ks))), ks), "scored": 0, "converged": True}
+        return {**averages([], []), "converged": True}
     x = np.asarray(x, np.float32)
     with threadpool_limits(1), ThreadPoolExecutor(2) as pool:  # the products are thin
-        done = pool.map(lambda f: _fold(x, perturbation, fold == f, ks), np.unique(fold))
-        found, converged = zip(*done, strict=True)
-    found = np.concatenate(found)
-    return {**averages(found, ks), "scored": len(found), "converged": all(converged)}
+        done = pool.map(lambda f: _fold(x, perturbation, fold == f), np.unique(fold))
+        found, own, converged = zip(*done, strict=True)
+    return {**averages(found, own), "converged": all(converged)}
 
 
-def _fold(x, perturbation, held, ks):
-    """Hits of the held-out cells [., len(ks)], and whether the solver converged."""
+def _fold(x, perturbation, held):
+    """Hits of the held-out cells [., len(TOP)], what they are, and whether the solver converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -76,11 +76,9 @@ def _fold(x, perturbation, held, ks):
     known = perturbation[~held]
     names = np.unique(known)
     test = np.flatnonzero(held)[np.isin(perturbation[held], names)]
-    if not len(test):
-        return np.empty((0, len(ks))), True
+    if not len(test) or len(names) < 2:
+        return np.empty((0, len(TOP))), known[:0], True
     own = np.searchsorted(names, perturbation[test])
-    if len(names) == 1:
-        return np.ones((len(test), len(ks))), True
     scaler = StandardScaler().fit(x[~held])
     model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
@@ -89,4 +87,4 @@ def _fold(x, perturbation, held, ks):
     scores = model.decision_function(scaler.transform(x[test]))
     if scores.ndim == 1:
         scores = np.stack([-scores, scores], axis=1)
-    return hits(scores, own, ks), bool(np.max(model.n_iter_) < MAX_ITERATIONS)
+    return judged(scores, own), perturbation[test], bool(np.max(model.n_iter_) < MAX_ITERATIONS)

@@ -86,7 +86,8 @@ def measure(x, labels, *, seed=0, kinds=tuple(KINDS), cells=CELLS):
     Returns
     -------
     {kind: {metric: float, or None where the data do not define it}}, without the kinds for which
-    there are too few controls
+    there are too few controls; beside the metrics of `TASKS` ``lin_scored`` and ``knn_scored``, the
+    share of the subsample's cells that are scored, and ``lin_converged``
 
     Raises
     ------
@@ -124,6 +125,9 @@ def _of_cells(x, labels, some, seed):
         "ilisi": ilisi(x, batch),
         **{f"lin_{k}": line[k] for k in ("top1", "top5")},
         **{f"knn_{k}": near[k] for k in ("top1", "top5")},
+        "lin_scored": line["scored"] / len(x),
+        "knn_scored": near["scored"] / len(x),
+        "lin_converged": line["converged"],
         **interpretability(x, expression, labels.is_control[some], batch, seed),
     }
 
