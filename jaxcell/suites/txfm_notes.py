@@ -1,4 +1,4 @@
-"""What the report of the suite txfm says beside its tables: of the cells, who wins, what is lost."""
+"""What the report of the suite txfm says beside its tables: of cells, who wins, what is lost."""
 
 from jaxcell.evaluation.perturbed_cells import tasks as measured
 from jaxcell.evaluation.perturbed_cells.postprocessing import FEWEST_CONTROLS

@@ -36,7 +36,7 @@ WHAT = (
     "over seeds, where they change a value. Drawn are the subsample of the cells (of more than "
     "`--cells`), which ilisi, lin, knn and inv see; the folds of lin (of more than five batches) "
     "and inv; the random cells of p.cst (of more than 5 000); bmdb draws nothing. Fitted anew for "
-    "each seed are the autoencoders and scVI, drawn anew the shuffle."
+    "each seed are the baselines that draw (autoencoders, scVI); the shuffle is drawn anew."
 )
 
 
