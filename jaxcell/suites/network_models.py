@@ -12,6 +12,7 @@ from pathlib import Path
 import anndata
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from jaxcell import config
 from jaxcell.ablations.cells import store_of
@@ -97,7 +98,7 @@ class Cells:
         own = identify(source.var, "auto", source.name)
         names = Names(own, source.var, source.name)
         every = np.ones(source.n_cells, bool)
-        x, _ = normalised_counts(source, every, False, _NoBar())
+        x, _ = normalised_counts(source, every, False, tqdm(disable=True))
         share = np.asarray((x > 0).mean(axis=0)).ravel()
         forced = names.factors(self.tf, np.ones(len(share), bool))
         usable = share >= EXPRESSED
@@ -113,11 +114,6 @@ class Cells:
             able = {f: s for f, s in able.items() if s >= EXPRESSED}
             found |= set(sorted(able, key=lambda f: (-able[f], f))[:FACTORS])
         return sorted(found)
-
-
-class _NoBar:
-    def update(self, _):
-        pass
 
 
 def cells_of(asked):

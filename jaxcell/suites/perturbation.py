@@ -5,6 +5,8 @@ Sources: scFormer 4.3 and A.1, BioFormers 3.3, GEARS' simulation split (SYSTEMS.
 
 import re
 
+from tqdm import tqdm
+
 from jaxcell.evaluation.perturbation import baselines as simple
 from jaxcell.evaluation.perturbation import over_seeds, splits
 from jaxcell.evaluation.perturbation.files import read_predictions
@@ -127,25 +129,16 @@ def _baselines(i, case, asked, notes):
 
     def run():
         runs, task, before = [], case.task, len(case.task.notes)
+        no_bar = tqdm(disable=True)  # the runner has one
         for seed in range(asked.seeds):
             own = [name for name in names if name in SEEDED or not seed]
-            said = predicted(task, {}, own, bool(asked.baselines), seed, _NoBar())
+            said = predicted(task, {}, own, bool(asked.baselines), seed, no_bar)
             runs += [_result(case, n, kind, seed, one) for n, (kind, one) in said.items()]
         told = dict.fromkeys(task.notes[:before] + task.notes[before:])
         case_said = {"name": case.name, "about": case.about(), "groups": task.groups}
         return {"case": {**case_said, "notes": [*notes, *case.notes(), *told]}, "runs": runs}
 
     return Part(_key(i, "baselines"), f"{case.name}: baselines", mark, run)
-
-
-class _NoBar:
-    """The runner has a bar of its own."""
-
-    def set_postfix_str(self, _):
-        pass
-
-    def update(self):
-        pass
 
 
 def _file(i, case, name, path):

@@ -24,7 +24,10 @@ from jaxcell.training.external import read_vectors
 
 PCS = 50  # components where a baseline's name says no other number
 RIDGE = 1.0  # penalty of Ridge PCA, see baselines.Components
-NAMES = r"raw|log|hvg\d+|(pca|ridge|ae)\d*(_inductive)?|harmony|scvi(_inductive)?|genept=.+"
+NAMES = (
+    r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)([1-9]\d*)?(_inductive)?|harmony|scvi(_inductive)?"
+    r"|genept=.+"
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _check(baselines, train, batch):
         if not re.fullmatch(NAMES, short):
             raise ValueError(
                 f"baselines: {short!r} is unknown; known are raw, log, hvgN, pcaK, ridgeK, aeK "
-                "(each of the three also with _inductive), harmony, scvi, scvi_inductive, "
+                "(numbers from 1 on; each of the three also with _inductive), harmony, scvi, scvi_inductive, "
                 "genept=FILE"
             )
         if short.endswith("_inductive") and train is None:
