@@ -291,4 +291,4 @@ def raw_counts(data, where="", allow_non_integer=False, name="AnnData"):
     return sp.vstack(chunks, format="csr").astype(np.float32), source
 
 
-_counts = raw_counts
+_counts = raw_counts  # by the name that txfm_data has for it

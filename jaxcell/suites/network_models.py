@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,8 +25,9 @@ from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.planted import planted_cells, planted_names
 from jaxcell.models.cell import count_parameters
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts
+from jaxcell.suites import runs
 from jaxcell.suites.vectors import fingerprint
-from jaxcell.training import loop, setup
+from jaxcell.training import setup
 from jaxcell.training.checkpoint import load_model
 
 SYSTEMS = {
@@ -211,8 +211,7 @@ def train(cells, genes, c, workdir, out):
     setup.check(settled(c))
     began = time.perf_counter()
     with compiled_once(out / "compiled"):
-        if not loop.train(c, workdir):
-            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        runs.train(c, workdir)
     seconds = time.perf_counter() - began
     jax.clear_caches()
     model = load_model(workdir)
