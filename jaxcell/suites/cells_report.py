@@ -133,6 +133,8 @@ def set_blocks(found, dataset):
         text += f" {facts['alone']} cells are of a class that one batch alone has: errors, always."
     for reason, n in facts["left_out"].items():
         text += f" Left out: {n} cells ({reason})."
+    if facts["dropped"]:
+        text += f" Not compared, for want of two batches: {', '.join(facts['dropped'])}."
     scib, probes = [], []
     for method, part in found.methods.items():
         if not (own := found.own(dataset, method)):

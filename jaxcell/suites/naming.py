@@ -21,10 +21,10 @@ def _piece(text):
     return "-".join(filter(None, [clean.strip("_.-"), short]))
 
 
-def check_rows(checkpoints, others):
-    """Refuse a checkpoint that is called as another row of the tables is.
+def check_rows(named, others, what="checkpoint"):
+    """Refuse a checkpoint, or what else a user names, that is called as another row is.
 
-    checkpoints : iterable of their names
+    named : iterable of their names
     others : iterable of str, names of baselines, references and other models' rows
 
     Raises
@@ -32,9 +32,9 @@ def check_rows(checkpoints, others):
     ValueError
     """
     others = set(others)
-    if clash := [name for name in checkpoints if name in others]:
+    if clash := [name for name in named if name in others]:
         raise ValueError(
-            f"checkpoint: found the name {clash[0]!r}, which a baseline or reference has; expected "
+            f"{what}: found the name {clash[0]!r}, which another row of the tables has; expected "
             "one of its own (NAME=RUN)"
         )
 

@@ -3,8 +3,6 @@
 Sources: scFormer 4.3 and A.1, BioFormers 3.3, GEARS' simulation split (SYSTEMS.md, F).
 """
 
-import re
-
 from tqdm import tqdm
 
 from jaxcell.evaluation.perturbation import baselines as simple
@@ -13,6 +11,7 @@ from jaxcell.evaluation.perturbation.files import read_predictions
 from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.evaluation.perturbation.task import predicted
 from jaxcell.suites import perturbation_models as models
+from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.perturbation_cases import cases_of
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.vectors import fingerprint
@@ -79,6 +78,9 @@ def plan(asked):
         for case in (case for case in cases if case.genes):
             said = models.check_pairs(name, path, model, case)
             notes[case.name] += [said] if said else []
+    taken = [*simple.BASELINES, *(row.name for row in rows)]
+    check_rows(files, taken, "predictions")
+    check_rows(asked.checkpoints, [*taken, *files])
     parts = []
     for i, case in enumerate(cases):
         parts.append(_baselines(i, case, asked, notes[case.name]))
@@ -99,7 +101,7 @@ def _files(given):
 
 
 def _key(i, *parts):
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", ".".join([f"case{i}", *map(str, parts)]))
+    return part_key(f"case{i}", *parts)
 
 
 def _result(case, name, kind, seed, said, facts=None):

@@ -15,8 +15,7 @@ import anndata
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.gene_map import read_gene_map
-from jaxcell.data.genes import identify, strip_version
+from jaxcell.data.genes import identify, read_gene_map, strip_version
 from jaxcell.data.matching import match
 from jaxcell.embedding import embed as embed_cells
 from jaxcell.evaluation import gene_baselines, inputs, integration
