@@ -32,7 +32,7 @@ def main(argv=None):
         verb, asked = _parsed(argv)
     try:
         verb(asked)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
 
 

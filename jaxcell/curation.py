@@ -60,7 +60,8 @@ def phenoprint(
     Raises
     ------
     ValueError, FileNotFoundError
-        About the input, before anything is computed; or no perturbation has enough cells.
+        About the input, before anything is computed; no perturbation has enough cells, or none a p
+        below the cut: nothing is written.
     """
     check_out(out)
     if not 0 < cut <= 1:
@@ -85,6 +86,13 @@ def phenoprint(
     p = {name: one["p"] for name, one in scored["perturbations"].items()}
     own = np.array([p.get(name, np.nan) for name in found.perturbation])
     keep = (found.perturbation == control) | (own < cut)
+    if not (own < cut).any():
+        least = min(p.values())
+        raise ValueError(
+            f"{where}: found none of {scored['scored']} perturbations with p < {cut:g}, expected "
+            f"one at least: the least p is {least:g}, of {sum(q == least for q in p.values())}; a "
+            "cut (--cut) above it keeps some"
+        )
     kept = known[keep].copy()
     kept.obs[COLUMN] = own[keep]
     kept.uns["phenoprint"] = {

@@ -69,6 +69,18 @@ def test_the_verb_writes_what_the_function_returns(treated, trained, tmp_path, c
         cli.main(argv)
 
 
+def test_nothing_to_keep_is_refused(treated, trained, tmp_path):
+    noise = treated[treated.obs["drug"] != "strong"].copy()
+    noise.write_h5ad(tmp_path / "cells.h5ad")
+    said = (
+        r"cells\.h5ad: found none of 4 perturbations with p < 1e-09.*the least p is .*, of [1-4];"
+    )
+    with pytest.raises(ValueError, match=said):
+        jaxcell.phenoprint(tmp_path / "cells.h5ad", trained, **ASKED, cut=1e-9, progress=False,
+                           out=tmp_path / "kept.h5ad")  # fmt: skip
+    assert not (tmp_path / "kept.h5ad").exists()
+
+
 def test_what_is_refused(treated, trained):
     for wrong, said in (
         (dict(cut=0), "cut: found 0, expected a p above 0"),

@@ -13,7 +13,7 @@ HIGHEST_LOG = 30.0  # of ln(1 + x): that of 10^13
 ESTIMATED = "these look like estimated or corrected counts"
 
 
-def check_counts(matrix, where, allow_non_integer=False):
+def check_counts(matrix, where, allow_non_integer=False, hint=WHERE_COUNTS):
     """Refuse values that are not counts.
 
     Parameters
@@ -24,6 +24,8 @@ def check_counts(matrix, where, allow_non_integer=False):
         Name of the matrix in errors.
     allow_non_integer : bool
         Take non-integer values too (RSEM counts, for example). Negative ones never.
+    hint : str
+        The end of an error: what can be done.
 
     Returns
     -------
@@ -40,12 +42,12 @@ def check_counts(matrix, where, allow_non_integer=False):
     if not finite.all():
         raise ValueError(
             f"{where}: {np.count_nonzero(~finite)} of the values read are NaN or infinite; counts "
-            f"are finite. {WHERE_COUNTS}"
+            f"are finite. {hint}"
         )
     if values.min(initial=0) < 0:
         raise ValueError(
             f"{where}: values below zero (least {values.min():.4g}): this looks scaled "
-            f"(z-scored) or centred, not counts. {WHERE_COUNTS}"
+            f"(z-scored) or centred, not counts. {hint}"
         )
     values = values[values != 0]
     fraction = values != np.rint(values)
@@ -61,7 +63,7 @@ def check_counts(matrix, where, allow_non_integer=False):
         raise ValueError(
             f"{where}: {fraction.mean():.0%} of the non-zero values are not integers "
             f"(for example {values[fraction][0]:.6g}, largest {values.max():.6g}): {looks}, not "
-            f"raw counts. {WHERE_COUNTS}{otherwise if looks == ESTIMATED else ''}"
+            f"raw counts. {hint}{otherwise if looks == ESTIMATED else ''}"
         )
     return looks
 
@@ -84,26 +86,28 @@ def check_log1p(matrix, where):
     return looks
 
 
-def check_chunk(chunk, source, allow_non_integer=False, values="counts"):
+def check_chunk(chunk, source, allow_non_integer=False, values="counts", hint=WHERE_COUNTS):
     """`check_counts` on a chunk of a source; the error also names where the source has counts.
 
-    Warns of many values that are all 0 or 1. ``values`` 'log1p': `check_log1p` instead.
+    Warns of many values that are all 0 or 1. ``values`` 'log1p': `check_log1p` instead. ``hint``
+    as there.
     """
     if values == "log1p":
         return check_log1p(chunk, f"{source.name}, {source.counts}")
     if chunk.nnz >= BINARY_FROM and chunk.data.min() == chunk.data.max() == 1:
         warnings.warn(
             f"{source.name}, {source.counts}: holds only 0 and 1: this looks binarised (detected "
-            f"or not), not counts. {WHERE_COUNTS}",
+            f"or not), not counts. {hint}",
             stacklevel=2,
         )
     try:
-        return check_counts(chunk, f"{source.name}, {source.counts}", allow_non_integer)
+        return check_counts(chunk, f"{source.name}, {source.counts}", allow_non_integer, hint)
     except ValueError as error:
         others = [p for p in source.places if p != source.counts and _integers(source.at(p))]
         if not others:
             raise
-        found = " and ".join(f"{place} (--counts {place})" for place in others)
+        option = "{0} (--counts {0})" if hint == WHERE_COUNTS else "{0}"
+        found = " and ".join(map(option.format, others))
         raise ValueError(f"{error}. Counts were found in {found}") from None
 
 

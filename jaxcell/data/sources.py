@@ -21,7 +21,7 @@ CHUNK_VALUES = 2**23  # of a chunk if it were dense, at most, however many genes
 BLOCK = 2**21  # stored values moved at once when a CSC matrix is turned
 
 
-def open_source(spec, *, counts="X", chunk_cells=None):
+def open_source(spec, *, counts="X", chunk_cells=None, name="AnnData"):
     """Open an input of `prepare`.
 
     Parameters
@@ -32,6 +32,8 @@ def open_source(spec, *, counts="X", chunk_cells=None):
         Where the counts are: 'X', 'raw' or 'layers/NAME'.
     chunk_cells : int, optional
         Cells of a chunk; by default 2048, fewer where there are more than 4096 genes.
+    name : str
+        What errors call an AnnData.
 
     Raises
     ------
@@ -43,13 +45,25 @@ def open_source(spec, *, counts="X", chunk_cells=None):
         scanpy is needed and absent.
     """
     if isinstance(spec, anndata.AnnData):
-        return AnnDataSource(spec, "AnnData", counts, chunk_cells)
+        return AnnDataSource(spec, name, counts, chunk_cells)
     if str(spec) == PBMC68K:
         return AnnDataSource(_pbmc68k_reduced(), PBMC68K, counts, chunk_cells)
     path = Path(spec)
     if path.suffix != ".h5ad":
         raise ValueError(f"{spec}: unknown kind of input {path.suffix!r}; known: {KNOWN}")
     return H5adSource(path, counts, chunk_cells)
+
+
+def read_h5ad(path):
+    """All of an h5ad file as AnnData; refused as `open_source` refuses one.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file; it is empty, truncated, damaged or none.
+    """
+    with _opened(Path(path)):
+        return anndata.read_h5ad(path)
 
 
 class _Source:
@@ -117,7 +131,7 @@ class H5adSource(_Source):
 
     def __init__(self, path, counts="X", chunk_cells=None):
         self.path, self.name = Path(path), str(path)
-        with self._open() as file:
+        with _opened(self.path) as file:
             self.obs = anndata.io.read_elem(file["obs"])
             self.n_cells = len(self.obs)
             self.places = ["X"] if "X" in file else []
@@ -131,30 +145,6 @@ class H5adSource(_Source):
     def at(self, counts):
         """The same cells with the counts of another place."""
         return H5adSource(self.path, counts, self._chunk_cells)
-
-    @contextlib.contextmanager
-    def _open(self):
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path} does not exist")
-        if self.path.stat().st_size == 0:
-            raise ValueError(f"{self.path} is empty (0 bytes)")
-        if not h5py.is_hdf5(self.path):
-            raise ValueError(f"{self.path} is not an HDF5 file, so not an h5ad")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(f"{self.path} is truncated or damaged: {error}") from error
-        with file:
-            lacking = [name for name in ("obs", "var") if name not in file]
-            if lacking:
-                raise ValueError(
-                    f"{self.path} is HDF5 but not an h5ad: it has {list(file)}, not "
-                    f"{' and '.join(lacking)}"
-                )
-            try:
-                yield file
-            except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
-                raise ValueError(f"{self.path} is truncated or damaged: {error}") from error
 
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
@@ -173,7 +163,7 @@ class H5adSource(_Source):
 
     def chunks(self):
         """Yield CSR [cells, n_var], every cell once, in order."""
-        with self._open() as file:
+        with _opened(self.path) as file:
             matrix = self._matrix(file)
             if isinstance(matrix, h5py.Dataset):
                 for rows in self._slices():
@@ -193,6 +183,31 @@ class H5adSource(_Source):
         """sha256 of the file."""
         with open(self.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """The HDF5 file of an h5ad."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file, so not an h5ad")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+    with file:
+        lacking = [name for name in ("obs", "var") if name not in file]
+        if lacking:
+            raise ValueError(
+                f"{path} is HDF5 but not an h5ad: it has {list(file)}, not {' and '.join(lacking)}"
+            )
+        try:
+            yield file
+        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
+            raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
 
 def _shape(matrix):

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.checks import check_chunk
+from jaxcell.data.checks import WHERE_COUNTS, check_chunk
 from jaxcell.data.genes import identify
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import open_source, read_h5ad
 from jaxcell.data.splits import is_missing
 from jaxcell.data.vocabulary import read_vocabulary
 
 from .embedding_files import read_embedding
 
 FEWEST_CELLS = 30  # below this a graph of 15 neighbours says nothing
+IN_X = "Expected raw counts in X: no other place is read"
 EXTRA = ("sklearn", "scanpy", "igraph", "scib_metrics", "matplotlib")
 
 
@@ -46,14 +47,20 @@ def check_extra():
 
 
 def read(data):
-    """The AnnData that evaluate was given, or the one in its file."""
+    """The AnnData that was given, or the one in its file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, or one that is empty, damaged or no h5ad: they name it.
+    """
     import anndata
 
     if isinstance(data, anndata.AnnData):
         return data
     if not Path(data).is_file():
-        raise FileNotFoundError(f"{data}: no such file; evaluate reads an h5ad file")
-    return anndata.read_h5ad(data)
+        raise FileNotFoundError(f"{data}: no such file; expected an h5ad file")
+    return read_h5ad(data)
 
 
 def labelled(adata, label, batch):
@@ -157,8 +164,13 @@ def files_of_embeddings(files, adata, keep, taken):
 
 
 def counts(adata, where, allow_non_integer, keep):
-    """Counts of the evaluated cells, float32 CSR, and the table of the genes."""
-    x, source = _counts(adata, where, allow_non_integer)
+    """Counts of the cells that ``evaluate`` looks at, float32 CSR, and the table of the genes."""
+    try:
+        x, source = raw_counts(adata, where, allow_non_integer)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. In Python counts=None evaluates the embeddings without the baselines"
+        ) from error
     return x[keep], source.var
 
 
@@ -215,7 +227,7 @@ def training_counts(train, where, genes, allow_non_integer):
     """
     import pandas as pd
 
-    x, source = _counts(train, where, allow_non_integer)
+    x, source = raw_counts(train, where, allow_non_integer)
     names = pd.Index(source.var.index.astype(str))
     if not names.is_unique:
         raise ValueError(f"train: {source.name} names a gene twice: {names[names.duplicated()][0]}")
@@ -251,15 +263,32 @@ def _embedding(value, key, where=None):
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
-def _counts(data, where, allow_non_integer):
-    """All cells' counts, float32 CSR, and their source; refused as in ``prepare``."""
-    try:
-        source, chunks = open_source(data, counts=where), []
-        for chunk in source.chunks():
-            check_chunk(chunk, source, allow_non_integer)
-            chunks.append(chunk)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}. In Python counts=None evaluates the embeddings without the baselines"
-        ) from error
+def raw_counts(data, where="", allow_non_integer=False, name="AnnData"):
+    """All cells' counts, checked as ``prepare`` checks them.
+
+    Parameters
+    ----------
+    data : AnnData or path
+    where : str
+        'X', 'raw' or 'layers/NAME'; '': X, where the caller offers no other place.
+    allow_non_integer : bool
+    name : str
+        What errors call an AnnData.
+
+    Returns
+    -------
+    float32 CSR [n, genes], Source
+
+    Raises
+    ------
+    ValueError
+        Values that are no counts.
+    """
+    source, chunks = open_source(data, counts=where or "X", name=str(name)), []
+    for chunk in source.chunks():
+        check_chunk(chunk, source, allow_non_integer, hint=WHERE_COUNTS if where else IN_X)
+        chunks.append(chunk)
     return sp.vstack(chunks, format="csr").astype(np.float32), source
+
+
+_counts = raw_counts  # by the name that txfm_data has for it

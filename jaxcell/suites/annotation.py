@@ -13,11 +13,13 @@ from jaxcell.evaluation.probes import score
 from jaxcell.evaluation.trained_probes import RATES, WIDTHS, Split, Training, batch_split, fit_probe
 from jaxcell.suites import finetuning, vectors
 from jaxcell.suites.annotation_report import blocks, text
-from jaxcell.suites.labelled_cells import cell_arguments, file_key, read_cells
+from jaxcell.suites.labelled_cells import cell_arguments, read_cells
+from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.suite import Part, Suite
 
 BASELINES = ("log", "hvg2000", "pca")
 LINEAR, MLP = "linear probe", "MLP probe"
+LARGEST, SHUFFLED = "Largest class", "Shuffled labels"
 
 
 def arguments(p):
@@ -52,7 +54,9 @@ def plan(asked):
         batch=cells.batch,
         baselines=asked.baselines or BASELINES,
         allow_non_integer=o["allow_non_integer"],
+        where=cells.path,
     )
+    check_rows(asked.checkpoints, (LARGEST, *(f"{SHUFFLED}, {m.name}" for m in methods)))
     how = finetuning.Adapting(o["epochs"], o["batch_size"], tuple(o["finetune_rates"]))
     kinds = () if o["no_finetune"] else tuple(finetuning.KINDS)
     for name, path in asked.checkpoints.items() if kinds else ():
@@ -100,7 +104,7 @@ def _probes(method, cells, split, seed, training, rates):
             rows.append(row | more | {"dimensions": x.shape[1], "fitted": method.fitted})
         return {"rows": rows}
 
-    return Part(file_key(method.name, "probes", f"seed{seed}"), f"{method.name}, probes", mark, run)
+    return Part(part_key(method.name, "probes", f"seed{seed}"), f"{method.name}, probes", mark, run)
 
 
 def _chance(method, cells, split, seed, rates):
@@ -115,12 +119,12 @@ def _chance(method, cells, split, seed, rates):
         labels[known] = rng.permutation(labels[known])
         x = np.asarray(method.matrix(seed), np.float32)
         drawn = fit_probe(x, labels, split, rates=rates, seed=seed).predictions
-        named = (("Largest class", "", most), (f"Shuffled labels, {method.name}", LINEAR, drawn))
+        named = ((LARGEST, "", most), (f"{SHUFFLED}, {method.name}", LINEAR, drawn))
         return {
             "rows": [_row(n, how, "reference", cells, split, seed, said) for n, how, said in named]
         }
 
-    return Part(f"chance-seed{seed}", "chance", mark, run)
+    return Part(part_key("chance", f"seed{seed}"), "chance", mark, run)
 
 
 def _finetuned(asked, method, path, kind, cells, split, seed, how):
@@ -128,7 +132,7 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
     o, name = asked.options, finetuning.KINDS[kind][0]
     mark = [cells.mark, method.mark, seed, kind, dataclasses.asdict(how)]
     short = hashlib.sha256(repr(mark).encode()).hexdigest()[:8]
-    workdir = asked.out / "runs" / f"{file_key(method.name, kind, f'seed{seed}')}-{short}"
+    workdir = asked.out / "runs" / f"{part_key(method.name, kind, f'seed{seed}')}-{short}"
 
     def run():
         said, rate = finetuning.predictions(
@@ -147,7 +151,7 @@ def _finetuned(asked, method, path, kind, cells, split, seed, how):
         more = {"fitted": method.fitted, "run": workdir.name, "rate": rate}
         return {"rows": [row | more]}
 
-    return Part(file_key(method.name, kind, f"seed{seed}"), f"{method.name}, {name}", mark, run)
+    return Part(part_key(method.name, kind, f"seed{seed}"), f"{method.name}, {name}", mark, run)
 
 
 def _row(name, how, kind, cells, split: Split, seed, predictions):

@@ -5,7 +5,6 @@ n cells with a label (and a batch, where there are batches).
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -54,7 +53,6 @@ class CellSet:
     """The labelled cells of one source."""
 
     name: str
-    key: str  # of its parts' names
     adata: anndata.AnnData  # [n, g]
     labels: np.ndarray  # str [n]
     batch: np.ndarray | None  # str [n]; None: fewer than two
@@ -144,7 +142,7 @@ def read_sets(data, tissue, allow_non_integer):
     found = []
     for source in sources:
         one = _read(source, tissue)
-        if any(one.key == other.key for other in found):
+        if any(one.name == other.name for other in found):
             raise ValueError(f"--data: two data sets are called {one.name!r}; rename a file")
         found.append(one)
     return found
@@ -196,7 +194,6 @@ def _read(source, tissue):
     column = tissue or (TISSUE if TISSUE in adata.obs else None)
     return CellSet(
         name=source.name,
-        key=re.sub(r"[^\w.]+", "_", source.name, flags=re.ASCII).strip("_"),
         adata=adata,
         labels=cells.labels,
         batch=cells.batch if several else None,

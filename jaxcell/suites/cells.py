@@ -10,6 +10,7 @@ import numpy as np
 from jaxcell.evaluation import cz_protocol, intervals, probes, scib_protocol
 from jaxcell.suites import cells_report
 from jaxcell.suites.cell_sets import read_sets
+from jaxcell.suites.naming import about, check_rows, part_key
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.vectors import Method, methods
 
@@ -46,46 +47,64 @@ def plan(asked):
     sets = read_sets(asked.data, options["tissue"], options["allow_non_integer"])
     parts = []
     for cells in sets:
-        mark, compared = cells.mark, _methods(asked, cells)
-        parts.append(Part(f"{cells.key}.set", cells.name, [VERSION, mark], cells.facts))
+        mark, dropped = cells.mark, _dropped(asked, cells)
+        compared = _methods(asked, cells, dropped)
+        parts.append(_facts(cells, mark, dropped))
         for method in compared:
             for seed in range(asked.seeds):
                 parts.append(_part(cells, method, seed, options["cells"], mark))
     return parts
 
 
-def _part(cells, method, seed, most, mark):
-    slug = re.sub(r"[^\w.]+", "_", method.name, flags=re.ASCII).strip("_")
+def _dropped(asked, cells):
+    """Baselines that are asked for and need batches, which these cells lack."""
+    asked_for = dict.fromkeys(asked.baselines or BASELINES)
+    dropped = [short for short in asked_for if short in NEED_BATCHES and cells.batch is None]
+    if len(dropped) == len(asked_for) and not asked.checkpoints:
+        raise ValueError(
+            f"{cells.source.path}: nothing to compare: {', '.join(dropped)} need two batches or"
+            " more, found one; expected other baselines or checkpoints, or FILE:LABEL:BATCH"
+        )
+    return dropped
+
+
+def _facts(cells, mark, dropped):
+    mark = [VERSION, mark, dropped]
     return Part(
-        f"{cells.key}.{slug}.{seed}",
+        part_key(cells.name, "set"), cells.name, mark, lambda: cells.facts() | {"dropped": dropped}
+    )
+
+
+def _part(cells, method, seed, most, mark):
+    return Part(
+        part_key(cells.name, method.name, seed),
         f"{cells.name}: {method.name}, seed {seed}",
         [VERSION, mark, method.mark, method.name, most, seed],
         lambda: measure(cells, method, seed, most),
     )
 
 
-def _methods(asked, cells):
-    """Models, baselines and the reference of one data set."""
+def _methods(asked, cells, dropped):
+    """Models, baselines and the reference of one data set; without the baselines dropped."""
     wanted = []
     for short in asked.baselines or BASELINES:
         if short == "pca":
             wanted += [f"pca{k}" for k in asked.options["components"]]
-        elif cells.batch is not None or short not in NEED_BATCHES:
+        elif short not in dropped:
             wanted.append(short)
     genes = cells.adata.n_vars
     hvg = {s: re.fullmatch(r"hvg(\d+)", s) for s in wanted}
     whole = {s: "log" for s, found in hvg.items() if found and int(found[1]) >= genes}
-    try:
+    with about(cells.source.path):
         made = methods(
             asked, cells.adata, batch=cells.batch,
             baselines=[*(s for s in wanted if s not in whole), *whole.values(), "pca"],
-            allow_non_integer=cells.source.allow_non_integer,
+            allow_non_integer=cells.source.allow_non_integer, where=cells.source.path,
         )  # fmt: skip
-    except ValueError as error:
-        raise ValueError(f"{cells.source.path}: {error}") from error
+    views = {short: f"(Lib+Log)Norm + {short[3:]} HVG" for short in whole}
+    check_rows(asked.checkpoints, (SHUFFLED, *views.values()))
     by_name = {method.name: method for method in made}
-    for short in whole:  # nothing to choose: that view is all genes
-        name = f"(Lib+Log)Norm + {short[3:]} HVG"
+    for name in views.values():  # nothing to choose: that view is all genes
         by_name[name] = replace(by_name["(Lib+Log)Norm"], name=name)
     pca = by_name.pop("PCA (transductive)")
     if "log" in whole.values() and "log" not in wanted:

@@ -122,9 +122,8 @@ def _pair_note(probe):
     )
 
 
-def set_blocks(found, dataset):
-    """A data set: what it is, scIB's scores, the probes."""
-    facts = found.facts[dataset]
+def described(facts):
+    """A data set in words."""
     text = (
         f"{facts['cells']} cells × {facts['genes']} genes, {facts['classes']} classes of"
         f" `{facts['label']}`, {facts['batches'] or 'no two'} batches."
@@ -133,6 +132,13 @@ def set_blocks(found, dataset):
         text += f" {facts['alone']} cells are of a class that one batch alone has: errors, always."
     for reason, n in facts["left_out"].items():
         text += f" Left out: {n} cells ({reason})."
+    if facts["dropped"]:
+        text += f" Not compared, for want of two batches: {', '.join(facts['dropped'])}."
+    return text + (f" **Trap:** {facts['trap']}" if facts["trap"] else "")
+
+
+def set_blocks(found, dataset):
+    """A data set: what it is, scIB's scores, the probes."""
     scib, probes = [], []
     for method, part in found.methods.items():
         if not (own := found.own(dataset, method)):
@@ -150,7 +156,7 @@ def set_blocks(found, dataset):
                for m in compared]  # fmt: skip
     return [
         Heading(dataset, 3),
-        Text(text + (f" **Trap:** {facts['trap']}" if facts["trap"] else "")),
+        Text(described(found.facts[dataset])),
         Table(f"{dataset}: scIB", columns, scib, _SCIB),
         Table(
             f"{dataset}: probes", _probe_columns(), probes, f"{protocol}; first seed's intervals"

@@ -9,7 +9,7 @@ from jaxcell.data.genes import identify
 from jaxcell.data.splits import is_missing
 from jaxcell.evaluation import baselines, html, inputs, signature_report, signatures
 from jaxcell.evaluation import treated as obs_of
-from jaxcell.suites import vectors, views
+from jaxcell.suites import naming, vectors, views
 from jaxcell.suites.planted_screen import planted_astrocytes
 from jaxcell.suites.suite import Part, Suite
 
@@ -44,17 +44,20 @@ def plan(asked):
     if not o["resolution"] > 0:
         raise ValueError(f"resolution: found {o['resolution']}, expected a number above 0")
     signature = signatures.read_signature(o["signature"]) if o["signature"] else signatures.DAA
-    keep, diseased, dropped = _kept(adata.obs, o)
-    truth = obs_of.of_value(adata.obs, o["truth"], "truth")[keep] if o["truth"] else None
-    adata = adata[keep].copy()
-    x = baselines.normalise(inputs._counts(adata, o["counts"], False)[0])
-    w, absent = signatures.weights(signature, _symbols(adata.var))
+    where = views.source_of(asked)
+    with naming.about(where):
+        keep, diseased, dropped = _kept(adata.obs, o)
+        truth = obs_of.of_value(adata.obs, o["truth"], "truth")[keep] if o["truth"] else None
+        adata = adata[keep].copy()
+        x = baselines.normalise(inputs.raw_counts(adata, o["counts"], name=where)[0])
+        w, absent = signatures.weights(signature, _symbols(adata.var))
     task = _Task(x, w, diseased, truth, o["resolution"])
-    compared = views.views(
-        asked, adata, asked.baselines or views.fitting(views.BASELINES, adata), counts=o["counts"]
-    )
+    shared = {"counts": o["counts"], "where": where}
+    names = asked.baselines or views.fitting(views.BASELINES, adata)
+    compared = views.views(asked, adata, names, **shared)
     alone = type(asked)({}, (), asked.out)
-    [pca] = vectors.methods(alone, adata, baselines=["pca"], counts=o["counts"])
+    [pca] = vectors.methods(alone, adata, baselines=["pca"], **shared)
+    naming.check_rows(asked.checkpoints, REFERENCES.values())
     mark = {
         "cells": vectors.fingerprint(adata),
         "counts": o["counts"],
@@ -176,7 +179,7 @@ def _part(task, method, seed, mark, reference=None):
         return {**about, "dimensions": x.shape[1], **task.measure(x, seed, reference)}
 
     whole = {**mark, "method": method.mark, "name": name, "seed": seed}
-    return Part(views.key_of(name, seed), f"{name}, seed {seed}", whole, run)
+    return Part(naming.part_key(name, f"seed{seed}"), f"{name}, seed {seed}", whole, run)
 
 
 def text(results):

@@ -5,7 +5,6 @@ n cells; the cells to test are in no store: neither training nor the choice of a
 
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 
 import anndata
@@ -17,8 +16,8 @@ from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.embedding import embed
 from jaxcell.models.cell import labels_of
+from jaxcell.suites.runs import train
 from jaxcell.systems.adapting import annotate, lora
-from jaxcell.training import loop
 from jaxcell.training.checkpoint import load_model
 
 HEAD, PART = "cell_type", "part"  # columns of the store's cells
@@ -117,8 +116,10 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
 
     Raises
     ------
-    SystemExit
+    KeyboardInterrupt
         When the run was stopped by SIGTERM or Ctrl-C; the same call goes on.
+    FloatingPointError
+        Each rate was too high.
     """
     model, losses = load_model(path), {}
     for rate in how.rates:
@@ -127,8 +128,7 @@ def predictions(path, kind, cells, labels, batch, split, how, *, seed, workdir, 
         store = _store(workdir / "store", cells, obs, labels, split, model, c, options)
         c.data.store = str(store.path)
         try:
-            if not loop.train(c, run):
-                sys.exit(f"{run}: stopped before the end; the same call goes on from there")
+            train(c, run)
             losses[rate] = _least(run)
         except FloatingPointError:  # too high a rate
             losses[rate] = np.inf

@@ -5,7 +5,6 @@ n cells.
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from jaxcell.evaluation import inputs
 from jaxcell.suites import vectors
+from jaxcell.suites.naming import about
 
 FOLDER = {"file": "single_cell/pbmc_5batch_fullgenes.h5ad"}  # of JAXCELL_DATA
 FOLDER |= {"label": "cell_type_coarse", "batch": "batch"}
@@ -35,6 +35,7 @@ class Cells:
     labels: np.ndarray
     batch: np.ndarray | None
     mark: list  # hashes of counts and labels
+    path: Path  # of their file
 
 
 def read_cells(data, o):
@@ -52,17 +53,11 @@ def read_cells(data, o):
         raise FileNotFoundError(f"{path}: no such file (--data, JAXCELL_DATA)")
     if not label:
         raise ValueError(f"label: found none, expected the obs column of {path} with the classes")
-    adata = anndata.read_h5ad(path)
-    found = inputs.labelled(adata, label, batch or None)
-    x, var = inputs.counts(adata, o["counts"], o["allow_non_integer"], found.keep)
-    kept = anndata.AnnData(x, obs=adata.obs[found.keep], var=var)
+    adata = inputs.read(path)
+    with about(path):
+        found = inputs.labelled(adata, label, batch or None)
+    x, source = inputs.raw_counts(adata, o["counts"], o["allow_non_integer"], path)
+    kept = anndata.AnnData(x[found.keep], obs=adata.obs[found.keep], var=source.var)
     text = "\n".join([*found.labels, *(() if found.batch is None else found.batch)])
     mark = [vectors.fingerprint(kept), hashlib.sha256(text.encode()).hexdigest()]
-    return Cells(kept, found.labels, found.batch, mark)
-
-
-def file_key(*parts):
-    """A file name of a part; names that differ in other characters alone differ by a hash."""
-    text = "-".join(map(str, parts))
-    clean = re.sub(r"[^A-Za-z0-9_.\-]+", "_", text)
-    return clean if clean == text else f"{clean}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return Cells(kept, found.labels, found.batch, mark, path)

@@ -10,7 +10,7 @@ from jaxcell.evaluation import treated as cells_of
 from jaxcell.evaluation.probes import Fold
 from jaxcell.evaluation.seed_tables import mean_sd
 from jaxcell.evaluation.winners import winner
-from jaxcell.suites import vectors, views
+from jaxcell.suites import naming, vectors, views
 from jaxcell.suites.planted_screen import planted_screen
 from jaxcell.suites.suite import Part, Suite
 
@@ -51,18 +51,23 @@ def plan(asked):
     o = asked.options
     if o["repeats"] < 1:
         raise ValueError(f"repeats: found {o['repeats']}, expected 1 or more")
+    if not 0 <= o["strength"] < np.inf:
+        raise ValueError(f"strength: found {o['strength']}, expected 0 or more")
     adata = views.read(asked, lambda: planted_screen(strength=o["strength"]))
-    kept = cells_of.treated(
-        adata.obs, drug=o["drug"], mechanism=o["mechanism"], dose=o["dose"],
-        viability=o["viability"] or None, vehicle=o["vehicle"], cells=o["cells"], at=o["at"],
-        below=o["below"], unit=o["dose_unit"], fewest_drugs=o["fewest_drugs"],
-        fewest_cells=o["fewest_cells"],
-    )  # fmt: skip
+    where = views.source_of(asked)
+    with naming.about(where):
+        kept = cells_of.treated(
+            adata.obs, drug=o["drug"], mechanism=o["mechanism"], dose=o["dose"],
+            viability=o["viability"] or None, vehicle=o["vehicle"], cells=o["cells"], at=o["at"],
+            below=o["below"], unit=o["dose_unit"], fewest_drugs=o["fewest_drugs"],
+            fewest_cells=o["fewest_cells"],
+        )  # fmt: skip
     adata = adata[kept.keep].copy()
-    shared = {"counts": o["counts"], "train": o["train"]}
+    shared = {"counts": o["counts"], "where": where}
     names = asked.baselines or views.fitting(views.BASELINES, adata)
-    compared = views.views(asked, adata, names, o["label_token"], **shared)
-    [pca] = vectors.methods(_without(asked), adata, baselines=["pca"], counts=o["counts"])
+    compared = views.views(asked, adata, names, o["label_token"], train=o["train"], **shared)
+    [pca] = vectors.methods(_without(asked), adata, baselines=["pca"], **shared)
+    naming.check_rows(asked.checkpoints, (SHUFFLED,))
     mark = {
         "cells": vectors.fingerprint(adata),
         "counts": o["counts"],
@@ -101,7 +106,7 @@ def _part(method, mechanism, drug, seed, repeats, mark, name=""):
         }
 
     whole = {**mark, "method": method.mark, "name": name, "seed": seed}
-    return Part(views.key_of(name, seed), f"{name}, seed {seed}", whole, run)
+    return Part(naming.part_key(name, f"seed{seed}"), f"{name}, seed {seed}", whole, run)
 
 
 def _cell_folds(mechanism, seed):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ from pathlib import Path
 import anndata
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from jaxcell import config
 from jaxcell.ablations.cells import store_of
@@ -25,8 +25,9 @@ from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.planted import planted_cells, planted_names
 from jaxcell.models.cell import count_parameters
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts
+from jaxcell.suites import runs
 from jaxcell.suites.vectors import fingerprint
-from jaxcell.training import loop, setup
+from jaxcell.training import setup
 from jaxcell.training.checkpoint import load_model
 
 SYSTEMS = {
@@ -97,7 +98,7 @@ class Cells:
         own = identify(source.var, "auto", source.name)
         names = Names(own, source.var, source.name)
         every = np.ones(source.n_cells, bool)
-        x, _ = normalised_counts(source, every, False, _NoBar())
+        x, _ = normalised_counts(source, every, False, tqdm(disable=True))
         share = np.asarray((x > 0).mean(axis=0)).ravel()
         forced = names.factors(self.tf, np.ones(len(share), bool))
         usable = share >= EXPRESSED
@@ -113,11 +114,6 @@ class Cells:
             able = {f: s for f, s in able.items() if s >= EXPRESSED}
             found |= set(sorted(able, key=lambda f: (-able[f], f))[:FACTORS])
         return sorted(found)
-
-
-class _NoBar:
-    def update(self, _):
-        pass
 
 
 def cells_of(asked):
@@ -215,8 +211,7 @@ def train(cells, genes, c, workdir, out):
     setup.check(settled(c))
     began = time.perf_counter()
     with compiled_once(out / "compiled"):
-        if not loop.train(c, workdir):
-            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        runs.train(c, workdir)
     seconds = time.perf_counter() - began
     jax.clear_caches()
     model = load_model(workdir)

@@ -3,7 +3,7 @@
 Sources: scFormer 4.3 and A.1, BioFormers 3.3, GEARS' simulation split (SYSTEMS.md, F).
 """
 
-import re
+from tqdm import tqdm
 
 from jaxcell.evaluation.perturbation import baselines as simple
 from jaxcell.evaluation.perturbation import over_seeds, splits
@@ -11,6 +11,7 @@ from jaxcell.evaluation.perturbation.files import read_predictions
 from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.evaluation.perturbation.task import predicted
 from jaxcell.suites import perturbation_models as models
+from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.perturbation_cases import cases_of
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.vectors import fingerprint
@@ -77,6 +78,9 @@ def plan(asked):
         for case in (case for case in cases if case.genes):
             said = models.check_pairs(name, path, model, case)
             notes[case.name] += [said] if said else []
+    taken = [*simple.BASELINES, *(row.name for row in rows)]
+    check_rows(files, taken, "predictions")
+    check_rows(asked.checkpoints, [*taken, *files])
     parts = []
     for i, case in enumerate(cases):
         parts.append(_baselines(i, case, asked, notes[case.name]))
@@ -97,7 +101,7 @@ def _files(given):
 
 
 def _key(i, *parts):
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", ".".join([f"case{i}", *map(str, parts)]))
+    return part_key(f"case{i}", *parts)
 
 
 def _result(case, name, kind, seed, said, facts=None):
@@ -127,25 +131,16 @@ def _baselines(i, case, asked, notes):
 
     def run():
         runs, task, before = [], case.task, len(case.task.notes)
+        no_bar = tqdm(disable=True)  # the runner has one
         for seed in range(asked.seeds):
             own = [name for name in names if name in SEEDED or not seed]
-            said = predicted(task, {}, own, bool(asked.baselines), seed, _NoBar())
+            said = predicted(task, {}, own, bool(asked.baselines), seed, no_bar)
             runs += [_result(case, n, kind, seed, one) for n, (kind, one) in said.items()]
         told = dict.fromkeys(task.notes[:before] + task.notes[before:])
         case_said = {"name": case.name, "about": case.about(), "groups": task.groups}
         return {"case": {**case_said, "notes": [*notes, *case.notes(), *told]}, "runs": runs}
 
     return Part(_key(i, "baselines"), f"{case.name}: baselines", mark, run)
-
-
-class _NoBar:
-    """The runner has a bar of its own."""
-
-    def set_postfix_str(self, _):
-        pass
-
-    def update(self):
-        pass
 
 
 def _file(i, case, name, path):

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-import anndata
-
+from jaxcell.data.sources import read_h5ad
 from jaxcell.evaluation.perturbation import splits
 from jaxcell.evaluation.perturbation.conditions import perturbations
 from jaxcell.evaluation.perturbation.names import CONTROL, JOINED
@@ -40,7 +39,7 @@ class Case:
 
     @cached_property
     def _read(self):
-        return anndata.read_h5ad(self.path)
+        return read_h5ad(self.path)
 
     @cached_property
     def data(self):

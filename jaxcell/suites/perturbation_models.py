@@ -6,7 +6,6 @@ is among them.
 
 import hashlib
 import json
-import sys
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -24,8 +23,9 @@ from jaxcell.evaluation.perturbation.training_cells import PART, VAL, check_unse
 from jaxcell.models.cell import count_parameters
 from jaxcell.perturbation import perturb
 from jaxcell.perturbed import prediction_of
+from jaxcell.suites.runs import train
 from jaxcell.systems.perturbation import PERTURB
-from jaxcell.training import loop, setup
+from jaxcell.training import setup
 from jaxcell.training.checkpoint import load_model
 
 FAMILIES = {  # what --models names: rows of the tables, each by its variants
@@ -175,8 +175,7 @@ def run(case, row, c, workdir):
     setup.check(settled(c))
     began = time.perf_counter()
     with compiled_once(workdir.parent.parent / "compiled"):
-        if not loop.train(c, workdir):
-            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        train(c, workdir)
         seconds = time.perf_counter() - began
         means = predicted(case, workdir, c.seed)
     jax.clear_caches()  # the next seed's programs come from the folder

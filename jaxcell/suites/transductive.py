@@ -7,7 +7,6 @@ and Table 3. n cells.
 import hashlib
 import json
 import shutil
-import sys
 
 import anndata
 import numpy as np
@@ -17,10 +16,11 @@ from jaxcell.embedding import embed
 from jaxcell.evaluation.protocols import scformer_scores
 from jaxcell.evaluation.trained_probes import batch_split, fit_probe
 from jaxcell.suites import finetuning, vectors
-from jaxcell.suites.labelled_cells import cell_arguments, file_key, read_cells
+from jaxcell.suites.labelled_cells import cell_arguments, read_cells
+from jaxcell.suites.naming import part_key
+from jaxcell.suites.runs import train
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.transductive_report import blocks, text
-from jaxcell.training import loop
 from jaxcell.training.checkpoint import load_model
 
 BASELINES = ("log", "pca")
@@ -46,7 +46,9 @@ def plan(asked):
         raise ValueError("checkpoint: found none, expected one at least, whose config is trained")
     cells = read_cells(asked.data, o)
     if cells.batch is None or len(np.unique(cells.batch)) < 2:
-        raise ValueError("batch: expected a column of two batches or more, to hold out whole ones")
+        raise ValueError(
+            f"{cells.path}: batch: expected a column of two batches or more, to hold out whole ones"
+        )
     for name, path in asked.checkpoints.items():
         _check(name, path, o, cells)
     methods = vectors.methods(
@@ -55,6 +57,7 @@ def plan(asked):
         batch=cells.batch,
         baselines=asked.baselines or BASELINES,
         allow_non_integer=o["allow_non_integer"],
+        where=cells.path,
     )
     parts = []
     for seed in range(asked.seeds):
@@ -99,7 +102,7 @@ def _vectors(method, cells, split, seed):
         name = f"{method.name}, as it is" if method.kind == "model" else method.name
         return {"row": _row(name, method.kind, method.matrix(seed), cells, split, seed)}
 
-    return Part(file_key(method.name, f"seed{seed}"), method.name, mark, run)
+    return Part(part_key(method.name, "as_it_is", f"seed{seed}"), method.name, mark, run)
 
 
 def _trained(asked, method, path, start, cells, split, seed):
@@ -108,7 +111,7 @@ def _trained(asked, method, path, start, cells, split, seed):
     how = {name: o[name] for name in ("epochs", "genes", "batch_size")}
     mark = [cells.mark, method.mark, seed, start, how]
     short = hashlib.sha256(repr(mark).encode()).hexdigest()[:8]
-    workdir = asked.out / "runs" / f"{file_key(method.name, start, f'seed{seed}')}-{short}"
+    workdir = asked.out / "runs" / f"{part_key(method.name, start, f'seed{seed}')}-{short}"
 
     def run():
         model = load_model(path)
@@ -119,8 +122,7 @@ def _trained(asked, method, path, start, cells, split, seed):
         allow = {"allow_non_integer": o["allow_non_integer"]}
         read, where = finetuning.labels_read(c), workdir / "store"
         c.data.store = str(finetuning.store_of(where, own, held, read, model, seed, **allow).path)
-        if not loop.train(c, workdir / "run"):
-            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        train(c, workdir / "run")
         embed(own, workdir / "run", key="X", progress=False, **allow)
         row = _row(f"{method.name}, {start}", method.kind, own.obsm["X"], cells, split, seed)
         found = {"row": row, "curve": _curve(workdir / "run")}
@@ -128,7 +130,7 @@ def _trained(asked, method, path, start, cells, split, seed):
         shutil.rmtree(workdir / "run" / "checkpoints")
         return found
 
-    return Part(file_key(method.name, start, f"seed{seed}"), f"{method.name}, {start}", mark, run)
+    return Part(part_key(method.name, start, f"seed{seed}"), f"{method.name}, {start}", mark, run)
 
 
 def _curve(run):

@@ -6,6 +6,7 @@ n cells, g genes, d features.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,24 @@ import anndata
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.genes import identify, strip_version
+from jaxcell.data.genes import identify, read_gene_map, strip_version
+from jaxcell.data.matching import match
 from jaxcell.embedding import embed as embed_cells
 from jaxcell.evaluation import gene_baselines, inputs, integration
 from jaxcell.evaluation import methods as known
 from jaxcell.models.cell import count_parameters
+from jaxcell.results import check_match
+from jaxcell.suites import naming
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.external import read_vectors
 
 PCS = 50  # components where a baseline's name says no other number
+FEWEST = 0.05  # of a model's genes, as `jaxcell.embed` has it by default
 RIDGE = 1.0  # penalty of Ridge PCA, see baselines.Components
-NAMES = r"raw|log|hvg\d+|(pca|ridge|ae)\d*(_inductive)?|harmony|scvi(_inductive)?|genept=.+"
+NAMES = (
+    r"raw|log|hvg[1-9]\d*|(pca|ridge|ae)([1-9]\d*)?(_inductive)?|harmony|scvi(_inductive)?"
+    r"|genept=.+"
+)
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,13 @@ def methods(
     asked,
     adata,
     *,
-    counts="X",
+    counts="",
     batch=None,
     train=None,
     baselines=(),
     embed=None,
     allow_non_integer=False,
+    where="the cells",
 ):
     """The models and baselines of a suite, models first.
 
@@ -85,7 +94,7 @@ def methods(
     asked : Asked
         Its checkpoints are the models, their vectors kept in ``asked.out/vectors``.
     adata : AnnData [n, g], raw counts
-    counts : 'X', 'raw' or 'layers/NAME'
+    counts : 'X', 'raw' or 'layers/NAME'; '': X, where a suite has no option for it
     batch : str [n], optional
         What harmony and scvi integrate.
     train : path or AnnData, optional
@@ -96,6 +105,7 @@ def methods(
     embed : dict, optional
         Options of `jaxcell.embed`, as layer or pooling.
     allow_non_integer : take counts that are no whole numbers
+    where : the cells' file, for errors
 
     Returns
     -------
@@ -104,21 +114,20 @@ def methods(
     Raises
     ------
     ValueError, ImportError
-        An unknown baseline, one whose extra is not installed, or no counts.
+        An unknown baseline, one whose extra is not installed, no counts, or a checkpoint whose
+        genes the cells lack.
     """
     _check(baselines, train, batch)
-    x, _ = inputs._counts(adata, counts, allow_non_integer)
-    cells = anndata.AnnData(x, obs=adata.obs, var=adata.var)
+    x, source = inputs.raw_counts(adata, counts, allow_non_integer, where)
+    cells = anndata.AnnData(x, obs=adata.obs, var=source.var)
     options = {"allow_non_integer": allow_non_integer, **(embed or {})}
     models = [
-        _model(name, path, cells, options, asked.out / "vectors")
+        _model(name, path, cells, options, asked.out / "vectors", source)
         for name, path in asked.checkpoints.items()
     ]
     fits = _Fits(cells, x, batch, train, counts, allow_non_integer) if baselines else None
-    names = [method.name for method in models]
     made = [fits.method(short) for short in dict.fromkeys(baselines)]
-    if clash := [method.name for method in made if method.name in names]:
-        raise ValueError(f"checkpoint {clash[0]!r} has the name of a baseline; give it another")
+    naming.check_rows(asked.checkpoints, (method.name for method in made))
     return models + made
 
 
@@ -127,16 +136,18 @@ def _check(baselines, train, batch):
         if not re.fullmatch(NAMES, short):
             raise ValueError(
                 f"baselines: {short!r} is unknown; known are raw, log, hvgN, pcaK, ridgeK, aeK "
-                "(each of the three also with _inductive), harmony, scvi, scvi_inductive, "
-                "genept=FILE"
+                "(numbers from 1 on; each of the three also with _inductive), harmony, scvi, "
+                "scvi_inductive, genept=FILE"
             )
         if short.endswith("_inductive") and train is None:
             raise ValueError(f"baseline {short}: needs cells to be fitted on (--train FILE)")
     integration.check({short.removesuffix("_inductive") for short in baselines}, batch)
 
 
-def _model(name, path, cells, options, folder):
+def _model(name, path, cells, options, folder, source):
     model = load_model(path)
+    with naming.about(f"checkpoint {name}"):
+        _check_genes(model, source, options)
     mark = {"checkpoint": model.sha256, "embed": options}
 
     def matrix(seed):
@@ -154,6 +165,18 @@ def _model(name, path, cells, options, folder):
         name, "model", "its own training cells", mark, matrix,
         parameters=count_parameters(model.config.model),
     )  # fmt: skip
+
+
+def _check_genes(model, source, options):
+    """Refuse cells that have too few of a model's genes; of few, `jaxcell.embed` will warn."""
+    said = {"identifiers": "auto", "gene_map": None, "duplicates": "error", "min_matched": FEWEST}
+    said |= options
+    names = identify(source.var, said["identifiers"], source.name)
+    gene_map = read_gene_map(said["gene_map"])
+    found = match(names, model.vocabulary, gene_map, said["duplicates"], source.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_match(found, source, said["min_matched"])
 
 
 class _Fits:

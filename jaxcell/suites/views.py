@@ -4,7 +4,6 @@ n cells, D width.
 """
 
 import hashlib
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from jaxcell.evaluation import inputs
 from jaxcell.models import pools
 from jaxcell.models.heads import reads_of
 from jaxcell.predictions import label_heads
-from jaxcell.suites import vectors
+from jaxcell.suites import naming, vectors
 from jaxcell.training.checkpoint import load_model
 
 BASELINES = ("raw", "log", "hvg2000", "pca")
@@ -46,6 +45,12 @@ def views(asked, adata, baselines=(), label_token="", **options):
         raise ValueError(f"label token: no checkpoint has {label_token!r} in front of its genes")
     alone = replace(asked, checkpoints={})
     rest = vectors.methods(alone, adata, baselines=baselines, **options)
+    naming.check_rows(asked.checkpoints, (m.name for m in rest))
+    own = [method.name for method in found]
+    if twice := [name for name in own if own.count(name) > 1]:
+        raise ValueError(
+            f"checkpoint: found two models with the row {twice[0]!r}; expected names of their own"
+        )
     return found + rest
 
 
@@ -91,6 +96,11 @@ def read(asked, planted):
     return inputs.read(asked.data[0])
 
 
+def source_of(asked):
+    """What errors call the cells that `read` gives."""
+    return str(asked.data[0]) if asked.data else "the generated cells"
+
+
 def fitting(baselines, adata):
     """These baselines without hvgN of as many genes as there are: that is `log`."""
     few = [b for b in baselines if b.startswith("hvg") and int(b[3:]) >= adata.n_vars]
@@ -103,9 +113,3 @@ def digest(*values):
     for value in values:
         found.update("\n".join(map(str, np.asarray(value).ravel().tolist())).encode() + b"\0")
     return found.hexdigest()
-
-
-def key_of(name, seed):
-    """A part's key, from a method's name: letters, digits, and 6 of its hash."""
-    stem = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return f"{stem}.{digest(name)[:6]}.seed{seed}"

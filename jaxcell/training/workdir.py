@@ -33,7 +33,7 @@ def _locked(workdir):
             file.seek(0)
             raise ValueError(
                 f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
-                "wait for it or name another --workdir"
+                "wait for it or name another folder"
             ) from None
         file.truncate(0)
         now = time.strftime("%Y-%m-%d %H:%M:%S")

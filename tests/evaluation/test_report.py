@@ -428,7 +428,7 @@ def test_protocols_files_and_baselines_of_chosen_genes(tmp_path):
 
 
 def test_refusals_of_paths_and_of_an_absent_extra(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"cells.h5ad: no such file; evaluate reads"):
+    with pytest.raises(FileNotFoundError, match=r"cells.h5ad: no such file; expected an h5ad"):
         run(tmp_path / "cells.h5ad", tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"is a file; evaluate writes a folder"):

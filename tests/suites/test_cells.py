@@ -9,6 +9,7 @@ from jaxcell import benchmark
 from jaxcell.evaluation import baselines, intervals, scib_protocol
 from jaxcell.evaluation.probes import score
 from jaxcell.suites import cell_sets, cells, cells_found, cells_report
+from jaxcell.suites.naming import part_key
 from tests.evaluation.cells import adata
 
 OPTIONS = dict(seeds=2, baselines=("log", "hvg50", "pca"), components=(4,), progress=False)
@@ -47,11 +48,11 @@ def test_scores_are_those_of_the_protocol_on_the_same_cells(files, results):
     x = baselines.principal_components(log, 4).scores(log)
     before = scib_protocol.pcr(log, read.batch)
     expected = scib_protocol.scib_scores(x, read.labels, read.batch, seed=1, before=before)
-    part = results["parts"]["several.PCA_4_transductive.1"]
+    part = results["parts"][part_key("several", PCA, 1)]
     assert part["scib"] == pytest.approx(expected, rel=1e-6)
     assert (part["dimensions"], part["kind"], part["seed"]) == (4, "baseline", 1)
     assert "probes" not in part  # whole batches are held out: no seed changes them
-    assert "probes" in results["parts"]["one.PCA_4_transductive.1"]
+    assert "probes" in results["parts"][part_key("one", PCA, 1)]
 
 
 def test_predictions_give_the_scores_and_their_intervals(found):

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcell import benchmark
 from jaxcell.suites import moa, views
+from jaxcell.suites.naming import part_key
 from jaxcell.suites.planted_screen import planted_screen
 from jaxcell.suites.suite import Asked
 from jaxcell.training import loop
@@ -36,8 +37,7 @@ def test_a_run_and_its_report(file, tmp_path, monkeypatch):
     assert rows[moa.SHUFFLED]["leak"][0] > rows[moa.SHUFFLED]["auc"][0]
     cells = results["parts"]["cells"]
     assert {k: v["drugs"] for k, v in cells["mechanisms"].items()} == FEW
-    assert len(results["parts"]["pca_20_transductive." + views.digest("PCA 20 (transductive)")[:6]
-                            + ".seed0"]["folds"]) == 4  # fmt: skip
+    assert len(results["parts"][part_key("PCA 20 (transductive)", "seed0")]["folds"]) == 4
     page = (tmp_path / "report.html").read_text()
     assert "AUC, cells split" in page
     assert (tmp_path / "figures" / "mechanisms.png").stat().st_size > 5_000

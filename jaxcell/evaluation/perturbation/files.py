@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from jaxcell.data.sources import read_h5ad
 from jaxcell.evaluation.inputs import obs_column
 
 from .baselines import Predictions
@@ -77,12 +78,10 @@ def _vectors(given, data, name):
 
 
 def _file(path, data, control, name, tested):
-    import anndata
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"{name}: {path}: no such file; expected an h5ad of predictions")
-    adata = anndata.read_h5ad(path)
     try:
+        adata = read_h5ad(path)
         spelled = obs_column(adata, "condition", "condition")
     except ValueError as error:
         raise ValueError(f"{name}: {path}: {error}") from None
