@@ -1,9 +1,9 @@
 """What the report of the suite txfm says beside its tables: of cells, who wins, what is lost."""
 
+from jaxcell.evaluation import winners
 from jaxcell.evaluation.perturbed_cells import tasks as measured
 from jaxcell.evaluation.perturbed_cells.postprocessing import FEWEST_CONTROLS
 from jaxcell.evaluation.perturbed_cells.recall import FEWEST_RELATIONS
-from jaxcell.evaluation.tables import number
 
 ACROSS = ("lin", "knn")  # tasks that judge cells by those of other batches
 
@@ -39,38 +39,15 @@ def describe(facts):
 
 
 def winner(rows):
-    """Who has the highest average, and the best of the other kind beside it: a sentence.
+    """Who has the highest average, models or baselines: a sentence.
 
     rows : {method: {'kind', 'row': `aggregate.row`, …}}, those of blocks left out
     """
-    best = {kind: _best(rows, kind) for kind in ("model", "baseline")}
-    model, baseline = best["model"], best["baseline"]
-    if not model and not baseline:
-        return "No method has an average."
-    if not model or not baseline:
-        what, other = ("baseline", "model") if not model else ("model", "baseline")
-        return f"Of {what}s the best: **{_said(model or baseline)}**; no {other} was measured."
-    if number(baseline[1]) == number(model[1]):
-        return f"Neither wins: **{_said(model)}**, the best baseline **{_said(baseline)}**."
-    if baseline[1] > model[1]:
-        return f"**A baseline wins**: {_said(baseline)}, against the best model {_said(model)}."
-    return (
-        f"The best model is ahead: **{_said(model)}**, against the best baseline {_said(baseline)}."
-    )
-
-
-def _best(rows, kind):
-    """(name, avg) of a kind, or None."""
     found = [
-        (name, one["row"]["avg"]["mean"])
+        {"name": name, "kind": one["kind"], "avg": (one["row"]["avg"] or {}).get("mean")}
         for name, one in rows.items()
-        if one["kind"] == kind and one["row"]["avg"]
     ]
-    return max(found, key=lambda pair: pair[1], default=None)
-
-
-def _said(pair):
-    return f"{pair[0]} avg {number(pair[1])}"
+    return winners.winner(found, "avg", "avg") or "No method has an average."
 
 
 def tasks(rows):
