@@ -54,6 +54,7 @@ def separate(x, perturbation, batch, seed=0):
         ``top1``, ``top5`` (None: nothing to score), ``scored``, the number of cells, and
         ``converged``: whether the solver did in each fold
     """
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     perturbation = np.asarray(perturbation).astype(str)
@@ -61,15 +62,16 @@ def separate(x, perturbation, batch, seed=0):
     if fold is None:
         return {**averages([], []), "converged": True}
     x = np.asarray(x, np.float32)
-    with threadpool_limits(1), ThreadPoolExecutor(2) as pool:  # the products are thin
-        done = pool.map(lambda f: _fold(x, perturbation, fold == f), np.unique(fold))
-        found, own, converged = zip(*done, strict=True)
+    with warnings.catch_warnings():  # around all threads, whose filters are the same
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the result says so
+        with threadpool_limits(1), ThreadPoolExecutor(2) as pool:  # the products are thin
+            done = pool.map(lambda f: _fold(x, perturbation, fold == f), np.unique(fold))
+            found, own, converged = zip(*done, strict=True)
     return {**averages(found, own), "converged": all(converged)}
 
 
 def _fold(x, perturbation, held):
     """Hits of the held-out cells [., len(TOP)], what they are, and whether the solver converged."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -81,9 +83,7 @@ def _fold(x, perturbation, held):
     own = np.searchsorted(names, perturbation[test])
     scaler = StandardScaler().fit(x[~held])
     model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the result says so
-        model.fit(scaler.transform(x[~held]), known)
+    model.fit(scaler.transform(x[~held]), known)
     scores = model.decision_function(scaler.transform(x[test]))
     if scores.ndim == 1:
         scores = np.stack([-scores, scores], axis=1)
