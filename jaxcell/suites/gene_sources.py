@@ -18,7 +18,6 @@ from jaxcell.data.matching import match
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation import gene_baselines, gene_report, integration, scvi_fit
 from jaxcell.gene_vectors import genes
-from jaxcell.suites.naming import part_key
 from jaxcell.suites.vectors import fingerprint
 from jaxcell.training.external import read_vectors
 
@@ -48,7 +47,7 @@ class Source:
         """Name of its parts' files."""
         ends = [f"seed{self.seed}"] if self.seed is not None else []
         ends += [f"step{self.step}"] if self.step is not None else []
-        return "-".join([part_key(self.model), *ends])
+        return "-".join([re.sub(r"[^A-Za-z0-9_.]+", "_", self.model), *ends])
 
 
 def seed_of(name):
