@@ -289,6 +289,3 @@ def raw_counts(data, where="", allow_non_integer=False, name="AnnData"):
         check_chunk(chunk, source, allow_non_integer, hint=WHERE_COUNTS if where else IN_X)
         chunks.append(chunk)
     return sp.vstack(chunks, format="csr").astype(np.float32), source
-
-
-_counts = raw_counts  # by the name that txfm_data has for it

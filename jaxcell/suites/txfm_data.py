@@ -122,11 +122,9 @@ class Perturbed:
         """Log-normalised values, float32 CSR [n, genes]."""
         if not self.experiment.log_values:
             try:
-                x, _ = inputs._counts(self.adata, "X", False)
+                x, _ = inputs.raw_counts(self.adata, name=self.experiment.file)
             except ValueError as error:
-                raise ValueError(
-                    f"{self.experiment.file}: {error}; --log-values takes such values"
-                ) from None
+                raise ValueError(f"{error}; --log-values takes such values") from None
             return baselines.normalise(x)
         x = sp.csr_matrix(self.adata.X, dtype=np.float32)
         x.eliminate_zeros()

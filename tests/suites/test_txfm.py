@@ -163,7 +163,7 @@ def test_what_is_refused(files, tmp_path, monkeypatch):
         (dict(batch=["plates"]), "obs has no column plates"),
         (dict(cells=-1), "cells: found -1"),
         (dict(data=[files / "log.h5ad"] * 2), "two files are called log"),
-        (log | dict(log_values=False), r"log\.h5ad: .*log1p of counts.*--log-values takes"),
+        (log | dict(log_values=False), r"log\.h5ad, X: .*log1p of counts.*--log-values takes"),
         (log | dict(baselines=["raw"]), "raw needs counts"),
     ]
     for wrong, said in cases:

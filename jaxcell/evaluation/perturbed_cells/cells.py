@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell.data.sources import read_h5ad
+
 from ..inputs import is_missing, obs_column
 
 FEWEST_CONTROLS = 3
@@ -69,11 +71,9 @@ def find(adata, perturbation, control, columns, where):
 
 def read(path):
     """The AnnData of an h5ad file; FileNotFoundError names what it is for."""
-    import anndata
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; expected an h5ad of perturbed cells")
-    return anndata.read_h5ad(path)
+    return read_h5ad(path)
 
 
 def shown(values, most=10):
