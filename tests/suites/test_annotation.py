@@ -11,6 +11,7 @@ import pytest
 from jaxcell import benchmark, config
 from jaxcell.evaluation.trained_probes import batch_split
 from jaxcell.suites import annotation, annotation_report, finetuning, transductive
+from jaxcell.suites.naming import part_key
 from jaxcell.training import loop
 from tests.conftest import config_of, draw_cells
 from tests.training.test_training import tiny
@@ -183,13 +184,13 @@ def test_a_checkpoint_is_probed_and_fine_tuned(file, trained, tmp_path, monkeypa
     asked = dict(checkpoints={"mine": str(trained)}, seeds=1, baselines=("pca5",), widths=(8,))
     asked |= dict(epochs=30, batch_size=32, finetune_rates=(1e-3, 3.0))
     found = run(file, tmp_path / "out", **asked)
-    assert [key.partition("-seed")[0] for key in found["parts"]] == [
-        *("chance", "mine-probes", "PCA_5_transductive_-probes", "mine-finetuned", "mine-lora")
-    ]
+    own = [("chance",), ("mine", "probes"), ("PCA 5 (transductive)", "probes")]
+    own += [("mine", "finetuned"), ("mine", "lora")]
+    assert list(found["parts"]) == [part_key(*name, "seed0") for name in own]
     rows = {row["name"]: row for row in annotation_report.summary(found).rows}
     assert rows["mine, fine-tuned"]["accuracy"][0] > 0.8
     assert rows["mine, LoRA"]["accuracy"][0] > rows["Largest class"]["accuracy"][0]
-    [kept] = (tmp_path / "out" / "runs").glob("mine-finetuned-*")
+    [kept] = (tmp_path / "out" / "runs").glob("mine.finetuned.*")
     assert (kept / "rate-3" / "model").is_dir()
     assert not (kept / "store").exists()
     monkeypatch.setattr(finetuning, "predictions", None)
