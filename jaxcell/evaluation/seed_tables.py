@@ -70,3 +70,12 @@ def plain_table(title, rows, columns, reduce=mean, marked=None):
 def runs_of(results, name, part):
     """What an arm's runs that did not fail hold under ``part``."""
     return [run[part] for run in results["arms"][name]["runs"] if "failed" not in run]
+
+
+def gathered(results):
+    """{method's name: its parts, one per seed}, in the order of the plan; 'cells' is no method."""
+    found = {}
+    for key, part in results["parts"].items():
+        if key != "cells":
+            found.setdefault(part["name"], []).append(part)
+    return found

@@ -3,7 +3,7 @@
 from functools import partial
 
 from . import html
-from .seed_tables import mean_sd
+from .seed_tables import gathered, mean_sd
 from .signature_figures import clusters_figure
 
 COLUMNS = {
@@ -28,15 +28,6 @@ NOTE = (
     "cells; Fisher's exact test on cells, which takes those of one donor as independent. All q by "
     "Benjamini and Hochberg over the clusters; of several seeds the largest."
 )
-
-
-def gathered(results):
-    """{method's name: its parts, one per seed}, in the order of the plan."""
-    found = {}
-    for key, part in results["parts"].items():
-        if key != "cells":
-            found.setdefault(part["name"], []).append(part)
-    return found
 
 
 def carrier_table(results):

@@ -11,9 +11,9 @@ import numpy as np
 from jaxcell.evaluation.intervals import bootstrap
 from jaxcell.evaluation.probes import score
 from jaxcell.evaluation.trained_probes import RATES, WIDTHS, Split, Training, batch_split, fit_probe
-from jaxcell.suites import finetuning, vectors
+from jaxcell.suites import finetuning
 from jaxcell.suites.annotation_report import blocks, text
-from jaxcell.suites.labelled_cells import cell_arguments, read_cells
+from jaxcell.suites.labelled_cells import cell_arguments, methods_of, read_cells
 from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.suite import Part, Suite
 
@@ -48,14 +48,7 @@ def plan(asked):
     _check(o)
     cells = read_cells(asked.data, o)
     splits = {s: batch_split(cells.labels, cells.batch, s) for s in range(asked.seeds)}
-    methods = vectors.methods(
-        asked,
-        cells.adata,
-        batch=cells.batch,
-        baselines=asked.baselines or BASELINES,
-        allow_non_integer=o["allow_non_integer"],
-        where=cells.path,
-    )
+    methods = methods_of(asked, cells, BASELINES)
     check_rows(asked.checkpoints, (LARGEST, *(f"{SHUFFLED}, {m.name}" for m in methods)))
     how = finetuning.Adapting(o["epochs"], o["batch_size"], tuple(o["finetune_rates"]))
     kinds = () if o["no_finetune"] else tuple(finetuning.KINDS)

@@ -61,3 +61,15 @@ def read_cells(data, o):
     text = "\n".join([*found.labels, *(() if found.batch is None else found.batch)])
     mark = [vectors.fingerprint(kept), hashlib.sha256(text.encode()).hexdigest()]
     return Cells(kept, found.labels, found.batch, mark, path)
+
+
+def methods_of(asked, cells, baselines):
+    """The models and baselines on labelled cells; ``baselines`` where none is named."""
+    return vectors.methods(
+        asked,
+        cells.adata,
+        batch=cells.batch,
+        baselines=asked.baselines or baselines,
+        allow_non_integer=asked.options["allow_non_integer"],
+        where=cells.path,
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxcell.evaluation import html, mechanism_figures, mechanisms
 from jaxcell.evaluation import treated as cells_of
 from jaxcell.evaluation.probes import Fold
-from jaxcell.evaluation.seed_tables import mean_sd
+from jaxcell.evaluation.seed_tables import gathered, mean_sd
 from jaxcell.evaluation.winners import winner
 from jaxcell.suites import naming, vectors, views
 from jaxcell.suites.planted_screen import planted_screen
@@ -123,15 +123,6 @@ def _cells(kept):
         own = kept.drug[kept.mechanism == kind]
         sizes[str(kind)] = {"drugs": len(np.unique(own)), "cells": len(own)}
     return {"cells": len(kept.drug), "dropped": kept.dropped, "mechanisms": sizes}
-
-
-def gathered(results):
-    """{method's name: its parts, one per seed}, in the order of the plan."""
-    found = {}
-    for key, part in results["parts"].items():
-        if key != "cells":
-            found.setdefault(part["name"], []).append(part)
-    return found
 
 
 def score_rows(results):

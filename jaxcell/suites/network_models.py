@@ -85,7 +85,7 @@ class Cells:
             raise ValueError(
                 f"reference: found {self.reference!r}, expected one of {', '.join(conditions)}"
             )
-        self.genes  # noqa: B018 (names that are none)
+        _ = self.genes  # refuses names that are none
 
     @cached_property
     def genes(self):

@@ -60,7 +60,7 @@ def plan(asked):
     cases = cases_of(asked)
     files = _files(options["predictions"])
     for case in cases:
-        case.task  # noqa: B018 (reads and checks)
+        _ = case.task  # reads and checks it
     if not any(case.genes for case in cases) and asked.checkpoints:
         raise ValueError("checkpoint: the conditions are treatments, of which no model is told")
     if len(cases) > 1 and files:

@@ -15,8 +15,8 @@ from jaxcell import config
 from jaxcell.embedding import embed
 from jaxcell.evaluation.protocols import scformer_scores
 from jaxcell.evaluation.trained_probes import batch_split, fit_probe
-from jaxcell.suites import finetuning, vectors
-from jaxcell.suites.labelled_cells import cell_arguments, read_cells
+from jaxcell.suites import finetuning
+from jaxcell.suites.labelled_cells import cell_arguments, methods_of, read_cells
 from jaxcell.suites.naming import part_key
 from jaxcell.suites.runs import train
 from jaxcell.suites.suite import Part, Suite
@@ -51,14 +51,7 @@ def plan(asked):
         )
     for name, path in asked.checkpoints.items():
         _check(name, path, o, cells)
-    methods = vectors.methods(
-        asked,
-        cells.adata,
-        batch=cells.batch,
-        baselines=asked.baselines or BASELINES,
-        allow_non_integer=o["allow_non_integer"],
-        where=cells.path,
-    )
+    methods = methods_of(asked, cells, BASELINES)
     parts = []
     for seed in range(asked.seeds):
         split = batch_split(cells.labels, cells.batch, seed)
