@@ -21,7 +21,7 @@ def test_planted_labels_and_batches_are_where_they_are_planted():
 
 @pytest.mark.slow
 def test_the_bench_measures_all_steps(tmp_path):
-    asked = "--cells 2000 --dims 24 --seeds 1 --subsample 1000 --json".split()
+    asked = ["--cells", "2000", "--dims", "24", "--seeds", "1", "--subsample", "1000", "--json"]
     command = [sys.executable, "-m", "jaxcell.bench.evaluate", *asked, tmp_path / "r.json"]
     # A process of its own: the peak is the process's, and these tests' may be anything by now.
     told = subprocess.run(command, capture_output=True, text=True, check=True)
