@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import sources
 from jaxcell.data.checks import check_chunk
-from jaxcell.data.sources import PBMC68K, open_source
+from jaxcell.data.sources import PBMC68K, open_source, turning
 from tests.data.conftest import cells, counts
 
 
@@ -68,7 +67,7 @@ def test_the_callers_anndata_is_left_as_it_was():
 
 
 def test_csc_is_turned_in_blocks(h5ad, monkeypatch):
-    monkeypatch.setattr(sources, "BLOCK", 13)
+    monkeypatch.setattr(turning, "BLOCK", 13)
     matrix = counts(50)
     matrix[[3, 4, 49]] = 0
     np.testing.assert_array_equal(read(open_source(h5ad(sp.csc_matrix(matrix)))), matrix)
@@ -76,7 +75,7 @@ def test_csc_is_turned_in_blocks(h5ad, monkeypatch):
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 def test_memory_is_bounded(tmp_path, monkeypatch, form):
-    monkeypatch.setattr(sources, "BLOCK", 2**14)
+    monkeypatch.setattr(turning, "BLOCK", 2**14)
     n_cells, n_genes = 4000, 500
     matrix = sp.csr_matrix(counts(n_cells, n_genes))  # 8 MB, dense as much
     path = tmp_path / "big.h5ad"

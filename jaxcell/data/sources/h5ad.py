@@ -1,0 +1,117 @@
+"""An h5ad file as a source: dense, CSR or CSC, in X, raw or a layer."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import scipy.sparse as sp
+
+from jaxcell.data.sources.source import Source
+from jaxcell.data.sources.turning import turned
+
+
+def read_h5ad(path):
+    """All of an h5ad file as AnnData; refused as `open_source` refuses one.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no such file; it is empty, truncated, damaged or none.
+    """
+    with opened(Path(path)):
+        return anndata.read_h5ad(path)
+
+
+class H5adSource(Source):
+    """An h5ad file, closed between two calls; X, a layer or raw; dense, CSR or CSC."""
+
+    def __init__(self, path, counts="X", chunk_cells=None):
+        self.path, self.name = Path(path), str(path)
+        with opened(self.path) as file:
+            self.obs = anndata.io.read_elem(file["obs"])
+            self.n_cells = len(self.obs)
+            self.places = ["X"] if "X" in file else []
+            self.places += [f"layers/{layer}" for layer in file.get("layers", ())]
+            self.places += ["raw"] if "raw/X" in file else []
+            raw = counts == "raw" and "raw/X" in file
+            self.var = anndata.io.read_elem(file["raw/var" if raw else "var"])
+            self._choose(counts, chunk_cells)
+            self._check_shape(file)
+
+    def at(self, counts):
+        """The same cells with the counts of another place."""
+        return H5adSource(self.path, counts, self._chunk_cells)
+
+    def _matrix(self, file):
+        return file["raw/X" if self.counts == "raw" else self.counts]
+
+    def _check_shape(self, file):
+        matrix = self._matrix(file)
+        expected = (self.n_cells, len(self.var))
+        shape, stored = _shape(matrix), None
+        if isinstance(matrix, h5py.Group):
+            stored = matrix["indptr"][-1], len(matrix["indices"]), len(matrix["data"])
+        if shape != expected or (stored and len(set(map(int, stored))) > 1):
+            raise ValueError(
+                f"{self.path} is damaged: {self.counts} is {shape[0]} × {shape[1]} with "
+                f"{stored} stored values, obs and var are {expected[0]} × {expected[1]}"
+            )
+
+    def _read(self, slices):
+        with opened(self.path) as file:
+            matrix = self._matrix(file)
+            if isinstance(matrix, h5py.Dataset):
+                yield from (matrix[rows] for rows in slices)
+                return
+            indptr, indices, data = matrix["indptr"], matrix["indices"], matrix["data"]
+            indptr = indptr[:].astype(np.int64)
+            if _format(matrix) == "csc":
+                indptr, indices, data = turned(indptr, indices, data, self.n_cells)
+            for rows in slices:
+                a, b = indptr[rows.start], indptr[rows.stop]
+                pointers = indptr[rows.start : rows.stop + 1] - a
+                shape = (len(pointers) - 1, len(self.var))
+                yield sp.csr_matrix((data[a:b], indices[a:b], pointers), shape)
+
+    def checksum(self):
+        """sha256 of the file."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path):
+    """The HDF5 file of an h5ad."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes)")
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file, so not an h5ad")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+    with file:
+        lacking = [name for name in ("obs", "var") if name not in file]
+        if lacking:
+            raise ValueError(
+                f"{path} is HDF5 but not an h5ad: it has {list(file)}, not {' and '.join(lacking)}"
+            )
+        try:
+            yield file
+        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
+            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+
+
+def _shape(matrix):
+    shape = matrix.shape if isinstance(matrix, h5py.Dataset) else matrix.attrs.get("shape")
+    return tuple(map(int, matrix.attrs["h5sparse_shape"] if shape is None else shape))
+
+
+def _format(matrix):
+    kind = matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr"))
+    return str(kind)[:3]
