@@ -99,7 +99,7 @@ class Filters:
         return self._first(CELL_FILTERS, values)
 
     def genes(self, sums):
-        """What removes each gene, by the kept cells: GeneSums -> i8 [V], of GENE_FILTERS."""
+        """What removes each gene, by the kept cells: GeneTotals -> i8 [V], of GENE_FILTERS."""
         frequency = sums.cells_with / max(sums.cells, 1)
         return self._first(GENE_FILTERS, (sums.cells_with, frequency, sums.dispersion))
 
@@ -113,7 +113,7 @@ class Filters:
         return removed
 
 
-class GeneSums:
+class GeneTotals:
     """Sums over cells, gene by gene, from which the gene filters are decided; they add up.
 
     cells : int

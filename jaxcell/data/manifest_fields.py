@@ -135,8 +135,8 @@ def table(known):
         unknown = [str(name) for name in value if name not in known]
         if unknown:
             raise ValueError(
-                f"{where.removesuffix(': ')}: found the unknown field {unknown[0]!r}, expected some of "
-                f"{', '.join(sorted(known))}"
+                f"{where.removesuffix(': ')}: found the unknown field {unknown[0]!r}, expected "
+                f"some of {', '.join(sorted(known))}"
             )
         inside = "" if where.endswith(": ") else "."
         return {

@@ -7,7 +7,14 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 
-from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, Filters, GeneSums, fact, mitochondrial
+from jaxcell.data.filters import (
+    CELL_FILTERS,
+    GENE_FILTERS,
+    Filters,
+    GeneTotals,
+    fact,
+    mitochondrial,
+)
 from jaxcell.data.genes import GeneMap, GeneNames, identify
 
 
@@ -25,7 +32,7 @@ def statistics(found, mito):
 
 
 def sums(matrix, chunk=64):
-    added = GeneSums(matrix.shape[1])
+    added = GeneTotals(matrix.shape[1])
     for a in range(0, matrix.shape[0], chunk):
         added.add(sp.csr_matrix(matrix[a : a + chunk]))
     return added
