@@ -10,6 +10,7 @@ from jaxcell.data.caps import draw, priorities
 from jaxcell.data.dataset_split import held_out
 from jaxcell.data.inputs import key
 from jaxcell.data.splits import label_codes, present_classes
+from jaxcell.data.survey import CAPPED
 
 
 def dataset_codes(inputs):
@@ -21,6 +22,13 @@ def dataset_codes(inputs):
     place = {name: i for i, name in enumerate(names)}
     own = [np.array([place[name] for name in one.datasets], np.int32) for one in inputs]
     return [codes[one.dataset] for codes, one in zip(own, inputs, strict=True)], names
+
+
+def limit(manifest, inputs, surveys):
+    """Take from the surveys' kept cells those that the caps leave out, in place."""
+    for v, left in zip(surveys, capped(manifest, inputs, surveys), strict=True):
+        v.removed[v.kept & ~left] = CAPPED
+        v.kept = left
 
 
 def capped(manifest, inputs, surveys):
@@ -100,8 +108,18 @@ def epochs(manifest, cells):
 
     As many samples in all as the budget's `cells` × `epochs`, `times` as many. Source: TxFM, C.2.
     """
-    budget = manifest.compute
-    if not budget:
+    given = manifest.compute
+    if not given:
         return None
-    samples = budget["cells"] * budget["epochs"] * budget.get("times", 1)
+    samples = given["cells"] * given["epochs"] * given.get("times", 1)
     return max(round(samples / cells), 1)
+
+
+def budget(manifest, cells):
+    """A line that says for how many epochs to train on so many cells."""
+    given = manifest.compute
+    times = f" × {given['times']:g}" if "times" in given else ""
+    return (
+        f"compute of {given['cells']:,} cells × {given['epochs']:,} epochs{times}: train for "
+        f"{epochs(manifest, cells):,} epochs of these {cells:,} (config.epochs)"
+    )

@@ -13,7 +13,7 @@ from jaxcell.data.splits import DROPPED, TRAIN, VALID, label_codes, present_clas
 DIFFER = "is it another release, or other filters? --allow-different-counts goes on with a warning"
 
 
-def check_before(manifest, inputs, allow=False):
+def check_before(order):
     """Refuse files that hold less than is expected, before anything of them is read.
 
     Raises
@@ -27,7 +27,7 @@ def check_before(manifest, inputs, allow=False):
         The same, where they are allowed.
     """
     lines = []
-    for entry, mine in _by_entry(inputs):
+    for entry, mine in _by_entry(order.inputs):
         cells = sum(one.source.n_cells for one in mine)
         genes = sum(len(one.source.var) for one in mine)  # at most: files may share genes
         for name, number in (("cells", cells), ("genes", genes)):
@@ -40,30 +40,28 @@ def check_before(manifest, inputs, allow=False):
         expected, number = entry.expect.get("datasets"), len(dataset_codes(mine)[1])
         if expected and number not in expected:
             lines.append(f"{entry.at}.expect.datasets: found {number:,}, expected {expected}")
-    _report(manifest, lines, allow)
+    _report(order, lines)
 
 
-def check_after(manifest, inputs, surveys, splits, wanted, allow=False, whole=True):
+def check_after(order, surveys, splits, wanted):
     """Compare what will be written with what is expected, of each source and of the corpus.
+
+    Of the corpus only where all its sources are there.
 
     Parameters
     ----------
-    manifest, inputs, surveys
-        As in `jaxcell.data.corpus`.
+    order : Order, of a manifest
+    surveys : list of Survey, of its inputs
     splits : list of i8 [n]
     wanted : bool [V]
         Genes of the store.
-    allow : bool
-        Warn instead of refusing.
-    whole : bool
-        Whether these are all sources: otherwise nothing is said of the corpus.
 
     Raises
     ------
     ValueError
         Numbers that differ: all of them, with the manifest's field, found and expected.
     """
-    lines = []
+    lines, manifest, inputs = [], order.manifest, order.inputs
     at = {id(one): i for i, one in enumerate(inputs)}
     for entry, mine in _by_entry(inputs):
         places = [at[id(one)] for one in mine]
@@ -71,19 +69,19 @@ def check_after(manifest, inputs, surveys, splits, wanted, allow=False, whole=Tr
             mine, [surveys[i] for i in places], [splits[i] for i in places], wanted, entry.expect
         )
         lines += _differences(found, entry.expect, f"{entry.at}.expect")
-    if whole:
+    if order.whole:
         found = _numbers(inputs, surveys, splits, wanted, manifest.expect)
         found["genes"] = int(wanted.sum())
         lines += _differences(found, manifest.expect, f"{manifest.file}: expect")
-    _report(manifest, lines, allow)
+    _report(order, lines)
 
 
-def check_vocabulary(manifest, genes, allow=False):
+def check_vocabulary(order, genes):
     """Compare the number of genes of the manifest's vocabulary with what is expected."""
-    expected = manifest.vocabulary.get("genes")
+    expected = order.manifest.vocabulary.get("genes")
     if expected and len(genes) not in expected:
-        line = f"{manifest.file}: vocabulary.genes: found {len(genes):,}, expected {expected}"
-        _report(manifest, [line], allow)
+        where = f"{order.manifest.file}: vocabulary.genes"
+        _report(order, [f"{where}: found {len(genes):,}, expected {expected}"])
 
 
 def _by_entry(inputs):
@@ -136,11 +134,11 @@ def _differences(found, expect, where):
     return lines
 
 
-def _report(manifest, lines, allow):
+def _report(order, lines):
     if not lines:
         return
-    text = f"{len(lines)} numbers differ from what {manifest.paper or manifest.file} says:\n  "
-    text += "\n  ".join(lines)
-    if not allow:
+    said = order.manifest.paper or order.manifest.file
+    text = f"{len(lines)} numbers differ from what {said} says:\n  " + "\n  ".join(lines)
+    if not order.allow:
         raise ValueError(f"{text}\n{DIFFER}")
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(text, stacklevel=4)

@@ -134,6 +134,22 @@ class GeneTotals:
         self.total += np.bincount(counts.indices, data, minlength=n_genes)
         self.squares += np.bincount(counts.indices, data**2, minlength=n_genes)
 
+    def arrays(self):
+        """The sums as arrays, which `add_arrays` adds to others."""
+        return {
+            "cells": np.array(self.cells),
+            "cells_with": self.cells_with,
+            "sum": self.total,
+            "squares": self.squares,
+        }
+
+    def add_arrays(self, arrays):
+        """Add what `arrays` gave."""
+        self.cells += int(arrays["cells"])
+        self.cells_with += arrays["cells_with"]
+        self.total += arrays["sum"]
+        self.squares += arrays["squares"]
+
     @property
     def dispersion(self):
         """Variance over mean, f64 [V]; 0 where a gene has no count, or there is one cell."""

@@ -8,22 +8,22 @@ from jaxcell.data.inputs import ADDRESSES, beside, matches
 from jaxcell.data.manifest import read_manifest, shipped
 
 
-def listing(manifest=None, data=None):
-    """The shipped manifests or, with a name or file, the sources of one: text.
+def manifest(name=None, data=None):
+    """The shipped manifests or, of one, the sources and where they are to be had: text.
 
     Parameters
     ----------
-    manifest : path or name, optional
+    name : path of a YAML file or name of a shipped one, optional
     data : path, optional
         Folder in which the sources are looked up; without one nothing is.
     """
-    if manifest is None:
-        rows = [[name, read_manifest(name).name] for name in shipped()]
+    if name is None:
+        rows = [[one, read_manifest(one).name] for one in shipped()]
         return _table([["manifest", "corpus"], *rows])
-    found = read_manifest(manifest)
+    found = read_manifest(name)
     rows = [["source", "path", "there", "cells", "genes", "where"]]
     for entry in found.sources:
-        expect = (str(entry.expect.get(name, "")) for name in ("cells", "genes"))
+        expect = (str(entry.expect.get(what, "")) for what in ("cells", "genes"))
         cells, genes = expect
         for path in entry.path:
             rows.append([entry.name, path, _there(path, data), cells, genes, entry.where])
@@ -35,7 +35,7 @@ def listing(manifest=None, data=None):
         rows.append(["vocabulary", path, there, "", genes, where])
     said = [f"{found.name}: {found.paper}".removesuffix(": "), found.about.strip()]
     text = [line for one in said if one for line in textwrap.wrap(one, 100)]
-    numbers = [f"{value} {name}" for name, value in found.expect.items() if name != "classes"]
+    numbers = [f"{number} {what}" for what, number in found.expect.items() if what != "classes"]
     if numbers:
         text.append(f"expected in all: {', '.join(numbers)}")
     return "\n".join([*text, "", _table(rows)])

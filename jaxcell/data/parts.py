@@ -2,8 +2,15 @@
 
 import numpy as np
 
+from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, fact
 from jaxcell.data.splits import TRAIN, VALID, label_codes, missing_values
+from jaxcell.data.survey import REMOVED
 from jaxcell.data.writer import Part
+
+# What a fact of datasets.json counts: the cells with this number in `Survey.removed`.
+REMOVES = {
+    i: fact(name) if name in CELL_FILTERS else name for i, name in enumerate(REMOVED) if name
+}
 
 
 def part_of(v, split, wanted, classes, *, checksum, measured_by, values):
@@ -33,7 +40,7 @@ def part_of(v, split, wanted, classes, *, checksum, measured_by, values):
         "genes": n_var,
         "unmatched": len(v.match.unmatched),
         "duplicated": len(v.match.duplicated),
-        "below_min_cells": v.match.n_matched - int(v.filtered.sum()),
+        **{fact(name): v.few.get(name, 0) for name in GENE_FILTERS},
         "non_integer": v.looks,
         "without_labels": [column for column in classes if column not in source.obs],
         "missing_values": missing_values(v, classes),
@@ -48,7 +55,7 @@ def part_of(v, split, wanted, classes, *, checksum, measured_by, values):
                 "measured_by": measured_by if value else None,
                 "value": value,
                 "cells": int(mine.sum()),
-                "below_min_genes": int((mine & ~v.kept).sum()),
+                **{name: int((mine & (v.removed == i)).sum()) for i, name in REMOVES.items()},
                 "train": int((mine & (split == TRAIN)).sum()),
                 "valid": int((mine & (split == VALID)).sum()),
                 "undetected": int((v.filtered & ~v.measured[i]).sum()),

@@ -1,19 +1,20 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
-import os
 from pathlib import Path
 
-import anndata
 import numpy as np
 from tqdm import tqdm
 
 from jaxcell.data import refusals
 from jaxcell.data.blocks import pending, run_here
+from jaxcell.data.corpus import budget, held_cells, limit
+from jaxcell.data.expectations import check_after, check_before, check_vocabulary
+from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match, union
+from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.parts import part_of
-from jaxcell.data.sources import open_source
-from jaxcell.data.splits import check_columns, parse_hold_out, present_classes, split_cells
+from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
 from jaxcell.data.survey import Asked, Surveying
 from jaxcell.data.unfinished import request_of, unfinished
@@ -24,15 +25,26 @@ from jaxcell.data.writer import write_store
 
 def prepare(
     out,
-    files,
+    files=(),
     *,
+    manifest=None,
+    data=None,
+    only=(),
+    allow_different_counts=False,
     counts="X",
     labels=(),
     hold_out=None,
     hold_out_fraction=0.0,
     hold_out_file=(),
     min_genes=0,
+    max_genes=None,
+    min_total=0,
+    max_total=None,
+    max_mito=None,
+    mito_prefix=MITOCHONDRIAL,
     min_cells=0,
+    min_frequency=0,
+    min_dispersion=None,
     identifiers="auto",
     gene_map=None,
     vocabulary=None,
@@ -59,6 +71,15 @@ def prepare(
         The store's folder; must not exist.
     files : path, AnnData, ``'scanpy:pbmc68k_reduced'``, or a list of these
         Each is a dataset of its own, or several by `measured_by`.
+    manifest : path or str, optional
+        Instead of files and of all options but those that follow and gene_map, shards, progress and
+        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest``.
+    data : path
+        Folder in which the manifest's paths are looked up; by default the current one.
+    only : str or list of str
+        Of the manifest's sources these alone.
+    allow_different_counts : bool
+        Warn of numbers that differ from what the manifest expects, instead of refusing them.
     counts : str
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'.
     labels : list of str
@@ -70,8 +91,12 @@ def prepare(
         Share of the remaining cells drawn for validation, by seed and the cell's position.
     hold_out_file : list of paths
         Files whose cells are all for validation (added to `files` where not among them).
-    min_genes, min_cells : int
-        Leave out cells with fewer genes > 0; then genes > 0 in fewer of the source's kept cells.
+    min_genes, max_genes, min_total, max_total, max_mito : numbers
+        Leave out cells with fewer or more genes > 0, a lower or higher sum of counts, or a larger
+        share (0 to 1) of it in mitochondrial genes, whose symbols begin with `mito_prefix`.
+    min_cells, min_frequency, min_dispersion : numbers
+        Then genes > 0 in fewer of the source's kept cells, in a smaller share of them, or with a
+        lower variance over mean of their counts; see ``jaxcell.data.filters``.
     identifiers : {'auto', 'symbols', 'ensembl'}
         Which names of the genes to go by.
     gene_map : path, optional
@@ -121,47 +146,37 @@ def prepare(
     ImportError
         Beam or what a flavour needs is absent.
     """
+    given = dict(locals())
     out = Path(out)
     refusals.check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
-    hvg_flavor = (hvg_flavor or "seurat") if hvg else None
-    labels = [labels] if isinstance(labels, str) else list(labels)
-    hold_out = parse_hold_out(hold_out)
-    options = {
-        "counts": counts, "labels": labels, "hold_out": list(map("=".join, hold_out)),
-        "hold_out_fraction": hold_out_fraction,
-        "min_genes": min_genes, "min_cells": min_cells, "identifiers": identifiers,
-        "duplicates": duplicates, "allow_non_integer": allow_non_integer, "values": values,
-        "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor,
-        "hvg_batch": hvg_batch, "seed": seed,
-    }  # fmt: skip
     refusals.check_values(values, duplicates, hvg)
-    refusals.check_numbers(hold_out_fraction, min_genes, min_cells, shards)
+    refusals.check_numbers(hold_out_fraction, shards)
     run = _engine(beam)
-    sources, whole = _open_all(files, hold_out_file, counts)
-    check_columns(sources, whole, labels, hold_out)
-    refusals.check_datasets(sources, measured_by)
-    gene_map = read_gene_map(gene_map)
-    names = {s.name: identify(s.var, identifiers, s.name) for s in sources}
-    genes = read_vocabulary(vocabulary) if vocabulary else union(names, gene_map)
-    matches = [match(names[s.name], genes, gene_map, duplicates, s.name) for s in sources]
-    asked = Asked(min_genes, min_cells, allow_non_integer, values, measured_by)
-    with unfinished(out, request_of(options, shards, genes, sources, matches)) as work:
+    if manifest is None:
+        order = order_files(given)
+    else:
+        order = order_manifest(given, prepare.__kwdefaults__)
+    inputs, sources = order.inputs, [one.source for one in order.inputs]
+    whole = [one.whole == "valid" for one in inputs]
+    check_columns(sources, whole, order.labels, order.hold_out)
+    refusals.check_datasets(inputs)
+    if order.manifest:
+        check_before(order)
+    gene_map = read_gene_map(order.gene_map)
+    names = [identify(one.source.var, one.identifiers, one.source.name) for one in inputs]
+    genes = _vocabulary(order, names, gene_map)
+    matches, asked = _asked(order, names, genes, gene_map)
+    with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
-        splits = [
-            split_cells(
-                v, i, hold_out=hold_out, fraction=hold_out_fraction, whole_file=w, seed=seed
-            )
-            for i, (v, w) in enumerate(zip(surveys, whole, strict=True))
-        ]
-        refusals.check_splits(splits, asked=bool(hold_out or hold_out_fraction or any(whole)))
+        splits = _splits(order, surveys)
         # Genes that no source measures stay only where the vocabulary was asked for.
-        wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(vocabulary)
-        if hvg:
-            how = {"flavor": hvg_flavor, "batch": hvg_batch}
-            how["bar"] = lambda read: _bar("choosing genes", read, progress)
-            wanted = work.kept("genes", lambda: choose(surveys, splits, genes, hvg, **how))
-        classes = {column: present_classes(column, surveys) for column in labels}
+        wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
+        if order.hvg:
+            wanted = work.kept("genes", lambda: _choose(order, surveys, splits, genes, progress))
+        if order.manifest:
+            check_after(order, surveys, splits, wanted)
+        classes = {column: present_classes(column, surveys) for column in order.labels}
         parts = [
             part_of(
                 v,
@@ -169,10 +184,10 @@ def prepare(
                 wanted,
                 classes,
                 checksum=str(work.kept(f"checksum-{i:05}", v.source.checksum)),
-                measured_by=measured_by,
-                values=values,
+                measured_by=one.measured_by,
+                values=order.values,
             )
-            for i, (v, split) in enumerate(zip(surveys, splits, strict=True))
+            for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
         with _bar("writing", sources, progress) as bar:
             write_store(
@@ -180,8 +195,8 @@ def prepare(
                 genes.subset(wanted),
                 classes,
                 parts,
-                shards=shards,
-                options=options,
+                shards=order.shards,
+                options=order.options,
                 advance=bar.update,
                 results=work.results,
                 run=run,
@@ -189,6 +204,8 @@ def prepare(
     store = Store.open(out)
     if progress:
         print(store.table())
+        if order.manifest and order.manifest.compute:
+            print(budget(order.manifest, store.sizes["train"]))
     return store
 
 
@@ -201,33 +218,63 @@ def _engine(beam):
     return engine(beam)
 
 
-def _open_all(files, hold_out_file, counts):
-    """Sources, each under a name of its own, and whether each is wholly for validation."""
-    files, held = _listed(files), _listed(hold_out_file)
-    held_places = [_place(file) for file in held]
-    places = [_place(file) for file in files]
-    for file, place in zip(files, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"{file} is given twice")
-    files += [file for file in held if _place(file) not in places]
-    if not files:
-        raise ValueError("no input: give one or more files of raw counts")
-    sources = [open_source(file, counts=counts) for file in files]
-    for source, file in zip(sources, files, strict=True):
-        source.spec = None if isinstance(file, anndata.AnnData) else str(file)
-    in_memory = [source for source in sources if source.name == "AnnData"]
-    for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
-        source.name = f"AnnData {number}"
-    return sources, [_place(file) in held_places for file in files]
+def _vocabulary(order, names, gene_map):
+    """The genes that the store is made of: those asked for, or all of the sources."""
+    if not order.vocabulary:
+        named = {one.source.name: own for one, own in zip(order.inputs, names, strict=True)}
+        return union(named, gene_map)
+    genes = read_vocabulary(order.vocabulary)
+    if order.manifest:
+        check_vocabulary(order, genes)
+    return genes
 
 
-def _listed(files):
-    return [files] if isinstance(files, str | Path | anndata.AnnData) else list(files)
+def _asked(order, names, genes, gene_map):
+    """The GeneMatch of each source, and what its survey goes by."""
+    matches, asked = [], []
+    for one, own in zip(order.inputs, names, strict=True):
+        where, filters, mito = one.source.name, one.filters, None
+        matches.append(match(own, genes, gene_map, one.duplicates, where))
+        if filters.max_mito is not None:
+            mito = mitochondrial(own, gene_map, filters.mito_prefix, where)
+        more = one.wanted, one.allow_non_integer, order.values, one.measured_by
+        asked.append(Asked(filters, mito, *more))
+    return matches, asked
 
 
-def _place(file):
-    """The same for two spellings of a path: no file may be in both splits."""
-    return id(file) if isinstance(file, anndata.AnnData) else os.path.realpath(file)
+def _splits(order, surveys):
+    """TRAIN, VALID or DROPPED of each cell, after the caps of a manifest."""
+    held = None
+    if order.manifest:
+        limit(order.manifest, order.inputs, surveys)
+        held = held_cells(order.manifest, order.inputs, surveys)
+    splits = [
+        split_cells(
+            v,
+            i,
+            hold_out=order.hold_out,
+            fraction=order.fraction,
+            whole=one.whole,
+            seed=order.seed,
+            held=held and held[i],
+        )
+        for i, (v, one) in enumerate(zip(surveys, order.inputs, strict=True))
+    ]
+    refusals.check_splits(splits, asked=order.splits)
+    return splits
+
+
+def _choose(order, surveys, splits, genes, progress):
+    """The most variable genes, bool [V]."""
+    return choose(
+        surveys,
+        splits,
+        genes,
+        order.hvg,
+        flavor=order.hvg_flavor,
+        batch=order.hvg_batch,
+        bar=lambda read: _bar("choosing genes", read, progress),
+    )
 
 
 def _survey(work, run, sources, matches, asked, progress):

@@ -29,25 +29,23 @@ def check_values(values, duplicates, hvg):
             )
 
 
-def check_numbers(hold_out_fraction, min_genes, min_cells, shards):
+def check_numbers(hold_out_fraction, shards):
     """Refuse numbers out of range."""
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
-    for name, fewest in (("min_genes", min_genes), ("min_cells", min_cells)):
-        if fewest < 0:
-            raise ValueError(f"{name} is {fewest}; expected 0 or more")
     if shards is not None and shards < 1:
         raise ValueError(f"shards is {shards}; expected 1 or more")
 
 
-def check_datasets(sources, measured_by):
+def check_datasets(inputs):
     """Refuse a column that no source has, and more datasets than records can tell apart."""
-    if measured_by and all(measured_by not in source.obs for source in sources):
-        raise ValueError(f"column {measured_by!r}: {lacking(sources[0])} (--measured-by)")
-    datasets = sum(len(divide(source, measured_by)[1]) for source in sources)
+    for column in {one.measured_by for one in inputs} - {None}:
+        if all(column not in one.source.obs for one in inputs):
+            raise ValueError(f"column {column!r}: {lacking(inputs[0].source)} (--measured-by)")
+    datasets = sum(len(divide(one.source, one.measured_by)[1]) for one in inputs)
     if datasets > MAX_DATASETS:
         raise ValueError(
-            f"{datasets} datasets of {len(sources)} files; a store takes {MAX_DATASETS} at most"
+            f"{datasets} datasets of {len(inputs)} files; a store takes {MAX_DATASETS} at most"
         )
 
 
@@ -57,6 +55,6 @@ def check_splits(splits, asked):
         raise ValueError("no cell is left for training: hold out fewer (--hold-out …)")
     if asked and not any((s == VALID).any() for s in splits):
         raise ValueError(
-            "no cell is left for validation: all held-out cells fell below --min-genes, or the "
-            "fraction is too small for so few cells"
+            "no cell is left for validation: all held-out cells fell below --min-genes (or another "
+            "filter), or the fraction is too small for so few cells"
         )

@@ -1,15 +1,20 @@
 """The first pass over a source: checks its values, and finds the cells and genes to keep."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from jaxcell.data import blocks
 from jaxcell.data.checks import check_chunk
+from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, Filters, GeneTotals
 from jaxcell.data.gene_sums import row_sums
 from jaxcell.data.matching import GeneMatch
 from jaxcell.data.splits import classes
+
+# What removes a cell, by number; those of the filters first.
+REMOVED = ("", *CELL_FILTERS, "not_asked_for", "beyond_cap")
+UNWANTED, CAPPED = len(REMOVED) - 2, len(REMOVED) - 1
 
 
 @dataclass
@@ -20,9 +25,11 @@ class Survey:
 
     source : opened source
     match : GeneMatch
-    kept : bool [n_cells], cells with enough genes
+    kept : bool [n_cells], cells that nothing removes
+    removed : i8 [n_cells], what removes a cell: a place in REMOVED, 0 for one that is kept
     total : f32 [n_cells], sum of the counts over all columns of the source
-    filtered : bool [V], genes of the source after the gene filter
+    filtered : bool [V], genes of the source after the gene filters
+    few : dict, {gene filter: genes of the source that it removes}
     measured : bool [datasets of the source, V], those of each dataset
     dataset : i32 [n_cells], which of its datasets a cell is in
     values : list of str, the value of each dataset; [''] for the source as a whole
@@ -32,8 +39,10 @@ class Survey:
     source: object
     match: GeneMatch
     kept: np.ndarray
+    removed: np.ndarray
     total: np.ndarray
     filtered: np.ndarray
+    few: dict
     measured: np.ndarray
     dataset: np.ndarray
     values: list
@@ -44,49 +53,28 @@ class Survey:
 class Asked:
     """What a survey goes by.
 
-    min_genes : a cell needs that many genes > 0, whether in the vocabulary or not
-    min_cells : a gene needs to be > 0 in that many of the kept cells
+    filters : Filters
+    mito : bool [n_var], the mitochondrial columns; None where no filter asks for them
+    wanted : bool [n_cells], cells that are looked at; None for all
     allow_non_integer : warn of non-integer values instead of refusing them
     values : 'counts' or 'log1p', what the sources hold
     measured_by : obs column or None; a gene without a count in the kept cells of a value is not
         measured there. A source without this column is one dataset
     """
 
-    min_genes: int = 0
-    min_cells: int = 0
+    filters: Filters = field(default_factory=Filters)
+    mito: np.ndarray | None = None
+    wanted: np.ndarray | None = None
     allow_non_integer: bool = False
     values: str = "counts"
     measured_by: str | None = None
-
-
-def survey(source, match, *, advance=None, **asked):
-    """Read a source once.
-
-    Parameters
-    ----------
-    source : opened source
-    match : GeneMatch
-    advance : callable
-        Called with the number of cells done.
-    **asked
-        The fields of `Asked`.
-
-    Raises
-    ------
-    ValueError
-        Values that are not counts, no counts at all, no cell or no gene kept, in the source or in
-        a value of ``measured_by``.
-    """
-    asked = Asked(**asked)
-    found = survey_block(source, match, asked, 0, source.n_cells, advance)
-    return gather(source, match, asked, [found])
 
 
 class Surveying:
     """The survey of some sources, block by block.
 
     sources, matches : list of opened source, and of GeneMatch
-    asked : Asked
+    asked : list of Asked
     results : what was found of each block, by name
     tasks : list of (source, start, stop)
     """
@@ -109,15 +97,15 @@ class Surveying:
         """Survey a block and keep what was found."""
         i, *rows = task
         source, match = self.sources[i], self.matches[i]
-        self.results[_name(task)] = survey_block(source, match, self.asked, *rows, advance)
+        self.results[_name(task)] = survey_block(source, match, self.asked[i], *rows, advance)
 
     def surveys(self):
         """Put the blocks together: a Survey of each source; raises what `gather` does."""
         found = [[] for _ in self.sources]
         for task in self.tasks:
             found[task[0]].append(self.results.get(_name(task)))
-        each = zip(self.sources, self.matches, found, strict=True)
-        return [gather(source, match, self.asked, mine) for source, match, mine in each]
+        each = zip(self.sources, self.matches, self.asked, found, strict=True)
+        return [gather(*one) for one in each]
 
 
 def _name(task):
@@ -130,8 +118,9 @@ def survey_block(source, match, asked, start, stop, advance=None):
     Returns
     -------
     dict
-        n_genes i64 and total f32 [stop - start]; cells_with i64 [V], its kept cells in which a gene
-        is > 0; detected bool [datasets of the source, V]; looks, see `check_chunk`.
+        removed i8 and total f32 [stop - start]; most, the most genes > 0 in a cell; cells,
+        cells_with, sum, squares [V]: `GeneTotals` of the kept cells; detected bool [datasets of
+        the source, V]; looks, see `check_chunk`.
 
     Raises
     ------
@@ -140,31 +129,47 @@ def survey_block(source, match, asked, start, stop, advance=None):
     """
     dataset, values = divide(source, asked.measured_by)
     detected = np.zeros((len(values), match.n_genes), bool)
-    n_genes = np.empty(stop - start, np.int64)
-    total = np.empty(stop - start, np.float32)
-    cells_with = np.zeros(match.n_genes, np.int64)
-    looks, at = "", 0
+    removed, total = np.empty(stop - start, np.int8), np.empty(stop - start, np.float32)
+    sums = GeneTotals(match.n_genes)
+    looks, most, at = "", 0, start
     for chunk in source.chunks(start, stop):
         looks = check_chunk(chunk, source, asked.allow_non_integer, asked.values) or looks
-        rows = slice(at, at + chunk.shape[0])
-        n_genes[rows] = np.diff(chunk.indptr)
-        total[rows] = row_sums(chunk)
-        if asked.min_cells or asked.measured_by:
-            enough = n_genes[rows] >= asked.min_genes
+        rows, inside = (
+            slice(at, at + chunk.shape[0]),
+            slice(at - start, at - start + chunk.shape[0]),
+        )
+        n_genes, sum_of = np.diff(chunk.indptr), row_sums(chunk)
+        most = max(most, int(n_genes.max(initial=0)))
+        total[inside] = sum_of
+        removed[inside] = _removed(chunk, n_genes, sum_of, asked, rows)
+        if asked.filters.of_genes or asked.measured_by:
+            enough = removed[inside] == 0
             kept = match.apply(chunk if enough.all() else chunk[enough])
-            cells_with += np.bincount(kept.indices, minlength=match.n_genes)
-            of_cell = dataset[start + rows.start : start + rows.stop][enough]
+            sums.add(kept)
+            of_cell = dataset[rows][enough]
             detected[np.repeat(of_cell, np.diff(kept.indptr)), kept.indices] = True
         at = rows.stop
         if advance:
             advance(chunk.shape[0])
     return {
-        "n_genes": n_genes,
+        "removed": removed,
         "total": total,
-        "cells_with": cells_with,
+        "most": np.array(most),
         "detected": detected,
         "looks": np.array(looks),
+        **sums.arrays(),
     }
+
+
+def _removed(chunk, n_genes, total, asked, rows):
+    """What removes each cell of a chunk, i8 [n]: a place in REMOVED."""
+    mito = np.zeros(len(total))
+    if asked.mito is not None:
+        mito = chunk @ asked.mito.astype(np.float64)
+    removed = asked.filters.cells(n_genes, total, mito)
+    if asked.wanted is not None:
+        removed[~asked.wanted[rows]] = UNWANTED
+    return removed
 
 
 def gather(source, match, asked, found):
@@ -176,25 +181,25 @@ def gather(source, match, asked, found):
         No counts at all, no cell or no gene kept, in the source or in a value of ``measured_by``.
     """
     dataset, values = divide(source, asked.measured_by)
-    n_genes, total = (np.concatenate([b[k] for b in found]) for k in ("n_genes", "total"))
-    cells_with = sum(b["cells_with"] for b in found)
+    removed, total = (np.concatenate([b[k] for b in found]) for k in ("removed", "total"))
+    sums = GeneTotals(match.n_genes)
+    for block in found:
+        sums.add_arrays(block)
     looks = next((str(b["looks"]) for b in found[::-1] if str(b["looks"])), "")
-    kept = n_genes >= asked.min_genes
+    kept = removed == 0
     filtered = np.zeros(match.n_genes, bool)
     filtered[match.columns[match.columns >= 0]] = True
-    filtered &= cells_with >= asked.min_cells
     if not total.any():
         raise ValueError(f"{source.name}, {source.counts}: all {source.n_cells} cells are empty")
     if not kept.any():
-        raise ValueError(
-            f"{source.name}: none of the {source.n_cells} cells has {asked.min_genes} genes > 0 "
-            f"(the most is {n_genes.max()}); lower --min-genes"
-        )
+        raise ValueError(_none_kept(source, removed, asked.filters, max(b["most"] for b in found)))
+    few = {}
+    if asked.filters.of_genes:
+        fails = asked.filters.genes(sums)
+        few = {name: int((filtered & (fails == i)).sum()) for i, name in enumerate(GENE_FILTERS, 1)}
+        filtered &= fails == 0
     if not filtered.any():
-        raise ValueError(
-            f"{source.name}: no gene is > 0 in {asked.min_cells} of the {kept.sum()} kept cells "
-            f"(the most is {cells_with.max()}); lower --min-cells"
-        )
+        raise ValueError(_no_gene(source, asked.filters, sums, few))
     if looks and asked.values == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered[None]
@@ -206,7 +211,39 @@ def gather(source, match, asked, found):
                 f"{source.name}: the kept cells of {asked.measured_by}={values[i]} have no count "
                 "in any gene of the vocabulary, so none is measured there (--measured-by)"
             )
-    return Survey(source, match, kept, total, filtered, measured, dataset, values, looks)
+    return Survey(
+        source, match, kept, removed, total, filtered, few, measured, dataset, values, looks
+    )
+
+
+def _none_kept(source, removed, filters, most):
+    """That no cell of a source is left, and why."""
+    asked = filters.asked
+    if asked.keys() & set(CELL_FILTERS) == {"min_genes"} and not (removed == UNWANTED).any():
+        return (
+            f"{source.name}: none of the {source.n_cells} cells has {filters.min_genes} genes > 0 "
+            f"(the most is {most}); lower --min-genes"
+        )
+    each = ", ".join(
+        f"{name} {asked.get(name, '')}".rstrip() + f": {cells:,}"
+        for i, name in enumerate(REMOVED)
+        if (cells := int((removed == i).sum()))
+    )
+    return (
+        f"{source.name}: the filters leave none of the {source.n_cells} cells; removed are by "
+        f"{each}"
+    )
+
+
+def _no_gene(source, filters, sums, few):
+    """That no gene of a source is left, and why."""
+    if filters.asked.keys() & set(GENE_FILTERS) == {"min_cells"}:
+        return (
+            f"{source.name}: no gene is > 0 in {filters.min_cells} of the {sums.cells} kept cells "
+            f"(the most is {sums.cells_with.max()}); lower --min-cells"
+        )
+    each = ", ".join(f"{name} {filters.asked[name]}: {n:,}" for name, n in few.items() if n)
+    return f"{source.name}: the filters leave none of its genes; removed are by {each}"
 
 
 def divide(source, measured_by):

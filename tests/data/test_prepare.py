@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import prepare as module
-from jaxcell.data import shards
+from jaxcell.data import order, shards
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.vocabulary import Vocabulary
@@ -262,7 +261,7 @@ def test_values_that_are_not_counts(h5ad, make, matrix, message):
 
 
 def test_a_bad_value_in_the_last_chunk_is_found(make, monkeypatch):
-    monkeypatch.setattr(module, "open_source", _small_chunks(module.open_source))
+    monkeypatch.setattr(order, "open_source", _small_chunks(order.open_source))
     matrix = counts()
     matrix[-1, -1] = 0.5
     with pytest.raises(ValueError, match="not integers"):
@@ -309,7 +308,7 @@ def test_small_chunks_and_shards_change_nothing(h5ad, tmp_path, monkeypatch):
     path = h5ad()
     options = {"hold_out_fraction": 0.3, "labels": ["type"], "progress": False}
     one = prepare(tmp_path / "one", path, **options)
-    monkeypatch.setattr(module, "open_source", _small_chunks(module.open_source))
+    monkeypatch.setattr(order, "open_source", _small_chunks(order.open_source))
     many = prepare(tmp_path / "many", path, shards=4, **options)
     assert len(list(many.path.glob("train-*-of-00004.array_record"))) == 4
     assert one.content_hash == many.content_hash
