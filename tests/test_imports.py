@@ -19,6 +19,7 @@ STUDIES = {
     "results",
 }
 PUBLIC = (
+    "manifest",
     "embed",
     "phenoprint",
     "evaluate",

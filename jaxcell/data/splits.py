@@ -96,7 +96,7 @@ def present_classes(column, surveys):
     return [name for name, lost in zip(names, is_missing(names), strict=True) if not lost]
 
 
-def split_cells(survey, number, *, hold_out, fraction, whole_file, seed):
+def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):
     """TRAIN, VALID or DROPPED for each cell of a source, i8 [cells].
 
     Parameters
@@ -110,15 +110,20 @@ def split_cells(survey, number, *, hold_out, fraction, whole_file, seed):
         A cell with any of these values is for validation.
     fraction : float
         Share of the remaining cells drawn for validation.
-    whole_file : bool
-        Whether all its cells are for validation.
+    whole : {None, 'train', 'valid'}
+        What all its cells are for, whatever the rest says.
     seed : int
+    held : bool [cells], optional
+        Cells that are for validation too.
     """
     source = survey.source
     valid = np.random.default_rng([seed, number]).random(source.n_cells) < fraction
-    for column, value in () if whole_file else hold_out:
+    if held is not None:
+        valid |= held
+    for column, value in () if whole else hold_out:
         codes, names = classes(source.obs[column])
         if value in names:
             valid |= codes == names.index(value)
-    split = np.where(valid | whole_file, VALID, TRAIN)
-    return np.where(survey.kept, split, DROPPED).astype(np.int8)
+    if whole:
+        valid[:] = whole == "valid"
+    return np.where(survey.kept, np.where(valid, VALID, TRAIN), DROPPED).astype(np.int8)

@@ -17,15 +17,34 @@ INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256
 VALUES = ("counts", "log1p")  # what a store holds: raw counts, or values that are normalised
 TABLE_ROWS = 40  # datasets that the table shows
+# Facts that the table shows where one of them is not 0, and what takes these cells or genes away.
+REMOVERS = {
+    "not_asked_for": "cells that the manifest does not keep or draw",
+    "above_max_genes": "cells with many genes (--max-genes)",
+    "below_min_total": "cells with few counts (--min-total)",
+    "above_max_total": "cells with many counts (--max-total)",
+    "above_max_mito": "cells with a large mitochondrial share (--max-mito)",
+    "beyond_cap": "cells beyond a cap of the manifest",
+    "below_min_frequency": "genes in a small share of the cells (--min-frequency)",
+    "below_min_dispersion": "genes of even counts (--min-dispersion)",
+}
 TABLE = {  # heading of each of the facts of a dataset
     "source": "source",
     "cells": "cells",
+    "not_asked_for": "not asked for",
     "below_min_genes": "few genes",
+    "above_max_genes": "many genes",
+    "below_min_total": "few counts",
+    "above_max_total": "many counts",
+    "above_max_mito": "mitochondrial",
+    "beyond_cap": "beyond cap",
     "train": "train",
     "valid": "valid",
     "genes": "genes",
     "unmatched": "unmatched",
     "below_min_cells": "few cells",
+    "below_min_frequency": "rare",
+    "below_min_dispersion": "even",
     "undetected": "no count",
     "not_chosen": "not chosen",
     "measured": "measured",
@@ -201,7 +220,8 @@ class Store:
     def table(self):
         """What was kept and dropped per dataset, as aligned text; of many the first 40."""
         divided = any(facts.get("value") for facts in self.datasets)
-        asked = {"undetected": divided, "not_chosen": bool(self._hvg.get("hvg"))}
+        asked = {name: any(d.get(name) for d in self.datasets) for name in REMOVERS}
+        asked |= {"undetected": divided, "not_chosen": bool(self._hvg.get("hvg"))}
         columns = [c for c in TABLE if asked.get(c, True)]
         rows = [[TABLE[c] for c in columns]]
         for name, facts in zip(self.names[:TABLE_ROWS], self.datasets, strict=False):
@@ -226,6 +246,9 @@ class Store:
             "left out: cells with few genes (--min-genes), columns unmatched to a gene of the "
             "vocabulary, genes in few cells (--min-cells)"
         )
+        more = [why for name, why in REMOVERS.items() if asked[name]]
+        if more:
+            lines.append(f"and: {', '.join(more)}")
         if divided:
             lines.append("no count: not measured in that dataset (--measured-by)")
         if asked["not_chosen"]:

@@ -1,13 +1,20 @@
 """The first pass over a source: checks its values, and finds the cells and genes to keep."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxcell.data import blocks
 from jaxcell.data.checks import check_chunk
+from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, Filters, GeneTotals
+from jaxcell.data.gene_sums import row_sums
 from jaxcell.data.matching import GeneMatch
 from jaxcell.data.splits import classes
+
+# What removes a cell, by number; those of the filters first.
+REMOVED = ("", *CELL_FILTERS, "not_asked_for", "beyond_cap")
+UNWANTED, CAPPED = len(REMOVED) - 2, len(REMOVED) - 1
 
 
 @dataclass
@@ -18,9 +25,11 @@ class Survey:
 
     source : opened source
     match : GeneMatch
-    kept : bool [n_cells], cells with enough genes
+    kept : bool [n_cells], cells that nothing removes
+    removed : i8 [n_cells], what removes a cell: a place in REMOVED, 0 for one that is kept
     total : f32 [n_cells], sum of the counts over all columns of the source
-    filtered : bool [V], genes of the source after the gene filter
+    filtered : bool [V], genes of the source after the gene filters
+    few : dict, {gene filter: genes of the source that it removes}
     measured : bool [datasets of the source, V], those of each dataset
     dataset : i32 [n_cells], which of its datasets a cell is in
     values : list of str, the value of each dataset; [''] for the source as a whole
@@ -30,97 +39,211 @@ class Survey:
     source: object
     match: GeneMatch
     kept: np.ndarray
+    removed: np.ndarray
     total: np.ndarray
     filtered: np.ndarray
+    few: dict
     measured: np.ndarray
     dataset: np.ndarray
     values: list
     looks: str
 
 
-def survey(
-    source,
-    match,
-    *,
-    min_genes=0,
-    min_cells=0,
-    allow_non_integer=False,
-    values="counts",
-    measured_by=None,
-    advance=None,
-):
-    """Read a source once.
+@dataclass(frozen=True)
+class Asked:
+    """What a survey goes by.
 
-    Parameters
-    ----------
-    source : opened source
-    match : GeneMatch
-    min_genes : int
-        A cell needs that many genes > 0, whether in the vocabulary or not.
-    min_cells : int
-        A gene needs to be > 0 in that many of the kept cells.
-    allow_non_integer : bool
-        Warn of non-integer values instead of refusing them.
-    values : {'counts', 'log1p'}
-        What the source holds; normalised values are not counts.
-    measured_by : str, optional
-        obs column; a gene without a count in the kept cells of a value is not measured there. A
-        source without this column is one dataset.
-    advance : callable
-        Called with the number of cells done.
+    filters : Filters
+    mito : bool [n_var], the mitochondrial columns; None where no filter asks for them
+    wanted : bool [n_cells], cells that are looked at; None for all
+    allow_non_integer : warn of non-integer values instead of refusing them
+    values : 'counts' or 'log1p', what the sources hold
+    measured_by : obs column or None; a gene without a count in the kept cells of a value is not
+        measured there. A source without this column is one dataset
+    """
+
+    filters: Filters = field(default_factory=Filters)
+    mito: np.ndarray | None = None
+    wanted: np.ndarray | None = None
+    allow_non_integer: bool = False
+    values: str = "counts"
+    measured_by: str | None = None
+
+
+class Surveying:
+    """The survey of some sources, block by block.
+
+    sources, matches : list of opened source, and of GeneMatch
+    asked : list of Asked
+    results : what was found of each block, by name
+    tasks : list of (source, start, stop)
+    """
+
+    def __init__(self, sources, matches, asked, results):
+        self.sources, self.matches, self.asked, self.results = sources, matches, asked, results
+        self.tasks = [
+            (i, *rows) for i, source in enumerate(sources) for rows in blocks.rows(source.n_cells)
+        ]
+
+    def cells(self, task):
+        """Cells of a task."""
+        return task[2] - task[1]
+
+    def is_done(self, task):
+        """Whether a block need not be read any more."""
+        return self.results.get(_name(task)) is not None
+
+    def do(self, task, advance=None):
+        """Survey a block and keep what was found."""
+        i, *rows = task
+        source, match = self.sources[i], self.matches[i]
+        self.results[_name(task)] = survey_block(source, match, self.asked[i], *rows, advance)
+
+    def surveys(self):
+        """Put the blocks together: a Survey of each source; raises what `gather` does."""
+        found = [[] for _ in self.sources]
+        for task in self.tasks:
+            found[task[0]].append(self.results.get(_name(task)))
+        each = zip(self.sources, self.matches, self.asked, found, strict=True)
+        return [gather(*one) for one in each]
+
+
+def _name(task):
+    return f"survey-{task[0]:05}-{task[1]:012}"
+
+
+def survey_block(source, match, asked, start, stop, advance=None):
+    """What cells [start, stop) of a source hold, as arrays that `gather` puts together.
+
+    Returns
+    -------
+    dict
+        removed i8 and total f32 [stop - start]; most, the most genes > 0 in a cell; cells,
+        cells_with, sum, squares [V]: `GeneTotals` of the kept cells; detected bool [datasets of
+        the source, V]; looks, see `check_chunk`.
 
     Raises
     ------
     ValueError
-        Values that are not counts, no counts at all, no cell or no gene kept, in the source or in
-        a value of ``measured_by``.
+        Values that are not counts.
     """
-    given = values
-    dataset, values = divide(source, measured_by)
+    dataset, values = divide(source, asked.measured_by)
     detected = np.zeros((len(values), match.n_genes), bool)
-    n_genes = np.empty(source.n_cells, np.int64)
-    total = np.empty(source.n_cells, np.float32)
-    cells_with = np.zeros(match.n_genes, np.int64)
-    looks, start = "", 0
-    for chunk in source.chunks():
-        looks = check_chunk(chunk, source, allow_non_integer, given) or looks
-        rows = slice(start, start + chunk.shape[0])
-        n_genes[rows] = np.diff(chunk.indptr)
-        total[rows] = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
-        if min_cells or measured_by:
-            enough = n_genes[rows] >= min_genes
-            kept = match.apply(chunk[enough])
-            cells_with += np.bincount(kept.indices, minlength=match.n_genes)
-            detected[np.repeat(dataset[rows][enough], np.diff(kept.indptr)), kept.indices] = True
-        start = rows.stop
+    removed, total = np.empty(stop - start, np.int8), np.empty(stop - start, np.float32)
+    sums = GeneTotals(match.n_genes)
+    looks, most, at = "", 0, start
+    for chunk in source.chunks(start, stop):
+        looks = check_chunk(chunk, source, asked.allow_non_integer, asked.values) or looks
+        rows, inside = (
+            slice(at, at + chunk.shape[0]),
+            slice(at - start, at - start + chunk.shape[0]),
+        )
+        n_genes, sum_of = np.diff(chunk.indptr), row_sums(chunk)
+        most = max(most, int(n_genes.max(initial=0)))
+        total[inside] = sum_of
+        removed[inside] = _removed(chunk, n_genes, sum_of, asked, rows)
+        if asked.filters.of_genes or asked.measured_by:
+            enough = removed[inside] == 0
+            kept = match.apply(chunk if enough.all() else chunk[enough])
+            sums.add(kept)
+            of_cell = dataset[rows][enough]
+            detected[np.repeat(of_cell, np.diff(kept.indptr)), kept.indices] = True
+        at = rows.stop
         if advance:
             advance(chunk.shape[0])
-    kept = n_genes >= min_genes
+    return {
+        "removed": removed,
+        "total": total,
+        "most": np.array(most),
+        "detected": detected,
+        "looks": np.array(looks),
+        **sums.arrays(),
+    }
+
+
+def _removed(chunk, n_genes, total, asked, rows):
+    """What removes each cell of a chunk, i8 [n]: a place in REMOVED."""
+    mito = np.zeros(len(total))
+    if asked.mito is not None:
+        mito = chunk @ asked.mito.astype(np.float64)
+    removed = asked.filters.cells(n_genes, total, mito)
+    if asked.wanted is not None:
+        removed[~asked.wanted[rows]] = UNWANTED
+    return removed
+
+
+def gather(source, match, asked, found):
+    """What `survey_block` found of all cells of a source, in order -> Survey.
+
+    Raises
+    ------
+    ValueError
+        No counts at all, no cell or no gene kept, in the source or in a value of ``measured_by``.
+    """
+    dataset, values = divide(source, asked.measured_by)
+    removed, total = (np.concatenate([b[k] for b in found]) for k in ("removed", "total"))
+    sums = GeneTotals(match.n_genes)
+    for block in found:
+        sums.add_arrays(block)
+    looks = next((str(b["looks"]) for b in found[::-1] if str(b["looks"])), "")
+    kept = removed == 0
     filtered = np.zeros(match.n_genes, bool)
     filtered[match.columns[match.columns >= 0]] = True
-    filtered &= cells_with >= min_cells
     if not total.any():
         raise ValueError(f"{source.name}, {source.counts}: all {source.n_cells} cells are empty")
     if not kept.any():
-        raise ValueError(
-            f"{source.name}: none of the {source.n_cells} cells has {min_genes} genes > 0 "
-            f"(the most is {n_genes.max()}); lower --min-genes"
-        )
+        raise ValueError(_none_kept(source, removed, asked.filters, max(b["most"] for b in found)))
+    few = {}
+    if asked.filters.of_genes:
+        fails = asked.filters.genes(sums)
+        few = {name: int((filtered & (fails == i)).sum()) for i, name in enumerate(GENE_FILTERS, 1)}
+        filtered &= fails == 0
     if not filtered.any():
-        raise ValueError(
-            f"{source.name}: no gene is > 0 in {min_cells} of the {kept.sum()} kept cells "
-            f"(the most is {cells_with.max()}); lower --min-cells"
-        )
-    if looks and given == "counts":
+        raise ValueError(_no_gene(source, asked.filters, sums, few))
+    if looks and asked.values == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
-    measured = filtered & detected if len(values) > 1 or values[0] else filtered[None]
+    measured = filtered[None]
+    if len(values) > 1 or values[0]:
+        measured = filtered & np.any([b["detected"] for b in found], axis=0)
     for i in np.unique(dataset[kept]):
         if not measured[i].any():
             raise ValueError(
-                f"{source.name}: the kept cells of {measured_by}={values[i]} have no count in any "
-                "gene of the vocabulary, so none is measured there (--measured-by)"
+                f"{source.name}: the kept cells of {asked.measured_by}={values[i]} have no count "
+                "in any gene of the vocabulary, so none is measured there (--measured-by)"
             )
-    return Survey(source, match, kept, total, filtered, measured, dataset, values, looks)
+    return Survey(
+        source, match, kept, removed, total, filtered, few, measured, dataset, values, looks
+    )
+
+
+def _none_kept(source, removed, filters, most):
+    """That no cell of a source is left, and why."""
+    asked = filters.asked
+    if asked.keys() & set(CELL_FILTERS) == {"min_genes"} and not (removed == UNWANTED).any():
+        return (
+            f"{source.name}: none of the {source.n_cells} cells has {filters.min_genes} genes > 0 "
+            f"(the most is {most}); lower --min-genes"
+        )
+    each = ", ".join(
+        f"{name} {asked.get(name, '')}".rstrip() + f": {cells:,}"
+        for i, name in enumerate(REMOVED)
+        if (cells := int((removed == i).sum()))
+    )
+    return (
+        f"{source.name}: the filters leave none of the {source.n_cells} cells; removed are by "
+        f"{each}"
+    )
+
+
+def _no_gene(source, filters, sums, few):
+    """That no gene of a source is left, and why."""
+    if filters.asked.keys() & set(GENE_FILTERS) == {"min_cells"}:
+        return (
+            f"{source.name}: no gene is > 0 in {filters.min_cells} of the {sums.cells} kept cells "
+            f"(the most is {sums.cells_with.max()}); lower --min-cells"
+        )
+    each = ", ".join(f"{name} {filters.asked[name]}: {n:,}" for name, n in few.items() if n)
+    return f"{source.name}: the filters leave none of its genes; removed are by {each}"
 
 
 def divide(source, measured_by):

@@ -5,16 +5,20 @@ from jaxcell.verbs import options
 
 def prepare(p):
     """Arguments of ``jaxcell prepare``."""
-    p.add_argument("out", metavar="OUT", help="the store, a folder that must not exist")
-    p.add_argument("files", metavar="FILE", nargs="+", help="h5ad, or scanpy:pbmc68k_reduced")
+    out = p.add_argument("out", metavar="OUT", help="the store, a folder that must not exist")
+    files = p.add_argument(
+        "files", metavar="FILE", nargs="+", default=(), help="h5ad, or scanpy:pbmc68k_reduced"
+    )
+    # Not by nargs ? and *: these would take no FILE that stands behind an option.
+    out.required = files.required = False
+    _manifest(p)
     p.add_argument("--labels", nargs="+", default=(), metavar="OBS", help="obs columns to keep")
     p.add_argument(
         "--hold-out", nargs="+", default=(), metavar="OBS=VALUE", help="cells for validation"
     )
     p.add_argument("--hold-out-fraction", type=float, default=0.0, metavar="SHARE")
     p.add_argument("--hold-out-file", nargs="+", default=(), metavar="FILE")
-    p.add_argument("--min-genes", type=int, default=0, help="drop cells with fewer genes")
-    p.add_argument("--min-cells", type=int, default=0, help="drop genes in fewer cells")
+    _filters(p)
     p.add_argument(
         "--values",
         default="counts",
@@ -38,8 +42,52 @@ def prepare(p):
     options.genes(p)
 
     def run(asked):
+        if asked.pop("list"):
+            from jaxcell import manifest
+
+            return print(manifest(asked["manifest"], asked["data"]))
         from jaxcell import prepare
 
-        prepare(asked.pop("out"), asked.pop("files"), **asked)
+        if asked["out"] is None:
+            p.error("the following arguments are required: OUT")
+        return prepare(asked.pop("out"), asked.pop("files"), **asked)
 
     p.set_defaults(verb=run)
+
+
+def _manifest(p):
+    p = p.add_argument_group("a corpus by a manifest, which says all else")
+    p.add_argument("--manifest", metavar="NAME|FILE", help="a shipped one, or a YAML file")
+    p.add_argument("--data", metavar="FOLDER", help="where the manifest's files are looked up")
+    p.add_argument("--only", nargs="+", default=(), metavar="SOURCE", help="of its sources")
+    p.add_argument(
+        "--allow-different-counts",
+        action="store_true",
+        help="warn of numbers that differ from what the manifest expects",
+    )
+    p.add_argument(
+        "--list",
+        action="store_true",
+        help="show what the manifest needs and where it is to be had; without one, those shipped",
+    )
+
+
+def _filters(p):
+    p = p.add_argument_group("cells and genes to drop: cells first, then genes of each file")
+    p.add_argument("--min-genes", type=int, default=0, help="cells with fewer genes")
+    p.add_argument("--max-genes", type=int, help="cells with more genes")
+    p.add_argument("--min-total", type=float, default=0, help="cells with fewer counts")
+    p.add_argument("--max-total", type=float, help="cells with more counts")
+    p.add_argument(
+        "--max-mito", type=float, metavar="SHARE", help="cells with more of them mitochondrial"
+    )
+    p.add_argument(
+        "--mito-prefix", default="MT-", metavar="TEXT", help="how these symbols begin; MT-"
+    )
+    p.add_argument("--min-cells", type=int, default=0, help="genes in fewer cells")
+    p.add_argument(
+        "--min-frequency", type=float, default=0, metavar="SHARE", help="genes in a smaller share"
+    )
+    p.add_argument(
+        "--min-dispersion", type=float, metavar="RATIO", help="genes of lower variance over mean"
+    )

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import prepare as module
-from jaxcell.data import writer
+from jaxcell.data import order, shards
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.vocabulary import Vocabulary
@@ -262,7 +261,7 @@ def test_values_that_are_not_counts(h5ad, make, matrix, message):
 
 
 def test_a_bad_value_in_the_last_chunk_is_found(make, monkeypatch):
-    monkeypatch.setattr(module, "open_source", _small_chunks(module.open_source))
+    monkeypatch.setattr(order, "open_source", _small_chunks(order.open_source))
     matrix = counts()
     matrix[-1, -1] = 0.5
     with pytest.raises(ValueError, match="not integers"):
@@ -296,16 +295,10 @@ def test_output_that_cannot_be_made(h5ad, tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(make, tmp_path, monkeypatch):
-    done = []
+    def stop(*args):
+        raise KeyboardInterrupt
 
-    def stop(*args, **kwargs):
-        done.append(1)
-        if len(done) == 20:
-            raise KeyboardInterrupt
-        return encode(*args, **kwargs)
-
-    encode = writer.encode
-    monkeypatch.setattr(writer, "encode", stop)
+    monkeypatch.setattr(shards, "encode_batch", stop)
     with pytest.raises(KeyboardInterrupt):
         make(cells())
     assert list(tmp_path.iterdir()) == []
@@ -315,7 +308,7 @@ def test_small_chunks_and_shards_change_nothing(h5ad, tmp_path, monkeypatch):
     path = h5ad()
     options = {"hold_out_fraction": 0.3, "labels": ["type"], "progress": False}
     one = prepare(tmp_path / "one", path, **options)
-    monkeypatch.setattr(module, "open_source", _small_chunks(module.open_source))
+    monkeypatch.setattr(order, "open_source", _small_chunks(order.open_source))
     many = prepare(tmp_path / "many", path, shards=4, **options)
     assert len(list(many.path.glob("train-*-of-00004.array_record"))) == 4
     assert one.content_hash == many.content_hash
@@ -343,14 +336,6 @@ def test_the_store_remembers_how_it_was_made(make):
     assert summary["options"]["hold_out"] == ["batch=a"]
     assert [d["source"] for d in store.datasets] == ["AnnData 1", "AnnData 2"]
     assert all(len(d["checksum"]) == 64 for d in store.datasets)
-
-
-def test_what_a_killed_prepare_left_is_named(make, tmp_path, capsys):
-    left = tmp_path / ".store.unfinished-1"
-    left.mkdir()
-    make(cells())
-    assert f"{left} was left by a prepare that was killed" in capsys.readouterr().out
-    left.rmdir()
 
 
 def test_cells_without_any_measured_gene_are_kept(make):

@@ -10,8 +10,8 @@ import scanpy
 import scipy.sparse as sp
 
 from jaxcell.config_checks import HVG
+from jaxcell.data import order, variable_genes
 from jaxcell.data import prepare as module
-from jaxcell.data import variable_genes
 from jaxcell.data.store import Store
 from jaxcell.data.variable_genes import from_store
 from tests.data.conftest import cells
@@ -104,9 +104,9 @@ def test_held_out_cells_filters_and_chunks(many, monkeypatch, flavor):
         file.X.data[held] = np.random.default_rng(0).permutation(file.X.data[held])
     assert chosen(many(files, **options)) == chosen(whole)
     assert chosen(many(files, **options, hold_out_file=adata(7))) == chosen(whole)
-    opened = module.open_source
+    opened = order.open_source
     small = lambda spec, counts: opened(spec, counts=counts, chunk_cells=17)
-    monkeypatch.setattr(module, "open_source", small)
+    monkeypatch.setattr(order, "open_source", small)
     assert chosen(many(files, **options)) == chosen(whole)
 
 

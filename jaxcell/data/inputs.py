@@ -1,0 +1,244 @@
+"""The sources of a manifest as `prepare` reads them: found, opened, with labels as asked for."""
+
+import glob
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from jaxcell.data.caps import drawn_share
+from jaxcell.data.filters import Filters
+from jaxcell.data.labelling import read_changes, relabelled
+from jaxcell.data.manifest import Entry, Manifest
+from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
+from jaxcell.data.sources import open_source
+from jaxcell.data.splits import classes, lacking
+
+ADDRESSES = ("soma:", "census:", "scanpy:", "gs://", "s3://")  # no files of the data folder
+
+
+@dataclass
+class Input:
+    """A source and how to read it.
+
+    source : opened source, whose obs has the labels under the corpus' names
+    identifiers, duplicates, allow_non_integer, measured_by : as `prepare` takes them
+    filters : Filters
+    whole : 'train', 'valid' or None: what all its cells are for
+    wanted : bool [n_cells], cells that are looked at, or None for all
+    dataset, datasets : i32 [n_cells] and names, the datasets that splits and caps go by
+    entry : Entry of the manifest, or None
+    """
+
+    source: object
+    identifiers: str = "auto"
+    duplicates: str = "error"
+    allow_non_integer: bool = False
+    measured_by: str | None = None
+    filters: Filters = field(default_factory=Filters)
+    whole: str | None = None
+    wanted: np.ndarray | None = None
+    dataset: np.ndarray | None = None
+    datasets: list = field(default_factory=list)
+    entry: Entry | None = None
+
+
+def found_files(manifest, data, only=()):
+    """Where each source lies: list of (Entry, [paths or addresses]).
+
+    Parameters
+    ----------
+    manifest : Manifest
+    data : path
+        Folder in which relative paths are looked up.
+    only : names of sources, by default all
+
+    Raises
+    ------
+    FileNotFoundError
+        Files are missing: all of them, each with where it is to be had.
+    ValueError
+        `only` names no source, or two sources have a file in common.
+    """
+    unknown = [name for name in only if name not in [s.name for s in manifest.sources]]
+    if unknown:
+        raise ValueError(
+            f"{manifest.file}: sources: found none named {unknown[0]!r} (--only), expected some of "
+            f"{', '.join(s.name for s in manifest.sources)}"
+        )
+    asked = [s for s in manifest.sources if not only or s.name in only]
+    found = [(entry, [matches(path, data) for path in entry.path]) for entry in asked]
+    missing = [
+        f"{entry.at}: {path} — where: {entry.where}"
+        for entry, places in found
+        for path, files in zip(entry.path, places, strict=True)
+        if not files
+    ]
+    missing += _missing_vocabulary(manifest, data)
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} files are not in the folder {data} (--data):\n  "
+            + "\n  ".join(missing)
+        )
+    found = [(entry, [p for files in places for p in files]) for entry, places in found]
+    seen = {}
+    for entry, paths in found:
+        for path in map(os.path.realpath, paths):
+            other = seen.setdefault(path, entry)
+            if other is not entry or list(map(os.path.realpath, paths)).count(path) > 1:
+                raise ValueError(
+                    f"{entry.at}.path: found {path}, expected a file that no other path names "
+                    f"({other.at})"
+                )
+    return found
+
+
+def matches(path, data):
+    """What a path, glob or address of a manifest names; [] where nothing is there."""
+    if path.startswith(ADDRESSES):
+        return [path]
+    return sorted(glob.glob(str(Path(data) / path), recursive=True))
+
+
+def beside(path, manifest, data):
+    """A file that the manifest names: in the data folder, or in the manifest's own."""
+    places = [Path(data) / path, manifest.folder / path]
+    return next((str(place) for place in places if place.is_file()), str(places[0]))
+
+
+def _missing_vocabulary(manifest, data):
+    name = manifest.vocabulary.get("file")
+    if not name or Path(beside(name, manifest, data)).exists():
+        return []
+    where = manifest.vocabulary.get("where", "not stated")
+    return [f"{manifest.file}: vocabulary.file: {name} — where: {where}"]
+
+
+def open_inputs(manifest: Manifest, data, only=()):
+    """Open the sources of a manifest.
+
+    Parameters
+    ----------
+    manifest, data, only
+        As in `found_files`.
+
+    Returns
+    -------
+    list of Input, one per file
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `found_files` and `open_source`; an obs column that is not there, a value to keep that no
+        cell of a source has, or labels that are no terms of the ontology.
+    """
+    found = found_files(manifest, data, only)
+    maps, ontologies = _label_options(manifest, data)
+    inputs = []
+    for entry, paths in found:
+        sources = [open_source(path, counts=entry.counts) for path in paths]
+        for source, path in zip(sources, paths, strict=True):
+            source.spec = str(path)
+        _check_columns(entry, sources)
+        for source in sources:
+            # By the file's own columns, before labels take their places.
+            wanted = _wanted(source, entry, manifest.seed)
+            dataset, datasets = _divided(source, entry)
+            _label(source, entry, manifest, maps, ontologies)
+            inputs.append(
+                Input(
+                    source,
+                    identifiers=entry.identifiers,
+                    duplicates=entry.duplicates,
+                    allow_non_integer=entry.allow_non_integer,
+                    measured_by=entry.measured_by,
+                    filters=entry.filters,
+                    whole=entry.split,
+                    wanted=wanted,
+                    dataset=dataset,
+                    datasets=datasets,
+                    entry=entry,
+                )
+            )
+    return inputs
+
+
+def _label_options(manifest, data):
+    """{label: changes} and {label: Ontology or None}."""
+    maps, ontologies, read = {}, {}, {None: None}
+    for name, options in manifest.labels.items():
+        given, path = options.get("map", {}), options.get("ontology")
+        if isinstance(given, str):
+            given = beside(given, manifest, data)
+        maps[name] = read_changes(given, f"{manifest.file}: labels.{name}.map")
+        if path not in read:
+            read[path] = read_ontology(path if path == CELLXGENE else beside(path, manifest, data))
+        ontologies[name] = read[path]
+    return maps, ontologies
+
+
+def _check_columns(entry, sources):
+    """Columns that the entry names must be in each of its files, values to keep in one."""
+    named = {f"labels.{k}": v for k, v in entry.labels.items() if v is not None}
+    named |= {"dataset": entry.dataset, "measured_by": entry.measured_by}
+    named |= {f"keep.{column}": column for column in entry.keep}
+    for where, column in named.items():
+        for source in sources if column else ():
+            if column not in source.obs:
+                raise ValueError(f"{entry.at}.{where}: found {column!r}: {lacking(source)}")
+    for column, values in entry.keep.items():
+        known = sorted({name for source in sources for name in classes(source.obs[column])[1]})
+        absent = [value for value in values if value not in known]
+        if absent:
+            raise ValueError(
+                f"{entry.at}.keep.{column}: found {absent[0]!r}, expected some of the column's "
+                f"values: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
+            )
+
+
+def _label(source, entry, manifest, maps, ontologies):
+    """Give the source's obs the labels under their names, mapped; drop what is none."""
+    obs = source.obs.copy(deep=False)
+    columns = {name: entry.labels.get(name, name) for name in manifest.labels}
+    for name, column in columns.items():
+        if column is None:
+            obs = obs.drop(columns=name, errors="ignore")
+        elif column in source.obs:
+            unresolved = manifest.labels[name].get("unresolved", "error")
+            where = f"{entry.at}: {source.name}, {column}"
+            obs[name] = relabelled(
+                source.obs[column], maps[name], ontologies[name], unresolved, where
+            )
+    source.obs = obs
+
+
+def _wanted(source, entry, seed):
+    """Cells with the values to keep, and of these the share that is drawn; None for all."""
+    if not entry.keep and entry.share == 1:
+        return None
+    wanted = np.ones(source.n_cells, bool)
+    for column, values in entry.keep.items():
+        codes, names = classes(source.obs[column])
+        wanted &= np.isin(codes, [i for i, name in enumerate(names) if name in values])
+    if entry.share < 1:
+        wanted &= drawn_share(key(entry, source), source.n_cells, seed, entry.share)
+    return wanted
+
+
+def _divided(source, entry):
+    """Dataset of each cell i32 [n_cells], and their names: the file, or the values of a column."""
+    if not entry.dataset:
+        return np.zeros(source.n_cells, np.int32), [key(entry, source)]
+    codes, names = classes(source.obs[entry.dataset])
+    if (codes < 0).any():
+        raise ValueError(
+            f"{entry.at}.dataset: found {(codes < 0).sum():,} of {source.n_cells:,} cells of "
+            f"{source.name} without a value of {entry.dataset}, expected one for each"
+        )
+    return codes, [f"{entry.name}/{name}" for name in names]
+
+
+def key(entry, source):
+    """A name of a source that does not depend on where the data folder is."""
+    return f"{entry.name}/{Path(source.name).name}"
