@@ -1,5 +1,7 @@
 """What every input of `prepare` is: cells as CSR chunks, a few at a time."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -19,7 +21,14 @@ class Source:
         Where counts may be: X, raw, layers/NAME.
     counts : str
         Which of them these are.
+    left_out : dict
+        {type: number} of the features that are no genes and were left out.
+    presence : Presence or None
+        Which genes each value of an obs column measured, where the source itself says so.
     """
+
+    left_out: ClassVar = {}
+    presence = None
 
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:

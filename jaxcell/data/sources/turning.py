@@ -13,7 +13,7 @@ def turned(indptr, indices, data, n_cells):
     Memory: one block and O(cells + genes); disk: nnz × (4 + the value's size) bytes under TMPDIR.
     The system frees the files when the arrays go.
     """
-    nnz = len(data)
+    nnz = data.shape[0]  # a zarr array has no len
     blocks = [slice(a, min(a + BLOCK, nnz)) for a in range(0, nnz, BLOCK)]
     per_row = np.zeros(n_cells, np.int64)
     for block in blocks:
