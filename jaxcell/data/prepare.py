@@ -10,9 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.matching import match, union
+from jaxcell.data.mapping import write_mapping
+from jaxcell.data.matching import match
+from jaxcell.data.orthologs import read_orthologs, translated
 from jaxcell.data.records import MAX_DATASETS
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import (
     TRAIN,
     VALID,
@@ -26,6 +29,7 @@ from jaxcell.data.splits import (
 )
 from jaxcell.data.store import VALUES, Store
 from jaxcell.data.survey import divide, survey
+from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
 from jaxcell.data.writer import Part, write_store
@@ -55,6 +59,11 @@ def prepare(
     seed=0,
     shards=None,
     progress=True,
+    orthologs=None,
+    features=(),
+    soma_filter=None,
+    soma_measurement=None,
+    genes_in=None,
 ):
     """Make a store from files of raw counts.
 
@@ -62,7 +71,7 @@ def prepare(
     ----------
     out : path
         The store's folder; must not exist.
-    files : path, AnnData, ``'scanpy:pbmc68k_reduced'``, or a list of these
+    files : what `open_source` opens, a folder or a pattern of these, or a list
         Each is a dataset of its own, or several by `measured_by`.
     counts : str
         Where the raw counts are: 'X', 'raw' or 'layers/NAME'.
@@ -94,7 +103,8 @@ def prepare(
     measured_by : str, optional
         obs column of merged files whose batches had different panels. Each of its values is a
         dataset of its own, and a gene without any count in a value's kept cells is not measured
-        there. Files without the column stay one dataset.
+        there. Files without the column stay one dataset. Of the Census it is 'dataset_id' by
+        default, and its presence matrix says which genes a dataset measured.
     hvg : int, optional
         Keep so many highly variable genes, chosen over all files by their kept training cells, in
         the vocabulary's order. All of them are read once more for it, or twice (seurat_v3).
@@ -110,6 +120,15 @@ def prepare(
         Record files of each split.
     progress : bool
         Show progress bars and a table of what was kept.
+    orthologs : path, optional
+        Tab-separated their gene, our gene: the genes of files of another species are taken for
+        their one-to-one orthologs, and their other genes are left out.
+    features : list of str
+        Types of features (10x's feature_types) to keep beside genes, such as 'Antibody Capture'.
+    soma_filter, soma_measurement : str, optional
+        Cells ("tissue == 'lung'") and measurement ('RNA') of SOMA experiments.
+    genes_in : {'rows', 'columns'}, optional
+        Where bulk tables have their genes, if their names do not say it.
 
     Returns
     -------
@@ -134,6 +153,11 @@ def prepare(
         "measured_by": measured_by, "hvg": hvg, "hvg_flavor": hvg_flavor,
         "hvg_batch": hvg_batch, "seed": seed,
     }  # fmt: skip
+    kinds = {
+        "features": [features] if isinstance(features, str) else list(features),
+        "value_filter": soma_filter, "measurement": soma_measurement, "genes_in": genes_in,
+    }  # fmt: skip
+    options |= {name: given for name, given in kinds.items() if given}
     _check_values(values, duplicates, hvg)
     if not 0 <= hold_out_fraction < 1:
         raise ValueError(f"hold_out_fraction is {hold_out_fraction}; expected 0 <= fraction < 1")
@@ -142,11 +166,15 @@ def prepare(
             raise ValueError(f"{name} is {fewest}; expected 0 or more")
     if shards is not None and shards < 1:
         raise ValueError(f"shards is {shards}; expected 1 or more")
-    sources, whole = _open_all(files, hold_out_file, counts)
+    sources, whole = _open_all(files, hold_out_file, counts, kinds)
+    options["measured_by"] = measured_by = measured_by or column_of(sources)
     check_columns(sources, whole, labels, hold_out)
     _check_datasets(sources, measured_by)
     gene_map = read_gene_map(gene_map)
-    names = {s.name: identify(s.var, identifiers, s.name) for s in sources}
+    table = read_orthologs(orthologs)
+    names = {s.name: translated(identify(s.var, identifiers, s.name), table) for s in sources}
+    if table and not any(n.note for n in names.values()):
+        raise ValueError(f"no source has the genes that {orthologs} translates (--orthologs)")
     genes = read_vocabulary(vocabulary) if vocabulary else union(names, gene_map)
     matches = [match(names[s.name], genes, gene_map, duplicates, s.name) for s in sources]
     with _bar("checking", sources, progress) as bar:
@@ -184,6 +212,11 @@ def prepare(
     given = {"measured_by": measured_by, "values": values}
     parts = [_part(v, s, wanted, classes, **given) for v, s in zip(surveys, splits, strict=True)]
     with _unfinished(out) as folder, _bar("writing", sources, progress) as bar:
+        for part, found in zip(parts, matches, strict=True):
+            source = part.source
+            told = write_mapping(folder, names[source.name], found, genes)
+            for facts in part.facts:
+                facts |= {"mapping": told, "left_out": source.left_out}
         write_store(
             folder,
             genes.subset(wanted),
@@ -199,9 +232,9 @@ def prepare(
     return store
 
 
-def _open_all(files, hold_out_file, counts):
+def _open_all(files, hold_out_file, counts, kinds):
     """Sources, each under a name of its own, and whether each is wholly for validation."""
-    files, held = _listed(files), _listed(hold_out_file)
+    files, held = expand(files), expand(hold_out_file)
     held_places = [_place(file) for file in held]
     places = [_place(file) for file in files]
     for file, place in zip(files, places, strict=True):
@@ -210,20 +243,21 @@ def _open_all(files, hold_out_file, counts):
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts")
-    sources = [open_source(file, counts=counts) for file in files]
+    given = {option: value for option, value in kinds.items() if value}
+    sources = [open_source(file, counts=counts, **given) for file in files]
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"
     return sources, [_place(file) in held_places for file in files]
 
 
-def _listed(files):
-    return [files] if isinstance(files, str | Path | anndata.AnnData) else list(files)
-
-
 def _place(file):
     """The same for two spellings of a path: no file may be in both splits."""
-    return id(file) if isinstance(file, anndata.AnnData) else os.path.realpath(file)
+    return (
+        id(file)
+        if isinstance(file, anndata.AnnData)
+        else os.path.realpath(str(file).removeprefix("soma:"))
+    )
 
 
 def _check_output(out):

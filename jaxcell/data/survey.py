@@ -64,8 +64,8 @@ def survey(
     values : {'counts', 'log1p'}
         What the source holds; normalised values are not counts.
     measured_by : str, optional
-        obs column; a gene without a count in the kept cells of a value is not measured there. A
-        source without this column is one dataset.
+        obs column; a gene without a count in the kept cells of a value is not measured there,
+        unless the source itself says which are. A source without this column is one dataset.
     advance : callable
         Called with the number of cells done.
 
@@ -113,6 +113,8 @@ def survey(
         )
     if looks and given == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
+    if source.presence and source.presence.column == measured_by:
+        detected = source.presence.of(values, match)
     measured = filtered & detected if len(values) > 1 or values[0] else filtered[None]
     for i in np.unique(dataset[kept]):
         if not measured[i].any():

@@ -2,11 +2,17 @@
 
 from jaxcell.verbs import options
 
+INPUTS = (
+    "h5ad, zarr, loom, 10x (folder of mtx, or h5), SOMA (folder, or soma:URI), "
+    "census:VERSION/ORGANISM, a bulk table, scanpy:pbmc68k_reduced; or a folder or 'PATTERN' of "
+    "these"
+)
+
 
 def prepare(p):
     """Arguments of ``jaxcell prepare``."""
     p.add_argument("out", metavar="OUT", help="the store, a folder that must not exist")
-    p.add_argument("files", metavar="FILE", nargs="+", help="h5ad, or scanpy:pbmc68k_reduced")
+    p.add_argument("files", metavar="FILE", nargs="+", help=INPUTS)
     p.add_argument("--labels", nargs="+", default=(), metavar="OBS", help="obs columns to keep")
     p.add_argument(
         "--hold-out", nargs="+", default=(), metavar="OBS=VALUE", help="cells for validation"
@@ -25,6 +31,27 @@ def prepare(p):
         "--measured-by",
         metavar="OBS",
         help="for merged files: a gene without any count in a value of OBS is not measured there",
+    )
+    p.add_argument(
+        "--features",
+        nargs="+",
+        default=(),
+        metavar="TYPE",
+        help="features to keep beside genes, by their type: 'Antibody Capture'",
+    )
+    p.add_argument(
+        "--soma-filter", metavar="WHICH", help="cells of SOMA experiments: \"tissue == 'lung'\""
+    )
+    p.add_argument("--soma-measurement", metavar="NAME", help="of SOMA experiments; RNA by default")
+    p.add_argument(
+        "--genes-in",
+        choices=("rows", "columns"),
+        help="where bulk tables have their genes, if their names do not say it",
+    )
+    p.add_argument(
+        "--orthologs",
+        metavar="TSV",
+        help="their gene, our gene: takes files of another species by one-to-one orthologs",
     )
     p.add_argument("--vocabulary", metavar="FILE", help="vocabulary.json, a store, or a gene list")
     p.add_argument("--hvg", type=int, metavar="N", help="keep the N most variable genes")

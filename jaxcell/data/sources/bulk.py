@@ -1,7 +1,6 @@
 """A bulk matrix as a source: a table of counts, genes × samples or samples × genes, as text."""
 
 import csv
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from jaxcell.data.genes import ENSEMBL_COLUMNS, SYMBOL_COLUMNS, strip_version
+from jaxcell.data.sources.file import FileSource
 from jaxcell.data.sources.matrix_market import text
-from jaxcell.data.sources.source import Source
 
 ENDS = (".tsv", ".csv", ".txt", ".gct")
 AXES = ("rows", "columns")
@@ -22,7 +21,7 @@ COMMON = {"ACTB", "ACTG1", "B2M", "EEF1A1", "GAPDH", "HSP90AB1", "PPIA", "RPL13A
 DESCRIBING = {"start", "end", "length", "strand", "chr", "entrezid", "entrez_id", "ncbi_id"}
 
 
-class BulkSource(Source):
+class BulkSource(FileSource):
     """A table of counts by tab or comma; the samples are the cells.
 
     The first column names its lines, the first line its columns. Columns without numbers, and
@@ -98,11 +97,6 @@ class BulkSource(Source):
 
     def _read(self, slices):
         yield from (self._matrix[rows] for rows in slices)
-
-    def checksum(self):
-        """sha256 of the file."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(file):

@@ -103,8 +103,16 @@ class GenesOf(Source):
             yield part
 
     def checksum(self):
-        """sha256 of what was read."""
+        """Of the source."""
         return self._source.checksum()
+
+    def stamp(self):
+        """Of the source."""
+        return self._source.stamp()
+
+    def settle(self, folder):
+        """Settle the source."""
+        self._source.settle(folder)
 
 
 def _renamed(var, other, types):

@@ -1,14 +1,13 @@
 """A loom file as a source: HDF5 with genes × cells, dense, in matrix and layers/NAME."""
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from jaxcell.data.sources import hdf5
-from jaxcell.data.sources.source import Source
+from jaxcell.data.sources.file import FileSource
 
 # loompy's conventions → names that `identify` knows
 ROWS = {"Gene": "gene_symbols", "Accession": "gene_ids"}
@@ -16,7 +15,7 @@ CELLS = ("CellID", "obs_names", "cell_id", "cell_names")
 PARTS = ("matrix", "row_attrs", "col_attrs")
 
 
-class LoomSource(Source):
+class LoomSource(FileSource):
     """A loom file (loompy 2 and 3), closed between two calls; X is its matrix.
 
     It is chunked along both axes; cells are read as slices of its columns, so at most a chunk's
@@ -74,11 +73,6 @@ class LoomSource(Source):
             matrix = self._matrix(file)
             for rows in slices:
                 yield matrix[:, rows].T
-
-    def checksum(self):
-        """sha256 of the file."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -122,7 +122,10 @@ def open_source(
             raise ValueError(
                 f"{where}: found {option}={value!r} ({OPTIONS[option]}); it is for {kinds} alone"
             )
-    return without_other_features(opened(), features)
+    source = without_other_features(opened(), features)
+    if not isinstance(spec, anndata.AnnData):
+        source.spec, source.options = str(spec), {**asked, "features": list(features)}
+    return source
 
 
 def kind_of(spec):

@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from jaxcell.data.sources.presence import Presence
 from jaxcell.data.sources.source import Source
 
 EXTRA = "pip install 'jaxcell[soma]'"
@@ -15,18 +15,6 @@ CONFIG = {"soma.init_buffer_bytes": 2**26}  # of each column read at once; TileD
 PRESENCE = "feature_dataset_presence_matrix"
 DATASETS = "dataset_id"  # obs column of the Census whose values its presence matrix is about
 MARKERS = ("__tiledb_group.tdb", "__group")  # of a folder that TileDB calls a group
-
-
-@dataclass(frozen=True)
-class Presence:
-    """Which genes were measured, by the source's own word.
-
-    column : str, of obs
-    genes : dict, {value of the column: bool [n_var]}
-    """
-
-    column: str
-    genes: dict
 
 
 class SomaSource(Source):
@@ -152,10 +140,13 @@ class SomaSource(Source):
     def _read(self, slices):
         soma = import_soma()
         with self._opened() as (_, experiment):
-            matrix = experiment.ms[self._measurement].X[self.counts.removeprefix("X/")]
+            matrix = self._layer(experiment)
             read = self._sparse if isinstance(matrix, soma.SparseNDArray) else self._dense
             for rows in slices:
                 yield read(matrix, self._cells[rows])
+
+    def _layer(self, experiment):
+        return experiment.ms[self._measurement].X[self.counts.removeprefix("X/")]
 
     def _sparse(self, matrix, ids):
         """CSR [ids, n_var] of a sparse array; ids ascending."""
@@ -180,6 +171,14 @@ class SomaSource(Source):
         runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
         parts = [matrix.read((slice(int(r[0]), int(r[-1])),)).to_numpy() for r in runs]
         return np.vstack(parts)[:, self._genes]
+
+    def stamp(self):
+        """Chosen cells and the number of values in the whole layer."""
+        with self._opened() as (_, experiment):
+            matrix = self._layer(experiment)
+            n_values = getattr(matrix, "nnz", matrix.shape)
+        cells = hashlib.sha256(np.ascontiguousarray(self._cells)).hexdigest()[:12]
+        return f"{self.n_cells} cells {cells} of {n_values} values"
 
     def checksum(self):
         """sha256 of the gene names and of the counts of the chosen cells."""

@@ -25,10 +25,13 @@ class Source:
         {type: number} of the features that are no genes and were left out.
     presence : Presence or None
         Which genes each value of an obs column measured, where the source itself says so.
+    spec, options
+        What `open_source` opens it by, in this process or another; None in memory.
     """
 
     left_out: ClassVar = {}
-    presence = None
+    options: ClassVar = {}
+    presence = spec = None
 
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:
@@ -63,6 +66,16 @@ class Source:
     def checksum(self):
         """sha256 of what was read."""
         raise NotImplementedError
+
+    def stamp(self):
+        """What changes when the content does, as text: quicker than the checksum where it can be."""
+        return self.checksum()
+
+    def settle(self, folder):
+        """Make any range of cells quick to read, if need be by files in ``folder`` (not made yet).
+
+        A second call, in this process or another, finds what the first has laid down there.
+        """
 
     def __repr__(self):
         return f"{self.name}[{self.counts}]: {self.n_cells} cells × {len(self.var)} genes"

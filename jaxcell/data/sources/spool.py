@@ -1,16 +1,18 @@
 """Counts that come cell by cell, or in any order, as text: once into temporary files, then CSR."""
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.sources.source import Source
+from jaxcell.data.sources.file import FileSource
 
 BLOCK = 2**21  # values moved at once
+MARK = "done.txt"
 
 
-class SpooledSource(Source):
+class SpooledSource(FileSource):
     """A source that can only be read from end to end; a kind gives ``_blocks`` and ``_spool_as``.
 
     The first read copies it into unnamed temporary files of nnz × (4 + the value's size) bytes
@@ -31,12 +33,21 @@ class SpooledSource(Source):
         """Number of values and their dtype."""
         raise NotImplementedError
 
+    def settle(self, folder):
+        """Lay the copy down in a folder, where this and other processes find it again."""
+        self._spooled = kept(Path(folder), self.stamp())
+        if self._spooled is None:
+            self._spooled = keep(Path(folder), self.stamp(), *self._spool())
+
+    def _spool(self):
+        spool = Spool(self.n_cells, *self._spool_as())
+        for block in self._blocks():
+            spool.append(*block)
+        return spool.finish()
+
     def _read(self, slices):
         if self._spooled is None:
-            spool = Spool(self.n_cells, *self._spool_as())
-            for block in self._blocks():
-                spool.append(*block)
-            self._spooled = spool.finish()
+            self._spooled = self._spool()
         indptr, columns, values = self._spooled
         for rows in slices:
             a, b = indptr[rows.start], indptr[rows.stop]
@@ -81,6 +92,32 @@ class Spool:
             genes[target], values[target] = self._genes[block][order], self._values[block][order]
             free[present] += times
         return indptr, genes, values
+
+
+def keep(folder, mark, indptr, genes, values):
+    """Copy what a spool finished into a folder; what the copy is, in the same order.
+
+    mark : str
+        What the content depends on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"indptr": indptr, "genes": genes, "values": values}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        copy = np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
+        for start in range(0, len(array), BLOCK):
+            copy[start : start + BLOCK] = array[start : start + BLOCK]
+        copy.flush()
+    (folder / MARK).write_text(mark, encoding="utf-8")
+    return kept(folder, mark)
+
+
+def kept(folder, mark):
+    """What `keep` laid down whole in a folder under this mark, memory-mapped, or None."""
+    if not (folder / MARK).is_file() or (folder / MARK).read_text(encoding="utf-8") != mark:
+        return None
+    names = "indptr", "genes", "values"
+    return tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
 
 
 def _temporary(size, dtype):

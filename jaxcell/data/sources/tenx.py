@@ -1,6 +1,5 @@
 """What 10x Genomics' Cell Ranger writes, as a source: a folder of mtx and tsv files, or an h5."""
 
-import hashlib
 from pathlib import Path
 
 import h5py
@@ -10,8 +9,8 @@ import scipy.sparse as sp
 
 from jaxcell.data.sources import hdf5
 from jaxcell.data.sources.features import COLUMN, GENES, types_of
+from jaxcell.data.sources.file import FileSource
 from jaxcell.data.sources.matrix_market import MatrixMarket, text
-from jaxcell.data.sources.source import Source
 from jaxcell.data.sources.spool import SpooledSource
 
 MATRIX = ("matrix.mtx", "matrix.mtx.gz")
@@ -54,13 +53,8 @@ class TenxFolder(SpooledSource):
         for genes, cells, values in self._matrix.blocks():
             yield cells, genes, values
 
-    def checksum(self):
-        """sha256 of the three files, one after the other."""
-        digest = hashlib.sha256()
-        for path in self._files:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
+    def _paths(self):
+        return self._files
 
 
 def matrices(folder):
@@ -109,7 +103,7 @@ def _features(rows):
     return pd.DataFrame(columns, index=pd.Index(fields[0], dtype=object))
 
 
-class TenxH5(Source):
+class TenxH5(FileSource):
     """Cell Ranger's h5: the group matrix (version 3 on), or one named after the genome (2)."""
 
     def __init__(self, path, counts="X", chunk_cells=None):
@@ -184,8 +178,3 @@ class TenxH5(Source):
                 pointers = indptr[rows.start : rows.stop + 1] - a
                 part = group["data"][a:b], group["indices"][a:b], pointers
                 yield sp.csr_matrix(part, (len(pointers) - 1, len(self.var)))
-
-    def checksum(self):
-        """sha256 of the file."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,12 +1,12 @@
 """A zarr store of an AnnData as a source: format 2 or 3, a folder or a zip, any compression."""
 
 import contextlib
-import hashlib
 import zipfile
 import zlib
 
 import zarr
 
+from jaxcell.data.sources.file import FileSource
 from jaxcell.data.sources.h5ad import H5adSource
 
 # What zarr and its codecs raise inside a store.
@@ -14,7 +14,7 @@ DAMAGE = (OSError, KeyError, IndexError, RuntimeError, ValueError, zipfile.BadZi
 MARKERS = (".zgroup", ".zattrs", "zarr.json")  # of a group, in format 2 and 3
 
 
-class ZarrSource(H5adSource):
+class ZarrSource(H5adSource, FileSource):
     """A zarr store, laid out as an h5ad; X, a layer or raw; dense, CSR or CSC."""
 
     def _opened(self):
@@ -34,16 +34,18 @@ class ZarrSource(H5adSource):
                     f"{self.counts}/{part} are missing"
                 )
 
+    def _paths(self):
+        """All files of the folder, or the zip."""
+        below = sorted(p for p in self.path.rglob("*") if p.is_file())
+        return below or [self.path]
+
     def checksum(self):
-        """sha256 of the names and contents of all files; of a zip, of itself."""
-        if self.path.is_file():
-            return super().checksum()
-        digest = hashlib.sha256()
-        for path in sorted(p for p in self.path.rglob("*") if p.is_file()):
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.path).as_posix()} {content}\n".encode())
-        return digest.hexdigest()
+        """sha256 of the zip, or of the paths and contents of all files."""
+        return FileSource.checksum(self)
+
+    def stamp(self):
+        """Sizes and times of the files."""
+        return FileSource.stamp(self)
 
 
 def is_zarr(path):
