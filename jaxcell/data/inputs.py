@@ -138,8 +138,6 @@ def open_inputs(manifest: Manifest, data, only=()):
     inputs = []
     for entry, paths in found:
         sources = [open_source(path, counts=entry.counts) for path in paths]
-        for source, path in zip(sources, paths, strict=True):
-            source.spec = str(path)
         _check_columns(entry, sources)
         for source in sources:
             # By the file's own columns, before labels take their places.

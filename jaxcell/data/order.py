@@ -10,7 +10,7 @@ from jaxcell.data.filters import Filters
 from jaxcell.data.inputs import Input, beside, open_inputs
 from jaxcell.data.manifest import Manifest, read_manifest
 from jaxcell.data.refusals import check_values
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
 
@@ -77,11 +77,18 @@ def order_files(asked):
     flavor = (asked["hvg_flavor"] or "seurat") if asked["hvg"] else None
     each = {n: asked[n] for n in ("identifiers", "duplicates", "allow_non_integer", "measured_by")}
     same = ("seed", "values", "hvg", "hvg_batch")
+    kinds = _kinds(asked)
+    inputs = [
+        Input(source, filters=filters, whole="valid" if held else None, **each)
+        for source, held in _open_all(
+            asked["files"], asked["hold_out_file"], asked["counts"], kinds
+        )
+    ]
+    for one in inputs:
+        if not asked["measured_by"] and one.source.presence:
+            one.measured_by = one.source.presence.column
     order = Order(
-        [
-            Input(source, filters=filters, whole="valid" if held else None, **each)
-            for source, held in _open_all(asked["files"], asked["hold_out_file"], asked["counts"])
-        ],
+        inputs,
         labels,
         hold_out,
         fraction=asked["hold_out_fraction"],
@@ -92,9 +99,23 @@ def order_files(asked):
         "counts": asked["counts"], "labels": labels, "hold_out": list(map("=".join, hold_out)),
         "hold_out_fraction": order.fraction, **{name: asked[name] for name in same},
         "min_genes": filters.min_genes, "min_cells": filters.min_cells, **filters.asked,
-        "hvg_flavor": flavor, **each,
+        "hvg_flavor": flavor, **each, **kinds,
     }  # fmt: skip
+    if asked["orthologs"]:
+        order.options["orthologs"] = str(asked["orthologs"])
     return order
+
+
+def _kinds(asked):
+    """Options of some kinds of sources that were given, as `open_source` takes them."""
+    features = asked["features"]
+    given = {
+        "features": [features] if isinstance(features, str) else list(features),
+        "value_filter": asked["soma_filter"],
+        "measurement": asked["soma_measurement"],
+        "genes_in": asked["genes_in"],
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def order_manifest(asked, defaults):
@@ -180,9 +201,9 @@ def _plain(value):
     return (list(value) or None) if isinstance(value, list | tuple) else value
 
 
-def _open_all(files, hold_out_file, counts):
+def _open_all(files, hold_out_file, counts, kinds):
     """Sources, each under a name of its own, and whether each is wholly for validation."""
-    files, held = _listed(files), _listed(hold_out_file)
+    files, held = expand(files), expand(hold_out_file)
     held_places = [_place(file) for file in held]
     places = [_place(file) for file in files]
     for file, place in zip(files, places, strict=True):
@@ -191,9 +212,7 @@ def _open_all(files, hold_out_file, counts):
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts, or a manifest")
-    sources = [open_source(file, counts=counts) for file in files]
-    for source, file in zip(sources, files, strict=True):
-        source.spec = None if isinstance(file, anndata.AnnData) else str(file)
+    sources = [open_source(file, counts=counts, **kinds) for file in files]
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"
@@ -206,4 +225,6 @@ def _listed(files):
 
 def _place(file):
     """The same for two spellings of a path: no file may be in both splits."""
-    return id(file) if isinstance(file, anndata.AnnData) else os.path.realpath(file)
+    if isinstance(file, anndata.AnnData):
+        return id(file)
+    return os.path.realpath(str(file).removeprefix("soma:"))

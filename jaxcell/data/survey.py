@@ -203,7 +203,9 @@ def gather(source, match, asked, found):
     if looks and asked.values == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered[None]
-    if len(values) > 1 or values[0]:
+    if source.presence and source.presence.column == asked.measured_by:
+        measured = filtered & source.presence.of(values, match)
+    elif len(values) > 1 or values[0]:
         measured = filtered & np.any([b["detected"] for b in found], axis=0)
     for i in np.unique(dataset[kept]):
         if not measured[i].any():
