@@ -10,9 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match, union, warn_few
 from jaxcell.data.records import MAX_DATASETS
+from jaxcell.data.repeats import check_cells
 from jaxcell.data.sources import open_source
+from jaxcell.data.species import check_species
 from jaxcell.data.splits import (
     TRAIN,
     VALID,
@@ -147,8 +149,12 @@ def prepare(
     _check_datasets(sources, measured_by)
     gene_map = read_gene_map(gene_map)
     names = {s.name: identify(s.var, identifiers, s.name) for s in sources}
+    if not vocabulary:
+        check_species(names, gene_map)
     genes = read_vocabulary(vocabulary) if vocabulary else union(names, gene_map)
     matches = [match(names[s.name], genes, gene_map, duplicates, s.name) for s in sources]
+    for found in matches:
+        warn_few(found)
     with _bar("checking", sources, progress) as bar:
         surveys = [
             survey(
@@ -163,6 +169,7 @@ def prepare(
             )
             for source, found in zip(sources, matches, strict=True)
         ]
+    check_cells(surveys)
     splits = [
         split_cells(v, i, hold_out=hold_out, fraction=hold_out_fraction, whole_file=w, seed=seed)
         for i, (v, w) in enumerate(zip(surveys, whole, strict=True))
@@ -180,7 +187,7 @@ def prepare(
             batch=hvg_batch,
             bar=lambda read: _bar("choosing genes", read, progress),
         )
-    classes = {column: present_classes(column, surveys) for column in labels}
+    classes = {column: _classes(column, surveys) for column in labels}
     given = {"measured_by": measured_by, "values": values}
     parts = [_part(v, s, wanted, classes, **given) for v, s in zip(surveys, splits, strict=True)]
     with _unfinished(out) as folder, _bar("writing", sources, progress) as bar:
@@ -263,6 +270,16 @@ def _check_splits(splits, asked):
             "no cell is left for validation: all held-out cells fell below --min-genes, or the "
             "fraction is too small for so few cells"
         )
+
+
+def _classes(column, surveys):
+    found = present_classes(column, surveys)
+    if not found:
+        raise ValueError(
+            f"label column {column!r}: no kept cell of {', '.join(v.source.name for v in surveys)} "
+            "has a value there; expected one at least (--labels)"
+        )
+    return found
 
 
 def _part(v, split, wanted, classes, measured_by, values):

@@ -20,6 +20,7 @@ class Survey:
     match : GeneMatch
     kept : bool [n_cells], cells with enough genes
     total : f32 [n_cells], sum of the counts over all columns of the source
+    n_genes : i64 [n_cells], columns of the source > 0
     filtered : bool [V], genes of the source after the gene filter
     measured : bool [datasets of the source, V], those of each dataset
     dataset : i32 [n_cells], which of its datasets a cell is in
@@ -31,6 +32,7 @@ class Survey:
     match: GeneMatch
     kept: np.ndarray
     total: np.ndarray
+    n_genes: np.ndarray
     filtered: np.ndarray
     measured: np.ndarray
     dataset: np.ndarray
@@ -120,7 +122,7 @@ def survey(
                 f"{source.name}: the kept cells of {measured_by}={values[i]} have no count in any "
                 "gene of the vocabulary, so none is measured there (--measured-by)"
             )
-    return Survey(source, match, kept, total, filtered, measured, dataset, values, looks)
+    return Survey(source, match, kept, total, n_genes, filtered, measured, dataset, values, looks)
 
 
 def divide(source, measured_by):

@@ -7,10 +7,14 @@ from pathlib import Path
 import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
+from jaxcell.data.sources.sound import check_kind, check_pointers
 from jaxcell.data.sources.source import Source
 from jaxcell.data.sources.turning import turned
+
+FORMATS = ("csr", "csc")
 
 
 def read_h5ad(path):
@@ -31,15 +35,15 @@ class H5adSource(Source):
     def __init__(self, path, counts="X", chunk_cells=None):
         self.path, self.name = Path(path), str(path)
         with opened(self.path) as file:
-            self.obs = anndata.io.read_elem(file["obs"])
+            self.obs = _table(file, "obs", self.path)
             self.n_cells = len(self.obs)
             self.places = ["X"] if "X" in file else []
             self.places += [f"layers/{layer}" for layer in file.get("layers", ())]
             self.places += ["raw"] if "raw/X" in file else []
             raw = counts == "raw" and "raw/X" in file
-            self.var = anndata.io.read_elem(file["raw/var" if raw else "var"])
+            self.var = _table(file, "raw/var" if raw else "var", self.path)
             self._choose(counts, chunk_cells)
-            self._check_shape(file)
+            self._check_matrix(self._matrix(file))
 
     def at(self, counts):
         """The same cells with the counts of another place."""
@@ -48,17 +52,21 @@ class H5adSource(Source):
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
 
-    def _check_shape(self, file):
-        matrix = self._matrix(file)
-        expected = (self.n_cells, len(self.var))
-        shape, stored = _shape(matrix), None
-        if isinstance(matrix, h5py.Group):
-            stored = matrix["indptr"][-1], len(matrix["indices"]), len(matrix["data"])
-        if shape != expected or (stored and len(set(map(int, stored))) > 1):
+    def _check_matrix(self, matrix):
+        """Its shape and kind of values; of a sparse one that its three arrays agree."""
+        where, expected = f"{self.path}, {self.counts}", (self.n_cells, len(self.var))
+        shape = _shape(matrix, where)
+        if shape != expected:
             raise ValueError(
-                f"{self.path} is damaged: {self.counts} is {shape[0]} × {shape[1]} with "
-                f"{stored} stored values, obs and var are {expected[0]} × {expected[1]}"
+                f"{self.path} is damaged: {self.counts} is {' × '.join(map(str, shape))}, obs and "
+                f"var are {expected[0]} × {expected[1]}"
             )
+        if isinstance(matrix, h5py.Dataset):
+            check_kind(matrix.dtype, where)
+            return
+        check_kind(matrix["data"].dtype, where)
+        major = shape[0 if _format(matrix, where) == "csr" else 1]
+        check_pointers(matrix["indptr"][:], major, matrix["indices"], matrix["data"], where)
 
     def _read(self, slices):
         with opened(self.path) as file:
@@ -68,8 +76,9 @@ class H5adSource(Source):
                 return
             indptr, indices, data = matrix["indptr"], matrix["indices"], matrix["data"]
             indptr = indptr[:].astype(np.int64)
-            if _format(matrix) == "csc":
-                indptr, indices, data = turned(indptr, indices, data, self.n_cells)
+            if _format(matrix, self.name) == "csc":
+                where = f"{self.path}, {self.counts}"
+                indptr, indices, data = turned(indptr, indices, data, self.n_cells, where)
             for rows in slices:
                 a, b = indptr[rows.start], indptr[rows.stop]
                 pointers = indptr[rows.start : rows.stop + 1] - a
@@ -85,10 +94,16 @@ class H5adSource(Source):
 @contextlib.contextmanager
 def opened(path):
     """The HDF5 file of an h5ad."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not an h5ad file")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise PermissionError(f"{path} cannot be read: {error.strerror or error}") from error
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not an HDF5 file, so not an h5ad")
     try:
@@ -96,22 +111,47 @@ def opened(path):
     except OSError as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
     with file:
-        lacking = [name for name in ("obs", "var") if name not in file]
-        if lacking:
-            raise ValueError(
-                f"{path} is HDF5 but not an h5ad: it has {list(file)}, not {' and '.join(lacking)}"
-            )
         try:
+            lacking = [name for name in ("obs", "var") if name not in file]
+            if lacking:
+                raise ValueError(
+                    f"{path} is HDF5 but not an h5ad: it has {list(file)}, not "
+                    f"{' and '.join(lacking)}"
+                )
             yield file
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
             raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
 
-def _shape(matrix):
-    shape = matrix.shape if isinstance(matrix, h5py.Dataset) else matrix.attrs.get("shape")
-    return tuple(map(int, matrix.attrs["h5sparse_shape"] if shape is None else shape))
+def _table(file, name, path):
+    """Obs or var as a DataFrame."""
+    try:
+        table = anndata.io.read_elem(file[name])
+    except Exception as error:  # anndata raises of any kind, and names no file
+        raise ValueError(f"{path} is damaged: {name} cannot be read: {error}") from error
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(
+            f"{path}: found {name} as {type(table).__name__}, expected a table: written by "
+            "anndata before 0.7, or not by anndata; read it with anndata and write it again"
+        )
+    return table
 
 
-def _format(matrix):
-    kind = matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr"))
-    return str(kind)[:3]
+def _shape(matrix, where):
+    if isinstance(matrix, h5py.Dataset):
+        return tuple(map(int, matrix.shape))
+    lacking = [name for name in ("indptr", "indices", "data") if name not in matrix]
+    shape = matrix.attrs.get("shape", matrix.attrs.get("h5sparse_shape"))
+    if lacking or shape is None:
+        raise ValueError(
+            f"{where} is no matrix: a group with {list(matrix)}, expected indptr, indices and data "
+            "and the attribute shape"
+        )
+    return tuple(map(int, shape))
+
+
+def _format(matrix, where):
+    kind = str(matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr")))
+    if kind[:3] not in FORMATS:
+        raise ValueError(f"{where}: found {kind!r}, expected csr_matrix or csc_matrix")
+    return kind[:3]
