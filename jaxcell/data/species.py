@@ -49,22 +49,24 @@ def species_of(names):
     total = votes.total()
     if total < FEWEST:
         return {"species": frozenset(), "mixed": False, "why": "too few names tell"}
-    ranked = votes.most_common()
     # Symbols of one file may be written in two ways; ids and assemblies of two species are two.
-    named = [kind for kind, n in ranked if kind not in STYLES and n >= MIXED * total]
+    named = [k for k, n in votes.most_common() if k not in STYLES and n >= MIXED * total]
     if len(named) > 1:
-        why = ", ".join(f"{votes[k]} of {kind_of(k)}" for k in named)
+        why = ", ".join(f"{votes[k]:,} of {k}" for k in named)
         return {"species": frozenset(named), "mixed": True, "why": why}
-    kind, number = ranked[0]
-    what = f"{number} of {total} names {'in' if kind in STYLES else 'are of'} {kind}"
-    if number < CLEAR * total:
-        return {"species": frozenset(), "mixed": False, "why": f"no clear kind: {what}"}
-    return {"species": STYLES.get(kind, frozenset((kind,))), "mixed": False, "why": what}
+    fits = {
+        species: votes[species] + sum(votes[style] for style, of in STYLES.items() if species in of)
+        for species in {*PREFIXES.values(), *named}
+    }
+    most = max(fits.values())
+    species = frozenset(s for s, n in fits.items() if n == most and n >= CLEAR * total)
+    kinds = ", ".join(f"{n:,} {kind_of(k)}" for k, n in votes.most_common(2))
+    return {"species": species, "mixed": False, "why": f"of {total:,} names {kinds}"}
 
 
 def kind_of(kind):
-    """A kind of names, for a reader: a species or a style of symbols."""
-    return f"symbols in {kind}" if kind in STYLES else kind
+    """A kind of names, for a reader: the ids of a species, or a style of symbols."""
+    return f"symbols in {kind}" if kind in STYLES else f"{kind} ids"
 
 
 def called(found):

@@ -166,7 +166,7 @@ CASES = {
         ("mixed species", r"human\.h5ad: human", r"mouse\.h5ad: mouse or rat", "--gene-map"),
     ),
     "two species by ids": Bad(
-        of_species(ENSEMBL, MOUSE_IDS), ("mixed species", "human .8 of 8", "mouse .8 of 8")
+        of_species(ENSEMBL, MOUSE_IDS), ("mixed species", "8 human ids", "8 mouse ids")
     ),
     "two species in a file": Bad(barnyard, ("mixed species", FILE, "5 of human, 3 of mouse")),
     "genes twice": Bad(
