@@ -38,6 +38,7 @@ PUBLIC = (
     "perturbation_split",
     "evaluate_perturbations",
     "network",
+    "inspect",
 )
 
 MAY = {
@@ -69,6 +70,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
+    "inspection": {"data", "evaluation"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
