@@ -11,6 +11,7 @@ from jaxcell.verbs import (
     data,
     evaluation,
     genes,
+    inspection,
     networks,
     perturbation,
     plan,
@@ -66,6 +67,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="jaxcell", description=__doc__)
     add = parser.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
     data.prepare(add("prepare", help="h5ad files with raw counts → a store to train on"))
+    inspection.inspect(add("inspect", help="what lies in sources or a store, before it is used"))
     add(
         "train",
         help="train by a config; takes what python -m jaxcell.main takes",

@@ -39,6 +39,7 @@ PUBLIC = (
     "perturbation_split",
     "evaluate_perturbations",
     "network",
+    "inspect",
 )
 
 MAY = {
@@ -70,6 +71,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
+    "inspection": {"data", "evaluation"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},

@@ -9,6 +9,7 @@ WHERE_COUNTS = (
     "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
 )
 BINARY_FROM = 1000  # non-zero values, all of them 1, from which on that is no chance
+HIGHEST_COUNT = 2.0**32  # nobody sequences a gene of a cell so often
 HIGHEST_LOG = 30.0  # of ln(1 + x): that of 10^13
 ESTIMATED = "these look like estimated or corrected counts"
 
@@ -35,11 +36,11 @@ def check_counts(matrix, where, allow_non_integer=False, hint=WHERE_COUNTS):
     Raises
     ------
     ValueError
-        NaN or infinite, negative, or non-integer values.
+        NaN or infinite, negative, 2^32 or more, or non-integer values.
     """
     values = matrix.data if sp.issparse(matrix) else np.asarray(matrix).ravel()
     # Of NaN neither holds.
-    fine = values.min(initial=0) >= 0 and values.max(initial=0) < np.inf
+    fine = values.min(initial=0) >= 0 and values.max(initial=0) < HIGHEST_COUNT
     if fine and (values.dtype.kind in "iu" or np.array_equal(values, np.rint(values))):
         return ""
     finite = np.isfinite(values)
@@ -52,6 +53,11 @@ def check_counts(matrix, where, allow_non_integer=False, hint=WHERE_COUNTS):
         raise ValueError(
             f"{where}: values below zero (least {values.min():.4g}): this looks scaled "
             f"(z-scored) or centred, not counts. {hint}"
+        )
+    if values.max(initial=0) >= HIGHEST_COUNT:
+        raise ValueError(
+            f"{where}: values up to {values.max():.4g}; counts are below {HIGHEST_COUNT:.0f}. "
+            f"{hint}"
         )
     values = values[values != 0]
     fraction = values != np.rint(values)
@@ -107,7 +113,7 @@ def check_chunk(chunk, source, allow_non_integer=False, values="counts", hint=WH
     try:
         return check_counts(chunk, f"{source.name}, {source.counts}", allow_non_integer, hint)
     except ValueError as error:
-        others = [p for p in source.places if p != source.counts and _integers(source.at(p))]
+        others = [p for p in source.places if p != source.counts and _integers(source, p)]
         if not others:
             raise
         option = "{0} (--counts {0})" if hint == WHERE_COUNTS else "{0}"
@@ -115,8 +121,11 @@ def check_chunk(chunk, source, allow_non_integer=False, values="counts", hint=WH
         raise ValueError(f"{error}. Counts were found in {found}") from None
 
 
-def _integers(source):
-    values = next(source.chunks()).data
+def _integers(source, place):
+    try:
+        values = next(source.at(place).chunks()).data
+    except ValueError:  # no matrix of numbers: no counts either
+        return False
     return bool(
         np.isfinite(values).all()
         and (values == np.rint(values)).all()

@@ -6,6 +6,7 @@ case. Nothing is downloaded.
 n_var = columns of a file, V = genes of the vocabulary.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 from jaxcell.data.letter_case import another_species, ignoring_case
 
 DUPLICATES = ("error", "sum", "first")
+FEW = 0.2  # of the genes that a file and a vocabulary could share: below it is warned of
 LEVELS = ("Ensembl id", "symbol", "gene map", "symbol in another case")
 ORTHOLOGS = (
     "Give a table of orthologs (jaxcell prepare --orthologs), or a gene map with them as aliases"
@@ -170,6 +172,23 @@ def match(names, vocabulary, gene_map=None, duplicates="error", where="the file"
         level=level,
         note=names.note,
     )
+
+
+def warn_few(found):
+    """Warn where a file and a vocabulary share few of the genes that they could.
+
+    found : GeneMatch
+    """
+    columns = int((found.columns >= 0).sum())
+    most = min(len(found.columns), found.n_genes)
+    if columns < FEW * most:
+        warnings.warn(
+            f"{found.where}: only {columns:,} of {len(found.columns):,} columns are among the "
+            f"{found.n_genes:,} genes of the vocabulary ({columns / most:.1%} of what could "
+            f"match), unmatched are {_some(found.unmatched)}. Is it the same species and kind of "
+            "name? See --gene-map and --identifiers",
+            stacklevel=3,
+        )
 
 
 def find(names, vocabulary, gene_map):

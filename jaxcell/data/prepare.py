@@ -12,10 +12,12 @@ from jaxcell.data.expectations import check_after, check_before, check_vocabular
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.mapping import write_mapping
-from jaxcell.data.matching import match
+from jaxcell.data.matching import match, warn_few
 from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.orthologs import read_orthologs, translated
 from jaxcell.data.parts import part_of
+from jaxcell.data.repeats import check_cells
+from jaxcell.data.species import check_species
 from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
 from jaxcell.data.survey import Asked, Surveying
@@ -187,6 +189,7 @@ def prepare(
     matches, asked = _asked(order, names, genes, gene_map)
     with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
+        check_cells(surveys)
         splits = _splits(order, surveys)
         # Genes that no source measures stay only where the vocabulary was asked for.
         wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
@@ -256,6 +259,7 @@ def _vocabulary(order, names, gene_map):
     """The genes that the store is made of: those asked for, or all of the sources."""
     if not order.vocabulary:
         named = {one.source.name: own for one, own in zip(order.inputs, names, strict=True)}
+        check_species(named, gene_map)
         return union(named, gene_map)
     genes = read_vocabulary(order.vocabulary)
     if order.manifest:
@@ -269,6 +273,7 @@ def _asked(order, names, genes, gene_map):
     for one, own in zip(order.inputs, names, strict=True):
         where, filters, mito = one.source.name, one.filters, None
         matches.append(match(own, genes, gene_map, one.duplicates, where))
+        warn_few(matches[-1])
         if filters.max_mito is not None:
             mito = mitochondrial(own, gene_map, filters.mito_prefix, where)
         more = one.wanted, one.allow_non_integer, order.values, one.measured_by

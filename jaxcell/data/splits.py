@@ -86,14 +86,26 @@ def missing_values(survey, columns):
 
 
 def present_classes(column, surveys):
-    """Sorted classes of the kept cells of all sources, without what says "not known"."""
+    """Sorted classes of the kept cells of all sources, without what says "not known".
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
     found = set()
     for survey in surveys:
         if column in survey.source.obs:
             codes, names = classes(survey.source.obs[column])
             found.update(names[i] for i in np.unique(codes[survey.kept]) if i >= 0)
     names = sorted(found)
-    return [name for name, lost in zip(names, is_missing(names), strict=True) if not lost]
+    known = [name for name, lost in zip(names, is_missing(names), strict=True) if not lost]
+    if not known:
+        raise ValueError(
+            f"label column {column!r}: no kept cell of {', '.join(v.source.name for v in surveys)} "
+            "has a value there; expected one at least (--labels)"
+        )
+    return known
 
 
 def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):

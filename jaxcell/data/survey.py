@@ -28,6 +28,7 @@ class Survey:
     kept : bool [n_cells], cells that nothing removes
     removed : i8 [n_cells], what removes a cell: a place in REMOVED, 0 for one that is kept
     total : f32 [n_cells], sum of the counts over all columns of the source
+    n_genes : i32 [n_cells], columns of the source > 0
     filtered : bool [V], genes of the source after the gene filters
     few : dict, {gene filter: genes of the source that it removes}
     measured : bool [datasets of the source, V], those of each dataset
@@ -41,6 +42,7 @@ class Survey:
     kept: np.ndarray
     removed: np.ndarray
     total: np.ndarray
+    n_genes: np.ndarray
     filtered: np.ndarray
     few: dict
     measured: np.ndarray
@@ -118,7 +120,7 @@ def survey_block(source, match, asked, start, stop, advance=None):
     Returns
     -------
     dict
-        removed i8 and total f32 [stop - start]; most, the most genes > 0 in a cell; cells,
+        removed i8, total f32 and n_genes i32 [stop - start]; cells,
         cells_with, sum, squares [V]: `GeneTotals` of the kept cells; detected bool [datasets of
         the source, V]; looks, see `check_chunk`.
 
@@ -129,9 +131,10 @@ def survey_block(source, match, asked, start, stop, advance=None):
     """
     dataset, values = divide(source, asked.measured_by)
     detected = np.zeros((len(values), match.n_genes), bool)
-    removed, total = np.empty(stop - start, np.int8), np.empty(stop - start, np.float32)
+    kinds = {"removed": np.int8, "total": np.float32, "n_genes": np.int32}
+    of_cells = {name: np.empty(stop - start, kind) for name, kind in kinds.items()}
     sums = GeneTotals(match.n_genes)
-    looks, most, at = "", 0, start
+    looks, at = "", start
     for chunk in source.chunks(start, stop):
         looks = check_chunk(chunk, source, asked.allow_non_integer, asked.values) or looks
         rows, inside = (
@@ -139,11 +142,11 @@ def survey_block(source, match, asked, start, stop, advance=None):
             slice(at - start, at - start + chunk.shape[0]),
         )
         n_genes, sum_of = np.diff(chunk.indptr), row_sums(chunk)
-        most = max(most, int(n_genes.max(initial=0)))
-        total[inside] = sum_of
-        removed[inside] = _removed(chunk, n_genes, sum_of, asked, rows)
+        removed = _removed(chunk, n_genes, sum_of, asked, rows)
+        for name, found in zip(kinds, (removed, sum_of, n_genes), strict=True):
+            of_cells[name][inside] = found
         if asked.filters.of_genes or asked.measured_by:
-            enough = removed[inside] == 0
+            enough = removed == 0
             kept = match.apply(chunk if enough.all() else chunk[enough])
             sums.add(kept)
             of_cell = dataset[rows][enough]
@@ -152,9 +155,7 @@ def survey_block(source, match, asked, start, stop, advance=None):
         if advance:
             advance(chunk.shape[0])
     return {
-        "removed": removed,
-        "total": total,
-        "most": np.array(most),
+        **of_cells,
         "detected": detected,
         "looks": np.array(looks),
         **sums.arrays(),
@@ -181,7 +182,9 @@ def gather(source, match, asked, found):
         No counts at all, no cell or no gene kept, in the source or in a value of ``measured_by``.
     """
     dataset, values = divide(source, asked.measured_by)
-    removed, total = (np.concatenate([b[k] for b in found]) for k in ("removed", "total"))
+    removed, total, n_genes = (
+        np.concatenate([block[name] for block in found]) for name in ("removed", "total", "n_genes")
+    )
     sums = GeneTotals(match.n_genes)
     for block in found:
         sums.add_arrays(block)
@@ -192,7 +195,7 @@ def gather(source, match, asked, found):
     if not total.any():
         raise ValueError(f"{source.name}, {source.counts}: all {source.n_cells} cells are empty")
     if not kept.any():
-        raise ValueError(_none_kept(source, removed, asked.filters, max(b["most"] for b in found)))
+        raise ValueError(_none_kept(source, removed, asked.filters, int(n_genes.max())))
     few = {}
     if asked.filters.of_genes:
         fails = asked.filters.genes(sums)
@@ -214,7 +217,18 @@ def gather(source, match, asked, found):
                 "in any gene of the vocabulary, so none is measured there (--measured-by)"
             )
     return Survey(
-        source, match, kept, removed, total, filtered, few, measured, dataset, values, looks
+        source,
+        match,
+        kept,
+        removed,
+        total,
+        n_genes,
+        filtered,
+        few,
+        measured,
+        dataset,
+        values,
+        looks,
     )
 
 

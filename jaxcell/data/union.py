@@ -62,8 +62,8 @@ def _completed(names, gene_map):
     ensembl = [e or gene_map.ensembl_of.get(s, "") for s, e in zip(*pairs_of(names), strict=True)]
     taken = set(ensembl)
     for i, symbol in enumerate(names.symbols):
-        alias = gene_map.alias_of.get(symbol)
-        if not ensembl[i] and alias and alias not in taken:
+        alias = gene_map.alias_of.get(ensembl[i] or symbol)  # an ortholog's id is an alias too
+        if alias and alias not in taken:
             ensembl[i] = alias
             taken.add(alias)
     pairs = zip(names.symbols, ensembl, strict=True)

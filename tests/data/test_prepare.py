@@ -97,7 +97,8 @@ def test_cells_are_filtered_first_then_genes(make):
 
 def test_each_file_has_its_own_measured_genes(h5ad, make):
     a, b = cells(counts(n_genes=5)), cells(counts(n_genes=4, seed=1), symbols=GENES[3:7])
-    store = make([h5ad(a, "a.h5ad"), h5ad(b, "b.h5ad"), h5ad(a, "c.h5ad")])
+    c = cells(counts(n_genes=5, seed=2))
+    store = make([h5ad(a, "a.h5ad"), h5ad(b, "b.h5ad"), h5ad(c, "c.h5ad")])
     assert store.vocabulary.symbols == tuple(GENES[:7])
     assert store.gene_set.tolist() == [0, 1, 0]
     assert store.measured.astype(int).tolist() == [[1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1, 1]]

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from jaxcell.data.sources import hdf5
+from jaxcell.data.sources.sound import check_kind, check_pointers
 from jaxcell.data.sources.source import Source
 from jaxcell.data.sources.turning import turned
+
+FORMATS = ("csr", "csc")
 
 
 def read_h5ad(path):
@@ -33,15 +37,15 @@ class H5adSource(Source):
         self.path, self.name = Path(path), str(path)
         self._turned = None  # of CSC: row pointers, columns and values in files
         with self._opened() as file:
-            self.obs = anndata.io.read_elem(file["obs"])
+            self.obs = _table(file, "obs", self.path)
             self.n_cells = len(self.obs)
             self.places = ["X"] if "X" in file else []
             self.places += [f"layers/{layer}" for layer in file.get("layers", ())]
             self.places += ["raw"] if "raw/X" in file else []
             raw = counts == "raw" and "raw/X" in file
-            self.var = anndata.io.read_elem(file["raw/var" if raw else "var"])
+            self.var = _table(file, "raw/var" if raw else "var", self.path)
             self._choose(counts, chunk_cells)
-            self._check_shape(file)
+            self._check_matrix(self._matrix(file))
 
     def at(self, counts):
         """The same cells with the counts of another place."""
@@ -54,17 +58,21 @@ class H5adSource(Source):
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
 
-    def _check_shape(self, file):
-        matrix = self._matrix(file)
-        expected = (self.n_cells, len(self.var))
-        shape, stored = _shape(matrix), None
-        if _sparse(matrix):
-            stored = matrix["indptr"][-1], *(matrix[part].shape[0] for part in ("indices", "data"))
-        if shape != expected or (stored and len(set(map(int, stored))) > 1):
+    def _check_matrix(self, matrix):
+        """Its shape and kind of values; of a sparse one that its three arrays agree."""
+        where, expected = f"{self.path}, {self.counts}", (self.n_cells, len(self.var))
+        shape = _shape(matrix, where)
+        if shape != expected:
             raise ValueError(
-                f"{self.path} is damaged: {self.counts} is {shape[0]} × {shape[1]} with "
-                f"{stored} stored values, obs and var are {expected[0]} × {expected[1]}"
+                f"{self.path} is damaged: {self.counts} is {' × '.join(map(str, shape))}, obs and "
+                f"var are {expected[0]} × {expected[1]}"
             )
+        if not _sparse(matrix):
+            check_kind(matrix.dtype, where)
+            return
+        check_kind(matrix["data"].dtype, where)
+        major = shape[0 if _format(matrix, where) == "csr" else 1]
+        check_pointers(matrix["indptr"][:], major, matrix["indices"], matrix["data"], where)
 
     def _read(self, slices):
         if not slices:
@@ -75,7 +83,7 @@ class H5adSource(Source):
                 yield from (matrix[rows] for rows in slices)
                 return
             first, indices, data = slices[0].start, matrix["indices"], matrix["data"]
-            if _format(matrix) == "csc":
+            if _format(matrix, self.name) == "csc":
                 self._turn(matrix)
                 indptr, indices, data = self._turned
                 indptr = indptr[first : slices[-1].stop + 1]
@@ -91,7 +99,7 @@ class H5adSource(Source):
         """Lay CSC down as CSR in a folder, once for all passes and all processes."""
         with self._opened() as file:
             matrix = self._matrix(file)
-            if _sparse(matrix) and _format(matrix) == "csc":
+            if _sparse(matrix) and _format(matrix, self.name) == "csc":
                 self._turn(matrix, folder)
                 self._settled = folder
 
@@ -100,7 +108,8 @@ class H5adSource(Source):
         if self._turned is None:
             arrays = matrix["indptr"][:].astype(np.int64), matrix["indices"], matrix["data"]
             mark = f"{self.counts} of {self.stamp()}"
-            self._turned = turned(*arrays, self.n_cells, folder, mark)
+            where = f"{self.path}, {self.counts}"
+            self._turned = turned(*arrays, self.n_cells, where, folder, mark)
 
     def stamp(self):
         """Size and time of the file."""
@@ -129,11 +138,35 @@ def _sparse(matrix):
     return hasattr(matrix, "keys")  # a group of data, indices and indptr, not an array
 
 
-def _shape(matrix):
-    shape = matrix.attrs.get("shape") if _sparse(matrix) else matrix.shape
-    return tuple(map(int, matrix.attrs["h5sparse_shape"] if shape is None else shape))
+def _table(file, name, path):
+    """Obs or var as a DataFrame."""
+    try:
+        table = anndata.io.read_elem(file[name])
+    except Exception as error:  # anndata raises of any kind, and names no file
+        raise ValueError(f"{path} is damaged: {name} cannot be read: {error}") from error
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(
+            f"{path}: found {name} as {type(table).__name__}, expected a table: written by "
+            "anndata before 0.7, or not by anndata; read it with anndata and write it again"
+        )
+    return table
 
 
-def _format(matrix):
-    kind = matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr"))
-    return str(kind)[:3]
+def _shape(matrix, where):
+    if not _sparse(matrix):
+        return tuple(map(int, matrix.shape))
+    lacking = [name for name in ("indptr", "indices", "data") if name not in matrix]
+    shape = matrix.attrs.get("shape", matrix.attrs.get("h5sparse_shape"))
+    if lacking or shape is None:
+        raise ValueError(
+            f"{where} is no matrix: a group with {list(matrix)}, expected indptr, indices and data "
+            "and the attribute shape"
+        )
+    return tuple(map(int, shape))
+
+
+def _format(matrix, where):
+    kind = str(matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr")))
+    if kind[:3] not in FORMATS:
+        raise ValueError(f"{where}: found {kind!r}, expected csr_matrix or csc_matrix")
+    return kind[:3]

@@ -20,13 +20,20 @@ def opened(path, kind):
 
     Raises
     ------
-    FileNotFoundError, ImportError, ValueError
-        No such file; a compression that nothing here reads; empty, truncated, damaged or no HDF5.
+    FileNotFoundError, PermissionError, ImportError, ValueError
+        No such file; one that may not be read; a compression that nothing here reads; empty,
+        truncated, damaged or no HDF5.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not {kind} file")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise PermissionError(f"{path} cannot be read: {error.strerror or error}") from error
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is not an HDF5 file, so not {kind}")
     try:

@@ -5,6 +5,8 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from jaxcell.data.sources.sound import sound
+
 CHUNK_CELLS = 2048
 CHUNK_VALUES = 2**23  # of a chunk if it were dense, at most, however many genes: 32 MB of float32
 
@@ -37,8 +39,8 @@ class Source:
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:
             raise ValueError(
-                f"{self.name} has no counts at {counts!r}; it has {', '.join(self.places)} "
-                "(--counts)"
+                f"{self.name} has no counts at {counts!r}; it has "
+                f"{', '.join(self.places) or 'no matrix at all'} (--counts)"
             )
         self.counts = counts
         self._chunk_cells = chunk_cells
@@ -54,7 +56,7 @@ class Source:
         step = self._chunk_cells or most
         slices = [slice(a, min(a + step, stop)) for a in range(start, stop, step)]
         for matrix in self._read(slices):
-            yield canonical(matrix)
+            yield canonical(sound(matrix, len(self.var), f"{self.name}, {self.counts}"))
 
     def _read(self, slices):
         """Yield the cells of each slice, sparse or dense [cells, n_var], in memory of its own."""
@@ -104,8 +106,6 @@ def _reopened(spec, how, settled):
 def canonical(matrix):
     """CSR in memory, float32 where that is exact, without zeros or duplicate entries."""
     matrix = sp.csr_matrix(matrix)
-    if matrix.dtype == bool:
-        raise ValueError("the values are True and False (detected or not): these are not counts")
     if matrix.dtype != np.float32:
         matrix.data = _narrowed(matrix.data)
     matrix.sum_duplicates()

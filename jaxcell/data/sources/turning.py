@@ -4,16 +4,19 @@ import itertools
 import json
 import os
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
+from jaxcell.data.sources.sound import check_indices
+
 BLOCK = 2**22  # stored values moved at once
 MOST = 2**16  # rows of a bucket, and buckets: what two bytes tell apart
 
 
-def turned(indptr, indices, data, n_cells, folder=None, mark=None):
+def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
     """CSC on disk → CSR on disk, in two passes over blocks of stored values and one over buckets.
 
     A bucket is a run of rows. The values of a block are put apart by bucket, which a radix sort
@@ -26,6 +29,8 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None):
     indptr : i64 [genes + 1]
     indices, data : arrays on disk [nnz]
     n_cells : int
+    where : str
+        Names the matrix in the error of an index that is no cell's.
     folder : path, optional
         Where the files lie, and are found again whole by a later call with the same `mark`; by
         default unnamed files under TMPDIR, which the system frees when the arrays go.
@@ -48,7 +53,7 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None):
     columns, values = (OnDisk.new(kind, nnz, folder, name) for name, kind in kinds.items())
     rows = OnDisk.new(np.uint16, nnz)
     shift = _shift(nnz, n_cells)
-    starts = _part_by_bucket(indptr, indices, data, n_cells, shift, (rows, columns, values))
+    starts = _part_by_bucket(indptr, indices, data, n_cells, shift, (rows, columns, values), where)
     row_pointers = np.zeros(n_cells + 1, np.int64)
     for bucket, (a, b) in enumerate(itertools.pairwise(starts)):
         first = bucket << shift
@@ -77,7 +82,7 @@ def _shift(nnz, n_cells):
     return shift
 
 
-def _part_by_bucket(indptr, indices, data, n_cells, shift, parted):
+def _part_by_bucket(indptr, indices, data, n_cells, shift, parted, where):
     """Fill (rows within the bucket, columns, values); where each bucket starts i64 [buckets + 1].
 
     Within a bucket the values keep their order: it is CSC.
@@ -86,7 +91,9 @@ def _part_by_bucket(indptr, indices, data, n_cells, shift, parted):
     blocks = [slice(a, min(a + BLOCK, nnz)) for a in range(0, nnz, BLOCK)]
     sizes = np.zeros(n_buckets, np.int64)
     for block in blocks:
-        sizes += np.bincount(indices[block] >> shift, minlength=n_buckets)
+        rows = indices[block]
+        check_indices(rows, n_cells, where, "cells")
+        sizes += np.bincount(rows >> shift, minlength=n_buckets)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     free = starts[:-1].copy()  # where the next value of each bucket goes
     for block in blocks:
@@ -125,14 +132,19 @@ class OnDisk:
     """
 
     def __init__(self, file, dtype, size):
-        self._file, self.dtype, self._size = file, np.dtype(dtype), size
+        self._name, self._number = file.name, os.dup(file.fileno())
+        self.dtype, self._size = np.dtype(dtype), size
+        # Not the file object: of garbage in a circle nobody knows which part is finalised first.
+        weakref.finalize(self, os.close, self._number)
 
     @classmethod
     def new(cls, dtype, size, folder=None, name=None):
         """An empty one; without a folder in an unnamed file."""
         if folder:
-            return cls(Path(folder, name).open("w+b", buffering=0), dtype, size)
-        return cls(tempfile.TemporaryFile(buffering=0), dtype, size)
+            with Path(folder, name).open("w+b") as file:
+                return cls(file, dtype, size)
+        with tempfile.TemporaryFile() as file:
+            return cls(file, dtype, size)
 
     @classmethod
     def old(cls, dtype, size, folder, name):
@@ -140,7 +152,8 @@ class OnDisk:
         path = Path(folder) / name
         if path.stat().st_size != size * np.dtype(dtype).itemsize:
             raise ValueError(f"{path} is truncated")
-        return cls(path.open("rb", buffering=0), dtype, size)
+        with path.open("rb") as file:
+            return cls(file, dtype, size)
 
     def __len__(self):
         return self._size
@@ -150,9 +163,9 @@ class OnDisk:
         found = np.empty(max(stop - start, 0), self.dtype)
         left, at = memoryview(found).cast("B"), start * self.dtype.itemsize
         while len(left):
-            size = os.preadv(self._file.fileno(), [left], at)
+            size = os.preadv(self._number, [left], at)
             if not size:
-                raise OSError(f"{self._file.name} ends before value {stop}")
+                raise OSError(f"{self._name} ends before value {stop}")
             left, at = left[size:], at + size
         return found
 
@@ -160,12 +173,9 @@ class OnDisk:
         left = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
         at = part.start * self.dtype.itemsize
         while len(left):
-            size = os.pwrite(self._file.fileno(), left, at)
+            size = os.pwrite(self._number, left, at)
             left, at = left[size:], at + size
-
-    def __del__(self):
-        self._file.close()
 
     def flush(self):
         """Wait until the disk has it."""
-        os.fsync(self._file.fileno())
+        os.fsync(self._number)

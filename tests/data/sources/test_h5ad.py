@@ -51,9 +51,10 @@ def test_other_types_of_numbers(h5ad, kind):
 
 
 def test_detected_or_not_is_no_count(h5ad):
-    source = open_source(h5ad(sp.csr_matrix(counts() > 0)))
-    with pytest.raises(ValueError, match="True and False"):
-        read(source)
+    with pytest.raises(ValueError, match=r"cells.h5ad, X: the values are True and False"):
+        open_source(h5ad(sp.csr_matrix(counts() > 0)))
+    with pytest.raises(ValueError, match=r"AnnData, X: the values are True and False"):
+        read(open_source(cells(counts() > 0)))
 
 
 def test_the_callers_anndata_is_left_as_it_was():
@@ -163,11 +164,11 @@ def test_parts_that_do_not_fit_together(h5ad):
         data = file["X/data"][:-1]
         del file["X/data"]
         file["X/data"] = data
-    with pytest.raises(ValueError, match="is damaged: X is 30 × 8 with"):
+    with pytest.raises(ValueError, match="X is damaged: .* indices and .* values, pointers"):
         open_source(path)
     with h5py.File(path, "r+") as file:
         del file["X/indptr"]
-    with pytest.raises(ValueError, match=r"truncated or damaged: .*indptr"):
+    with pytest.raises(ValueError, match=r"is no matrix: .*expected indptr"):
         open_source(path)
 
 

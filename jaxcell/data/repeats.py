@@ -1,0 +1,81 @@
+"""The same cells twice: one may be trained on and the other validate, and both weigh double.
+
+The same name alone proves nothing: barcodes of two lanes collide. Cells of the same name whose
+depth and number of genes agree too are the same; of different cells few do by chance.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+KEY = ["name", "total", "genes"]
+SHARE, FEWEST = 0.5, 2  # of the cells that share a name: so many agree where they are the same
+
+
+def check_cells(surveys):
+    """Refuse cells that are there twice, within a source or in two of them.
+
+    Warns of names that stand twice in a source for different cells.
+
+    Parameters
+    ----------
+    surveys : list of Survey
+
+    Raises
+    ------
+    ValueError
+    """
+    known = [_keys(survey) for survey in surveys]
+    for survey, keys in zip(surveys, known, strict=True):
+        names, same = keys["name"].duplicated(), keys.duplicated()
+        if not names.any():
+            continue
+        first = survey.source.obs.index[names.to_numpy()][0]
+        found = (
+            f"{survey.source.name}: {names.sum():,} of {len(keys):,} cells have a name that "
+            f"another has ({first!r}, for example)"
+        )
+        if same.sum() >= max(1, SHARE * names.sum()):
+            raise ValueError(
+                f"{found}, and {same.sum():,} of them its depth and number of genes too: the same "
+                "cells twice? Expected each cell once: adata[~adata.obs_names.duplicated()]"
+            )
+        warnings.warn(
+            f"{found}, taken as different cells (duplicate barcodes): predictions and embeddings "
+            "cannot be told apart by name; adata.obs_names_make_unique() makes them unique",
+            stacklevel=3,
+        )
+    _between(surveys, known)
+
+
+def _keys(survey):
+    """Hash of the name, total and genes of each cell."""
+    names = survey.source.obs.index.astype(str).to_numpy()
+    return pd.DataFrame(
+        {
+            "name": pd.util.hash_array(names.astype(object), categorize=False),
+            "total": survey.total,
+            "genes": survey.n_genes.astype(np.int32),
+        }
+    )
+
+
+def _between(surveys, known):
+    """Compare the sources with each other: one sort of the cells that agree with another."""
+    table = pd.concat([k.drop_duplicates().assign(source=i) for i, k in enumerate(known)])
+    table = table[table.duplicated(KEY, keep=False)].sort_values([*KEY, "source"])
+    twin = np.all([table[k].to_numpy()[1:] == table[k].to_numpy()[:-1] for k in KEY], axis=0)
+    source = table["source"].to_numpy()
+    pairs, numbers = np.unique(
+        np.stack([source[:-1], source[1:]], axis=1)[twin], axis=0, return_counts=True
+    )
+    for (a, b), same in zip(pairs, numbers, strict=True):
+        names = len(np.intersect1d(known[a]["name"], known[b]["name"]))
+        if same >= max(FEWEST, SHARE * names):
+            raise ValueError(
+                f"{surveys[b].source.name}: {same:,} of its cells are in "
+                f"{surveys[a].source.name} too ({names:,} names are in both, {same:,} of them with "
+                "the same depth and number of genes). Expected each cell once: leave them out of "
+                "one"
+            )

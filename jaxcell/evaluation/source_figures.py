@@ -1,0 +1,201 @@
+"""Pictures of what lies in sources: depth, labels, genes. Every source has one colour in all."""
+
+import numpy as np
+
+from .figures import FAINT, INK, LABEL_COLOURS, short
+
+MOST = 24  # sources in a picture, the largest
+NAME = 44  # letters of a source
+CLASS = 32  # and of a class
+ROW, GAP = 0.2, 0.62  # inches of a class, and between two label columns
+LINES = ("-", "--", ":")  # where there are more sources than colours that all can tell apart
+TOLD_APART = 8
+
+
+def shown(looks):
+    """Numbers of the sources that are drawn: all, or the MOST largest, in their order."""
+    if len(looks) <= MOST:
+        return list(range(len(looks)))
+    largest = sorted(range(len(looks)), key=lambda i: -looks[i]["cells"])[:MOST]
+    return sorted(largest)
+
+
+def colour(number):
+    """Of the source with this number."""
+    return LABEL_COLOURS[number % len(LABEL_COLOURS)]
+
+
+def depth_figure(path, names, depth, n_genes):
+    """Histograms of total counts and of genes per cell, a row for each source.
+
+    names : list of str, D; depth, n_genes : lists of arrays [cells read], D
+    """
+    from matplotlib.figure import Figure
+
+    rows = len(names)
+    left, panel, row = room(names), 4.0, 0.42 if rows > 1 else 1.6
+    width, height = left + 2 * panel + 0.55, row * rows + 1.25
+    figure = Figure((width, height), dpi=140, facecolor="white")
+    title(figure, "Depth and genes per cell", "log scale; each source by itself; tick: the median")
+    panels = (("total counts of a cell", depth), ("genes > 0 of a cell", n_genes))
+    for i, (what, values) in enumerate(panels):
+        box = [(left + i * (panel + 0.3)) / width, 0.5 / height, panel / width, row * rows / height]
+        axes = figure.add_axes(box)
+        _ridges(axes, values)
+        axes.set_title(what, size=9.5, color=INK, loc="left", pad=4)
+        texts = [short(name, NAME) for name in names] if i == 0 else []
+        axes.set_yticks(np.arange(rows)[::-1] + 0.04 if texts else [], texts, size=8.5, color=INK)
+        plain(axes)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _ridges(axes, values):
+    """A histogram of each array above the other, in log10; cells of 0 stand left of 1."""
+    logs = [np.log10(np.maximum(v, 0.5)) for v in values]
+    low, high = min(v.min() for v in logs), max(v.max() for v in logs)
+    edges = np.linspace(low - 0.05, high + 0.05, 61)
+    for i, own in enumerate(logs):
+        base = len(logs) - 1 - i
+        share = np.histogram(own, edges)[0] / len(own)
+        top = base + 0.86 * share / share.max()
+        axes.stairs(top, edges, baseline=base, fill=True, color=colour(i), alpha=0.85, lw=0)
+        axes.plot([np.median(own)] * 2, [base, base + 0.86], color=INK, lw=1.2)
+        axes.axhline(base, color="#DDDDDD", lw=0.8, zorder=0)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.03, len(logs)))
+    powers = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
+    if len(powers) < 2:  # a narrow range: marks at 1, 2 and 5
+        marks = np.array([m * 10.0**p for p in range(-1, 9) for m in (1, 2, 5)])
+        powers = np.log10(marks[(np.log10(marks) >= edges[0]) & (np.log10(marks) <= edges[-1])])
+    axes.set_xticks(powers, [thousands(10**p) for p in powers])
+
+
+def rank_figure(path, names, curves, sparsity):
+    """Share of the cells that have a gene, genes from the most frequent on; a line per source.
+
+    curves : list of [[rank, share], …]; sparsity : list of shares of zeros
+    """
+    from matplotlib.figure import Figure
+
+    key = 0.21 * len(names)
+    height = max(3.6, key + 1.5)
+    figure = Figure((10.4, height), dpi=140, facecolor="white")
+    title(figure, "Genes by how many cells have them", "and zeros in cells × genes")
+    axes = figure.add_axes([0.65 / 10.4, 0.55 / height, 4.6 / 10.4, (height - 1.25) / height])
+    for i, curve in enumerate(curves):
+        rank, share = np.array(curve).T
+        axes.plot(rank, share, color=colour(i), lw=1.8, ls=_line(i))
+    axes.set(xscale="log", ylim=(-0.02, 1.02))
+    axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
+    axes.minorticks_off()
+    axes.set_xlabel("gene, by rank", size=8.5, color=INK)
+    axes.set_ylabel("share of the cells that have it", size=8.5, color=INK)
+    plain(axes, both=True)
+    named = zip(names, sparsity, strict=True)
+    texts = [f"{short(name, NAME)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
+    _key(axes, texts)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _line(number):
+    return LINES[number // TOLD_APART % len(LINES)]
+
+
+def _key(axes, texts):
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour(i), lw=2.2, ls=_line(i)) for i in range(len(texts))]
+    axes.legend(
+        handles, texts, loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8,
+        labelcolor=INK, handlelength=1.8, borderaxespad=0.0,
+    )  # fmt: skip
+
+
+def label_figure(path, names, labels):
+    """Cells of each class, a panel for each label column; bars are divided by source.
+
+    labels : {column: {class: [cells in each source]}}, classes in order
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    sides = _in_two(labels) if len(labels) > 2 else [list(labels)]
+    heights = [sum(ROW * len(labels[c]) + GAP for c in side) for side in sides]
+    left = 0.25 + 0.073 * max(len(short(c, CLASS)) for k in labels.values() for c in k)
+    key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 else 0.0
+    side_width = left + 3.9
+    width, height = side_width * len(sides), 0.65 + max(heights) + key
+    figure = Figure((width, height), dpi=140, facecolor="white")
+    title(figure, "Cells of each class", "by source" if key else "of all cells")
+    for i, side in enumerate(sides):
+        top = height - 0.45
+        for column in side:
+            tall = ROW * len(labels[column])
+            top -= tall + GAP
+            at = [(side_width * i + left) / width, (top + 0.25) / height]
+            _bars(figure.add_axes([*at, 3.35 / width, tall / height]), column, labels[column])
+    if key:
+        patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
+        figure.legend(
+            patches, [short(name, NAME) for name in names], ncols=2, loc="lower left",
+            bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
+            handlelength=1.0, handleheight=0.9,
+        )  # fmt: skip
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _in_two(labels):
+    """The columns on two sides that are about as high."""
+    sides, tall = [[], []], [0, 0]
+    for column, classes in labels.items():
+        side = int(tall[1] < tall[0])
+        sides[side].append(column)
+        tall[side] += ROW * len(classes) + GAP
+    return sides
+
+
+def _bars(axes, column, classes):
+    from matplotlib.ticker import MaxNLocator
+
+    y, before = np.arange(len(classes))[::-1], np.zeros(len(classes))
+    for i, cells in enumerate(np.array(list(classes.values())).T):
+        axes.barh(y, cells, 0.78, before, color=colour(i), lw=0)
+        before += cells
+    for place, number in zip(y, before, strict=True):
+        axes.text(number, place, f"  {number:,.0f}", size=7.5, color=FAINT, va="center")
+    axes.set_title(column, size=9.5, color=INK, loc="left", pad=4)
+    axes.set_yticks(y, [short(name, CLASS) for name in classes], size=8, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
+    axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))
+    plain(axes)
+
+
+def thousands(number):
+    """1, 1k, 2.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
+def room(names):
+    """Inches that the names need."""
+    return 0.35 + 0.082 * max(len(short(name, NAME)) for name in names)
+
+
+def title(figure, text, caption):
+    """What a picture shows, and how to read it."""
+    width, height = figure.get_size_inches()
+    figure.text(0.15 / width, 1 - 0.13 / height, text, size=13, weight="bold", color=INK, va="top")
+    figure.text(0.15 / width, 1 - 0.38 / height, caption, size=8.5, color=FAINT, va="top")
+
+
+def plain(axes, both=False):
+    """No frame, thin lines along the values."""
+    axes.tick_params(length=0)
+    axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
+    if both:
+        axes.tick_params(axis="y", labelsize=8, labelcolor=FAINT)
+    axes.grid(axis="both" if both else "x", color="#ECECEC", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,206 @@
+"""What lies in sources or a store, before anything is made of it: ``jaxcell inspect``."""
+
+import json
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import anndata
+from tqdm import tqdm
+
+from jaxcell.data.genes import read_gene_map
+from jaxcell.data.inspection import overlap, values
+from jaxcell.data.inspection.cells import blocks, look_at
+from jaxcell.data.inspection.stores import looks_of
+from jaxcell.data.matching import match, union
+from jaxcell.data.repeats import check_cells
+from jaxcell.data.sources import open_source
+from jaxcell.data.species import check_species
+from jaxcell.data.store import Store
+from jaxcell.evaluation import html
+from jaxcell.evaluation.source_report import page_blocks
+
+CELLS = 100_000  # of a source that are read
+
+
+def inspect(
+    sources,
+    *,
+    labels=None,
+    batch=None,
+    counts=None,
+    cells=CELLS,
+    identifiers="auto",
+    gene_map=None,
+    out=None,
+    progress=True,
+):
+    """Look into sources and stores: cells, depth, values, labels, genes, and what they share.
+
+    Nothing is changed, and no record of a store is read: its index and statistics say it all.
+
+    Parameters
+    ----------
+    sources : path, AnnData, or a list of these
+        Inputs of `prepare`, and folders that it made; of a store each dataset is a row.
+    labels : list of str, optional
+        obs columns to count the classes of; by default those of 2 to 200 classes.
+    batch : str, optional
+        obs column of merged files whose batches may have other panels; by default the first of
+        batch, dataset, study, … that there is.
+    counts : str, optional
+        'X', 'raw' or 'layers/NAME'; by default the first of them that holds counts.
+    cells : int
+        Cells of a source that are read at most, in blocks spread evenly; 0 = all.
+    identifiers : {'auto', 'symbols', 'ensembl'}
+    gene_map : path, optional
+        As in `prepare`: by it genes of different names are one, and so are orthologs.
+    out : path, optional
+        Folder for inspect.json, report.html and figures/*.png, made if need be.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        As in inspect.json: 'sources' (a dict each), 'overlap' and 'shared_cells' (of two sources
+        or more, else None), 'refused' and 'warned' (what `prepare` would say of them together),
+        'unreadable' (sources that cannot be opened, and why), 'labels_asked' (as given, or None).
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        No source can be read; a column that none of them has; ``out`` is a file.
+    """
+    given = [sources] if isinstance(sources, str | Path | anndata.AnnData) else list(sources)
+    if not given:
+        raise ValueError("no input: give one or more sources or stores")
+    if cells < 0:
+        raise ValueError(f"cells: found {cells}, expected a number of cells, or 0 for all")
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"{out}: found a file, expected a folder or nothing (--out)")
+    labels = [labels] if isinstance(labels, str) else labels
+    gene_map = read_gene_map(gene_map)
+    opened, unreadable = _opened(given, counts)
+    _check_columns(opened, [*(labels or ()), *([batch] if batch else [])])
+    looks, read, lost = _looks(opened, labels, batch, cells, identifiers, progress)
+    if not looks:
+        raise ValueError((unreadable + lost)[0]["error"])
+    for look, name in zip(looks, _names(looks), strict=True):
+        look.name = name
+    results = {
+        "sources": [look.facts() for look in looks],
+        "overlap": overlap.genes(looks, gene_map) if len(looks) > 1 else None,
+        "shared_cells": overlap.cells(looks) if len(looks) > 1 else None,
+        **_together([look for look in looks if look.cells is not None], read, gene_map),
+        "unreadable": unreadable + lost,
+        "labels_asked": labels,
+    }
+    if out is not None:
+        _write(Path(out), results, looks)
+    return results
+
+
+def _opened(given, counts):
+    """Sources and stores, and what cannot be opened; no counts given: where counts are."""
+    opened, unreadable = [], []
+    for one in given:
+        try:
+            opened.append(_open(one, counts))
+        except (ValueError, OSError) as error:
+            unreadable.append({"source": str(one), "error": str(error)})
+    return opened, unreadable
+
+
+def _open(one, counts):
+    if not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file():
+        return Store.open(one)
+    if counts is not None:
+        return open_source(one, counts=counts)
+    try:
+        source = open_source(one)
+    except ValueError as error:
+        if "no counts at 'X'" not in str(error):
+            raise
+        return open_source(one, counts="raw")
+    place = values.best(values.of_places(source), source.counts)
+    return source if place == source.counts else source.at(place)
+
+
+def _check_columns(opened, asked):
+    for column in asked:
+        columns = {c: None for o in opened for c in (o.labels if isinstance(o, Store) else o.obs)}
+        if opened and column not in columns:
+            raise ValueError(
+                f"column {column!r}: none of the sources has it; they have: "
+                f"{', '.join(map(str, columns))}"
+            )
+
+
+def _looks(opened, labels, batch, cells, identifiers, progress):
+    """Looks in order, {number of the look: its source} and what broke while it was read."""
+    looks, read, lost = [], {}, []
+    sources = [one for one in opened if not isinstance(one, Store)]
+    total = sum(b - a for one in sources for a, b in blocks(one.n_cells, cells))
+    with tqdm(
+        total=total, desc="reading", unit="cell", unit_scale=True, disable=not progress
+    ) as bar:
+        for one in opened:
+            if isinstance(one, Store):
+                looks += looks_of(one, labels)
+                continue
+            try:
+                look = look_at(
+                    one, most=cells, asked_labels=labels, batch=batch,
+                    identifiers_by=identifiers, advance=bar.update,
+                )  # fmt: skip
+            except ValueError as error:  # damaged inside
+                lost.append({"source": one.name, "error": str(error)})
+                continue
+            read[id(look)] = one
+            looks.append(look)
+    return looks, read, lost
+
+
+def _names(looks):
+    """Short names: the file's, with its folder where two files have the same."""
+    short = [Path(look.name).name for look in looks]
+    names = [
+        "/".join(Path(look.name).parts[-2:]) if short.count(name) > 1 else name
+        for look, name in zip(looks, short, strict=True)
+    ]
+    return [n if names.count(n) == 1 else f"{n} #{i + 1}" for i, n in enumerate(names)]
+
+
+def _together(looks, read, gene_map):
+    """What `prepare` would say of these sources together."""
+    refused, names = [], {look.name: look.names for look in looks}
+    names = {where: one for where, one in names.items() if any(one.symbols) or any(one.ensembl)}
+
+    def vocabulary():
+        known = union(names, gene_map)
+        for where, one in names.items():
+            match(one, known, gene_map, where=where)
+
+    whole = [
+        SimpleNamespace(source=read[id(look)], total=look.depth, n_genes=look.n_genes)
+        for look in looks
+        if look.read == look.n_cells
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        checks = [lambda: check_species(names, gene_map), vocabulary, lambda: check_cells(whole)]
+        for check in checks if names else checks[2:]:
+            try:
+                check()
+            except ValueError as error:
+                refused.append(str(error))
+    return {"refused": refused, "warned": [str(one.message) for one in caught]}
+
+
+def _write(out, results, looks):
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (out / "inspect.json").write_text(text, encoding="utf-8")
+    page = html.page("What lies in the sources", page_blocks(results, looks), out)
+    (out / "report.html").write_text(page, encoding="utf-8")
