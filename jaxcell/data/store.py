@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from jaxcell.data.memory import keep_freed
 from jaxcell.data.records import decode_batch
+from jaxcell.data.shards import Shards
 from jaxcell.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -152,11 +153,15 @@ class Store:
     def records(self, split, positions):
         """Bytes of the cells at some positions of a split, in that order; one batched read."""
         if split not in self._records:  # opened at the first read, in the process that reads
-            shards = [str(self.path / f) for f in self._files if f.startswith(f"{split}-")]
-            if not shards:
+            names = sorted(f for f in self._files if f.startswith(f"{split}-"))
+            if not names:
                 raise ValueError(f"{self.path} has no {split} cells")
-            self._records[split] = ArrayRecordDataSource(sorted(shards))
-        return self._records[split].__getitems__(np.asarray(positions).tolist())
+            keep_freed()
+            self._records[split] = Shards(self._record_file, names, self.sizes[split])
+        return self._records[split].read(positions)
+
+    def _record_file(self, name):
+        return str(self.path / name)
 
     def read(self, split, positions):
         """Cells at some positions of a split, in that order, as `Rows`; one batched read."""

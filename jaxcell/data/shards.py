@@ -1,0 +1,101 @@
+"""The record files of a split: the bytes of any of its cells, by position."""
+
+import queue
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+
+# Nothing is read ahead, and no thread of the reader's own: one cell's place tells nothing of the
+# next one's. Of a measured 35 µs a cell, its pool of threads took half.
+OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+BUFFER = 2**13  # bytes read at once, at least
+READERS = 16  # open at most, or one of each file
+
+
+class Shards:
+    """Random access to the records of one or more ArrayRecord files, in one line.
+
+    A file is opened when its first record is read. It then keeps about 16 bytes of index for each
+    of its records, once for each of its readers: threads that read the same file at a time have a
+    reader each, up to ``READERS`` over all files.
+
+    Parameters
+    ----------
+    open_file : function that makes a path of a file's name; called when the file is first read
+    names : names of the files in order; they hold equally many records, but for one
+    cells : records of all of them
+    at_once : reads that are under way together, in threads; 1: none but the caller's
+    """
+
+    def __init__(self, open_file, names, cells, at_once=1):
+        self._open_file, self._names, self._at_once = open_file, names, at_once
+        self._starts = -(-np.arange(len(names) + 1) * cells // len(names))
+        readers = max(1, max(READERS, at_once) // len(names))
+        self._free = [queue.LifoQueue() for _ in names]
+        for free in self._free:
+            for _ in range(readers):
+                free.put(None)  # not open yet
+        self._threads = ThreadPoolExecutor(at_once) if at_once > 1 else None
+
+    def read(self, positions):
+        """Records at some positions, in that order: integers [b] -> list of bytes [b].
+
+        Raises
+        ------
+        ValueError
+            A position beyond the records; a file that holds another number of them.
+        RuntimeError
+            A damaged record.
+        """
+        positions = np.asarray(positions, np.int64)
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self._starts[-1]:
+            raise ValueError(
+                f"cell {positions.min()} or {positions.max()} asked for; there are "
+                f"{self._starts[-1]}"
+            )
+        found = [b""] * len(positions)
+        jobs = self._jobs(positions)
+        do = self._threads.map if self._threads else map
+        done = do(lambda job: self._read(job[0], positions[job[1]]), jobs)
+        for (_, places), records in zip(jobs, done, strict=True):
+            for place, record in zip(places.tolist(), records, strict=True):
+                found[place] = record
+        return found
+
+    def _jobs(self, positions):
+        """[(file, which of the positions to read there)]; forward through each file."""
+        file = np.searchsorted(self._starts, positions, side="right") - 1
+        order = np.lexsort((positions, file))
+        most = max(1, -(-len(positions) // self._at_once))
+        jobs = []
+        for places in np.split(order, np.flatnonzero(np.diff(file[order])) + 1):
+            for part in range(0, len(places), most):
+                jobs.append((file[places[0]], places[part : part + most]))
+        return jobs
+
+    def _read(self, file, positions):
+        free = self._free[file]
+        reader, kept = free.get(), None
+        try:
+            reader = reader or self._opened(file)
+            found = [self._one(reader, p) for p in (positions - self._starts[file]).tolist()]
+            kept = reader  # one that has failed is opened anew
+            return found
+        finally:
+            free.put(kept)
+
+    @staticmethod
+    def _one(reader, position):
+        reader.seek(position)
+        return reader.read()
+
+    def _opened(self, file):
+        path, records = self._open_file(self._names[file]), np.diff(self._starts)[file]
+        reader = ArrayRecordReader(path, OPTIONS, file_reader_buffer_size=BUFFER)
+        # One that could not read its index says so, and why, at the first record.
+        if reader.ok() and reader.num_records() != records:
+            raise ValueError(
+                f"{path} is damaged: it holds {reader.num_records()} records, expected {records}"
+            )
+        return reader
