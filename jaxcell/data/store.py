@@ -10,7 +10,7 @@ import numpy as np
 from jaxcell.data.memory import keep_freed
 from jaxcell.data.records import decode_batch
 from jaxcell.data.remote import Remote, is_url
-from jaxcell.data.shards import Shards
+from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -161,7 +161,7 @@ class Store:
                 raise ValueError(f"{self.path} has no {split} cells")
             keep_freed()
             at_once = self._remote.at_once if self._remote else 1
-            self._records[split] = Shards(self._record_file, names, self.sizes[split], at_once)
+            self._records[split] = RecordFiles(self._record_file, names, self.sizes[split], at_once)
         return self._records[split].read(positions)
 
     def _file(self, name):

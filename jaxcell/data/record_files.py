@@ -12,7 +12,7 @@ OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 BUFFER = 2**13  # bytes read at once, at least
 
 
-class Shards:
+class RecordFiles:
     """Random access to the records of one or more ArrayRecord files, in one line.
 
     A file is opened when its first record is read; from then on its index is kept, about 16 bytes

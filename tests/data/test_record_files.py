@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from jaxcell.data.shards import Shards
+from jaxcell.data.record_files import RecordFiles
 
 CELLS = 53
 
@@ -29,7 +29,7 @@ def names(request, tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_any_positions_come_in_the_order_asked_for(names, tmp_path, at_once):
-    read = Shards(lambda name: str(tmp_path / name), names, CELLS, at_once).read
+    read = RecordFiles(lambda name: str(tmp_path / name), names, CELLS, at_once).read
     asked = np.random.default_rng(0).integers(0, CELLS, 200)  # with repetitions
     assert read(asked) == [records()[i] for i in asked]
     assert read(np.arange(CELLS)) == records()
@@ -44,7 +44,7 @@ def test_only_the_files_of_the_cells_asked_for_are_opened(names, tmp_path):
         opened.append(name)
         return str(tmp_path / name)
 
-    files = Shards(path, names, CELLS)
+    files = RecordFiles(path, names, CELLS)
     assert opened == []
     for _ in range(2):
         files.read([0, 1 if len(names) == 1 else 0])
@@ -58,7 +58,7 @@ def test_threads_read_the_same_and_share_readers(names, tmp_path):
         opened.put(name)
         return str(tmp_path / name)
 
-    files = Shards(path, names, CELLS)
+    files = RecordFiles(path, names, CELLS)
     asked = [np.random.default_rng(i).integers(0, CELLS, 40) for i in range(64)]
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(files.read, asked))
@@ -72,9 +72,9 @@ def test_what_is_not_there_is_refused(names, tmp_path):
 
     for wrong in (-1, CELLS):
         with pytest.raises(ValueError, match=f"there are {CELLS}"):
-            Shards(path, names, CELLS).read([wrong])
+            RecordFiles(path, names, CELLS).read([wrong])
     with pytest.raises(ValueError, match="holds .* records, expected"):
-        Shards(path, names, CELLS + 2 * len(names)).read(np.arange(CELLS))
+        RecordFiles(path, names, CELLS + 2 * len(names)).read(np.arange(CELLS))
 
 
 def test_a_damaged_record_spoils_no_other(tmp_path):
@@ -91,7 +91,7 @@ def test_a_damaged_record_spoils_no_other(tmp_path):
     content = (tmp_path / name).read_bytes()
     at = content.index(noise[20][:64])
     (tmp_path / name).write_bytes(content[: at + 9] + b"\0\1\2" + content[at + 12 :])
-    files = Shards(lambda name: str(tmp_path / name), [name], 40)
+    files = RecordFiles(lambda name: str(tmp_path / name), [name], 40)
     assert files.read([3]) == [noise[3]]
     for _ in range(3):
         with pytest.raises(RuntimeError, match="hash mismatch"):
