@@ -15,21 +15,23 @@ BUFFER = 2**13  # bytes read at once, at least
 class RecordFiles:
     """Random access to the records of one or more ArrayRecord files, in one line.
 
-    A file is opened when its first record is read; from then on its index is kept, about 16 bytes
-    for each of its records. Threads share it.
+    A file is opened when its first record is read, or at once where its number of records is not
+    known; from then on its index is kept, about 16 bytes for each of its records. Threads share it.
 
     Parameters
     ----------
     open_file : function that makes a path of a file's name; called when the file is first read
-    names : names of the files in order; they hold equally many records, but for one
-    cells : records of all of them
+    sizes : {name of a file: its records, or None where that is not known}, in order
     at_once : reads that are under way together, in threads; 1: none but the caller's
     """
 
-    def __init__(self, open_file, names, cells, at_once=1):
-        self._open_file, self._names, self._at_once = open_file, names, at_once
-        self._starts = -(-np.arange(len(names) + 1) * cells // len(names))
-        self._readers, self._opening = {}, [threading.Lock() for _ in names]
+    def __init__(self, open_file, sizes, at_once=1):
+        self._open_file, self._names, self._at_once = open_file, list(sizes), at_once
+        self._readers, self._opening = {}, [threading.Lock() for _ in sizes]
+        self._sizes = list(sizes.values())
+        if None in self._sizes:
+            self._sizes = [self._reader(i).num_records() for i in range(len(sizes))]
+        self._starts = np.cumsum([0, *self._sizes])
         self._threads = ThreadPoolExecutor(at_once) if at_once > 1 else None
 
     def read(self, positions):
@@ -69,21 +71,24 @@ class RecordFiles:
         return jobs
 
     def _read(self, file, positions):
-        with self._opening[file]:
-            if file not in self._readers:
-                self._readers[file] = self._opened(file)
-        reader = self._readers[file]
+        reader = self._reader(file)
         # A list of positions would go to the pool; a range of one does not, and frees the GIL.
         each = (positions - self._starts[file]).tolist()
         return [reader.read(p, p + 1)[0] for p in each]
 
+    def _reader(self, file):
+        with self._opening[file]:
+            if file not in self._readers:
+                self._readers[file] = self._opened(file)
+            return self._readers[file]
+
     def _opened(self, file):
-        path, records = self._open_file(self._names[file]), np.diff(self._starts)[file]
+        path, expected = self._open_file(self._names[file]), self._sizes[file]
         reader = ArrayRecordReader(path, OPTIONS, file_reader_buffer_size=BUFFER)
         if not reader.ok():
             reader.read([0])  # raises, and says why the index could not be read
-        if reader.num_records() != records:
+        if expected not in (None, reader.num_records()):
             raise ValueError(
-                f"{path} is damaged: it holds {reader.num_records()} records, expected {records}"
+                f"{path} is damaged: it holds {reader.num_records()} records, expected {expected}"
             )
         return reader

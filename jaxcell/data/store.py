@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.memory import keep_freed
+from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.records import decode_batch
 from jaxcell.data.remote import Remote, is_url
-from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -65,7 +65,8 @@ class Store:
 
     def __init__(self, path, summary, remote=None):
         self.path, self._remote = remote.url if remote else Path(path), remote
-        self._files = summary["files"]
+        self._files = dict(sorted(summary["files"].items()))
+        self._cells = summary.get("records", {})  # of each record file; old stores do not say
         self._hvg = {k: v for k, v in summary["options"].items() if k.startswith("hvg")}
         self.sizes = {split: summary["sizes"][split] for split in SPLITS}
         self.max_nonzero = summary["max_nonzero"]
@@ -156,12 +157,12 @@ class Store:
     def records(self, split, positions):
         """Bytes of the cells at some positions of a split, in that order; one batched read."""
         if split not in self._records:  # opened at the first read, in the process that reads
-            names = sorted(f for f in self._files if f.startswith(f"{split}-"))
-            if not names:
+            sizes = {f: self._cells.get(f) for f in self._files if f.startswith(f"{split}-")}
+            if not sizes:
                 raise ValueError(f"{self.path} has no {split} cells")
             keep_freed()
             at_once = self._remote.at_once if self._remote else 1
-            self._records[split] = RecordFiles(self._record_file, names, self.sizes[split], at_once)
+            self._records[split] = RecordFiles(self._record_file, sizes, at_once)
         return self._records[split].read(positions)
 
     def _file(self, name):

@@ -201,6 +201,7 @@ def write_store(
         "content_hash": content.hexdigest(),
         "options": options or {},
         "files": dict(sorted(files.items())),
+        "records": {b.files[name]: b.sizes[name] for b in tasks for name in b.files},
     }
     _save_json(folder / "store.json.partial", summary)
     os.replace(folder / "store.json.partial", folder / "store.json")
