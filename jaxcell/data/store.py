@@ -70,7 +70,7 @@ class Store:
         self._hvg = {k: v for k, v in summary["options"].items() if k.startswith("hvg")}
         self.sizes = {split: summary["sizes"][split] for split in SPLITS}
         self.max_nonzero = summary["max_nonzero"]
-        self.panel_width = -(-max(self.max_nonzero, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
+        self.panel_width = panel_width(self.max_nonzero)
         self.content_hash = summary["content_hash"]
         self.vocabulary = Vocabulary.load(self._file("vocabulary.json"))
         self.labels = json.loads(self._file("labels.json").read_text(encoding="utf-8"))
@@ -146,13 +146,17 @@ class Store:
 
         Columns: dataset i32, labels i32, total f32, n_genes i32 (measured genes > 0).
         """
+        self._check_index(split, column)
+        path = self._file(f"index/{split}/{column}.npy")
+        return np.load(path, mmap_mode="r" if self.sizes[split] else None)
+
+    @staticmethod
+    def _check_index(split, column):
         if split not in SPLITS or column not in INDEX_COLUMNS:
             raise ValueError(
                 f"no index {split}/{column}; splits: {', '.join(SPLITS)}; "
                 f"columns: {', '.join(INDEX_COLUMNS)}"
             )
-        path = self._file(f"index/{split}/{column}.npy")
-        return np.load(path, mmap_mode="r" if self.sizes[split] else None)
 
     def records(self, split, positions):
         """Bytes of the cells at some positions of a split, in that order; one batched read."""
@@ -272,6 +276,11 @@ class Store:
             f"not chosen: genes beyond the {self._hvg['hvg']:,} most variable of the training "
             f"cells (--hvg), flavour {flavor}, {how}"
         )
+
+
+def panel_width(most):
+    """The width of a panel that holds cells of ``most`` genes > 0: a multiple of 256."""
+    return -(-max(most, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
 
 
 def _check_schema(path, summary):
