@@ -72,9 +72,12 @@ class RecordFiles:
 
     def _read(self, file, positions):
         reader = self._reader(file)
-        # A list of positions would go to the pool; a range of one does not, and frees the GIL.
         each = (positions - self._starts[file]).tolist()
-        return [reader.read(p, p + 1)[0] for p in each]
+        return [self._one(reader, p) for p in each]
+
+    def _one(self, reader, position):
+        # A list of positions would go to the pool; a range of one does not, and frees the GIL.
+        return reader.read(position, position + 1)[0]
 
     def _reader(self, file):
         with self._opening[file]:

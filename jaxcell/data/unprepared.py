@@ -45,6 +45,11 @@ class Unprepared(Store):
         As `prepare` takes them.
     progress : bool
 
+    Attributes
+    ----------
+    columns : i32 [columns of the source]
+        Gene of each; −1 = left out. The others are those of `Store`.
+
     Raises
     ------
     FileNotFoundError, ValueError
@@ -90,6 +95,7 @@ class Unprepared(Store):
         self.labels = {column: present_classes(column, [survey]) for column in labels}
         given = dict(checksum=self._stamp, measured_by=measured_by, values=values)
         self._part = part_of(survey, split, wanted, self.labels, **given)
+        self.columns = self._part.columns
         self._describe()
         with _bar("counting genes", source, progress) as bar:
             self._count(bar.update)
