@@ -21,7 +21,7 @@ def defaults():
     c.best = ("val/loss", "min")  # model/ keeps the best step by it; or ("val/avg_bio", "max")
 
     c.data = ConfigDict()
-    c.data.store = config_dict.placeholder(str)  # folder that `jaxcell prepare` wrote
+    c.data.store = config_dict.placeholder(str)  # folder that `jaxcell prepare` wrote, or FILE.h5ad
     c.data.total = "measured"  # a cell's divisor: sum over its measured genes, or 'source': all
     c.data.transforms = ("normalise", "sample_genes")  # in this order; each has a block here
     c.data.normalise = ConfigDict({"library_size": 100_000.0})  # counts are scaled to this sum

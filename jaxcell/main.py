@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from jaxcell import config, overrides, processes, sharding
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
-from jaxcell.data.store import Store
+from jaxcell.data.unprepared import open_store
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
@@ -233,7 +233,7 @@ def dry_run(c):
     setup.check(c)
     steps, data = None, f"no store (nominal vocabulary of {c.model.vocabulary:,} genes)"
     if c.data.store and not ("prepare" in c.stages and not Path(c.data.store).exists()):
-        store = Store.open(c.data.store)
+        store = open_store(c, processes.say)
         setup.adopt(c, store, processes.say)
         steps = setup.steps_of(c, store)
         data = (

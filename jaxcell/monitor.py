@@ -5,7 +5,7 @@ import numpy as np
 from jaxcell.config import settled, shown_labels
 from jaxcell.data.shown import Shown, content_keys
 from jaxcell.data.statistics import codes_of, statistics, trained_classes
-from jaxcell.data.store import Store
+from jaxcell.data.unprepared import open_store
 from jaxcell.forward import Forward
 from jaxcell.training.external import external_tables
 from jaxcell.training.labels import adopt_labels
@@ -37,7 +37,7 @@ class AvgBio:
         from jaxcell.evaluation.inputs import check_extra
 
         check_extra()
-        store, label = Store.open(c.data.store), c.evaluate.label
+        store, label = open_store(settled(c), lambda _: None), c.evaluate.label
         if label not in store.labels:
             raise ValueError(
                 f"config.evaluate.label: found {label!r}, expected a label of {store.path} for "

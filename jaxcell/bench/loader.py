@@ -1,17 +1,23 @@
-"""How fast cells come off the disk and through TxFM-B's pipeline here, beside other loaders.
+"""How fast cells come off the disk and become batches here, beside other loaders.
 
     python -m jaxcell.bench.loader --out DIR [--data FILE.h5ad] [--cells 20000 --genes 20000]
 
 Reads the same cells of the same file in the same run: jaxcell from the store that it prepares of
-it, the others (`jaxcell.bench.peers`; ``pip install 'jaxcell[bench]'``) from the h5ad itself. The
-sides take turns; each figure is the median over the repetitions. Cells a second of one core count
-processor time (of all threads), so that a busy machine changes them little; those of the machine
-count the clock. DIR gets loader.json and loader.png, the terminal a table.
+it, and from the file itself; the others (`jaxcell.bench.peers`; ``pip install 'jaxcell[bench]'``)
+from the file, or from the copy of it that they take. Tokenised, what they read goes through the
+very transforms that make jaxcell's batches. The sides take turns; each figure is the median over
+the repetitions. Cells a second of one core count processor time (of all threads of the process),
+so that a busy machine changes them little; the others the clock. Cold: before each batch the pages
+of all files are dropped from the system's cache (posix_fadvise), and reading them is what counts.
+
+``--latency 0.02 0.05`` measures something else: TxFM-B's pipeline, where each record takes so many
+seconds to come, by how many are asked for together and by Grain's threads.
+
+DIR gets loader.json and loader.png, the terminal a table.
 """
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -24,210 +30,116 @@ from pathlib import Path
 import anndata
 import h5py
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 
-from jaxcell import config
-from jaxcell.bench.peers import PEERS
-from jaxcell.data.draft import Draft
-from jaxcell.data.mixture import Permutations
-from jaxcell.data.pipeline import Batches, iterate
+from jaxcell.bench import synthetic_cells
+from jaxcell.bench.loader_sides import TXFM, configs, distant, sides
+from jaxcell.bench.loader_table import best_peer, distant_table, figure, table
+from jaxcell.data.pipeline import iterate
 from jaxcell.data.prepare import prepare
-from jaxcell.data.records import decode_batch
-from jaxcell.data.transforms import build_transforms, panel
+from jaxcell.data.unprepared import Unprepared
 
 GPUS = 8
 PAPER_RATE = 92  # cells a second of one GPU: 200 epochs of 1.434M cells in 864 H100-hours
-PIPELINE = "pipeline"
+WAYS = ((1, 2), (1, 16), (32, 2), (128, 2), (128, 4))  # records at once, threads; with a latency
 
 
-def synthetic(path, cells, genes, compression=None, nonzero=2000, seed=0):
-    """Write an h5ad of Poisson counts [cells, genes], about ``nonzero`` of them > 0 in a cell."""
-    random = np.random.default_rng(seed)
-    rates = random.lognormal(0, 2, genes)
-    low, high = 0.0, 1e6  # the depth that gives so many genes, by bisection
-    for _ in range(60):
-        depth = (low + high) / 2
-        found = -np.expm1(-depth * rates / rates.sum()).sum()
-        low, high = (depth, high) if found < min(nonzero, genes // 2) else (low, depth)
-    parts = []
-    for start in range(0, cells, 1000):
-        shape = (min(1000, cells - start), genes)
-        parts.append(sp.csr_matrix(random.poisson(depth * rates / rates.sum(), shape), dtype="f4"))
-    obs = pd.DataFrame(index=[f"cell{i}" for i in range(cells)])
-    var = pd.DataFrame(index=[f"G{i}" for i in range(genes)])
-    counts = sp.vstack(parts, format="csr")
-    anndata.AnnData(counts, obs, var).write_h5ad(path, compression=compression)
-
-
-def parts_of_ours(store, c, batch):
-    """{name: function that does the part for the next batch and returns its cells}."""
-    cells = store.sizes["train"]
-    order = Permutations(cells, c.seed)
-    step = iter(range(10**9))
-
-    def positions():
-        first = next(step) * batch
-        return order(np.arange(first, first + batch))[1]
-
-    # A few batches ready made, for the parts after reading.
-    records = [store.records("train", positions()) for _ in range(4)]
-    rows = [decode_batch(r, len(store.labels)) for r in records]
-    genes = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
-    drafts = []
-    for r in rows:
-        words = np.arange(batch, dtype=np.uint64)
-        drafts.append(Draft(r, genes, store.gene_set[r.dataset], np.stack([words, words], axis=1)))
-    transforms = build_transforms(c.data, c.model)
-    for draft in drafts:
-        transforms[0](draft)
-    batches = Batches(store, c, "train", batch, stop=10**9)
-
-    def over(ready, do):
-        turns = iter(range(10**9))
-
-        def run():
-            do(ready[next(turns) % len(ready)])
-            return batch
-
-        return run
-
-    return {
-        "order of cells": over([None], lambda _: positions()),
-        "read": over([None], lambda _: store.records("train", positions())),
-        "read + decode": over([None], lambda _: store.read("train", positions())),
-        "decode": over(records, lambda r: decode_batch(r, len(store.labels))),
-        **{
-            name: over(drafts, transform)
-            for name, transform in zip(c.data.transforms, transforms, strict=True)
-        },
-        "panel": over(rows, lambda r: panel(r, store.panel_width, len(store.vocabulary))),
-        PIPELINE: over([None], lambda _: batches[next(step)]),
-    }
-
-
-def timed(read, seconds):
-    """(cells a second of the clock, cells a second of processor time) over so many seconds."""
+def timed(read, seconds, before=None):
+    """{clock, core}: cells a second of the clock and of processor time, over so many seconds."""
     read()  # what is done once is not timed
-    began, used, cells = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - began < seconds:
+    clock = used = cells = 0
+    while clock < seconds:
+        if before:
+            before()
+        began, had = time.perf_counter(), time.process_time()
         cells += read()
-    used = time.process_time() - used
-    return cells / (time.perf_counter() - began), cells / max(used, 1e-9)
+        clock += time.perf_counter() - began
+        used += time.process_time() - had
+    return {"clock": cells / clock, "core": cells / max(used, 1e-9)}
 
 
-def read_ahead(store, c, batch, seconds, **how):
-    """Cells a second of the clock through Grain, after its first batches."""
-    batches = Batches(store, c, "train", batch, stop=10**9)
-    with iterate(batches, **how) as stream:
-        for _ in range(4 + 2 * how.get("workers", 0)):
+def read_ahead(batches, seconds, *, workers=0, threads=2):
+    """The same through Grain, after its first batches; of worker processes only the clock."""
+    with iterate(batches, workers=workers, threads=threads) as stream:
+        for _ in range(4 + 2 * workers):
             next(stream)
-        began, cells = time.perf_counter(), 0
+        began, had, cells = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - began < seconds:
             cells += len(next(stream)["ids"])
-        return cells / (time.perf_counter() - began)
+        used = time.process_time() - had
+        clock = cells / (time.perf_counter() - began)
+        return {"clock": clock, "core": None if workers else cells / max(used, 1e-9)}
 
 
-def measure(store, path, c, *, batch, repeats, seconds, workers):
-    """Time every side in turn, ``repeats`` times, every other time in the other order.
+def dropper(*places):
+    """A function that drops the pages of some files, and of all files in some folders."""
+    files = [f for p in map(Path, places) for f in ([p] if p.is_file() else p.rglob("*"))]
+    os.sync()  # a page that is not on the disk yet stays
+
+    def drop():
+        for file in files:
+            if file.is_file():
+                opened = os.open(file, os.O_RDONLY)
+                os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(opened)
+
+    return drop
+
+
+def measure(found, *, repeats, seconds, drop=None):
+    """Time sides in turn, ``repeats`` times, every other time in the other order.
 
     Returns
     -------
-    list of dicts: name, side ('jaxcell' or 'peer'), random (access to single cells), cells_per_s
-    and cells_per_core_s (medians; None where it was not measured), all (per repetition), absent
+    list of dicts: name, group, ours, random, absent, warm and cold (medians, see `timed`; cold is
+    None without ``drop`` and for what reads ahead), all (each repetition's)
     """
-    rows, readers = [], {}
-    for name, read in parts_of_ours(store, c, batch).items():
-        rows.append({"name": name, "side": "jaxcell", "random": True})
-        readers[name] = read
-    for name, package, random, make in PEERS:
-        row = {"name": name, "side": "peer", "random": random}
-        if importlib.util.find_spec(package) is None:
-            row["absent"] = f"{package} is not installed"
-        else:
-            readers[name] = make(path, batch)
-        rows.append(row)
-    ahead = {f"{PIPELINE}, {n} threads": {"threads": n} for n in (2,)}
-    if workers:
-        ahead[f"{PIPELINE}, {workers} workers"] = {"workers": workers}
-    rows += [{"name": name, "side": "jaxcell", "random": True} for name in ahead]
-    found = {row["name"]: [] for row in rows}
-    for i in range(repeats):
-        turn = [name for name in found if name in readers or name in ahead]
-        for name in turn if i % 2 == 0 else turn[::-1]:
-            if name in ahead:
-                found[name].append((read_ahead(store, c, batch, seconds, **ahead[name]), None))
-            else:
-                found[name].append(timed(readers[name], seconds))
-    for row in rows:
-        clock, core = zip(*found[row["name"]], strict=True) if found[row["name"]] else ((), ())
-        row["all"] = list(zip(clock, core, strict=True))
-        row["cells_per_s"] = statistics.median(clock) if clock else None
-        row["cells_per_core_s"] = statistics.median(core) if core and core[0] else None
+    ready = {i: made for i, side in enumerate(found) if (made := _made(side))}
+    seen = {i: {"warm": [], "cold": []} for i in ready}
+    for kind in ("warm", "cold") if drop else ("warm",):
+        for turn in range(repeats):
+            for i in ready if turn % 2 == 0 else reversed(ready):
+                if not found[i].ahead:
+                    before = drop if kind == "cold" else None
+                    seen[i][kind].append(timed(ready[i], seconds, before))
+                elif kind == "warm":
+                    seen[i][kind].append(read_ahead(ready[i], seconds, **found[i].ahead))
+    rows = []
+    for i, side in enumerate(found):
+        row = {name: getattr(side, name) for name in ("name", "group", "ours", "random", "absent")}
+        all_of = seen.get(i, {"warm": [], "cold": []})
+        rows.append(row | {kind: _medians(each) for kind, each in all_of.items()} | {"all": all_of})
     return rows
 
 
+def _made(side):
+    """A side's reader, or None where there is none: another's that fails is absent, and why."""
+    if side.absent or side.ours:
+        return None if side.absent else side.make()
+    try:
+        return side.make()
+    except Exception as error:
+        side.absent = f"failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return None
+
+
+def _medians(found):
+    """{clock, core}; core None where it was not measured, None where nothing was."""
+    if not found:
+        return None
+    each = {name: [one[name] for one in found] for name in found[0]}
+    return {n: None if None in v else statistics.median(v) for n, v in each.items()}
+
+
 def cores_for(rows, rate):
-    """Cores that feed 8 GPUs at a rate of cells/s each, by the pipeline's rate of one core."""
-    one = next(row for row in rows if row["name"] == PIPELINE)
-    return GPUS * rate / one["cells_per_core_s"]
+    """Cores that feed 8 GPUs at a rate of cells/s each with TxFM-B's batches."""
+    one = next(row for row in rows if row["name"] == "jaxcell" and row["group"] == TXFM)
+    return GPUS * rate / one["warm"]["core"]
 
 
-def table(rows):
-    """The rows as aligned text."""
-    base = next((r["cells_per_core_s"] for r in rows if r["name"] == "AnnLoader"), None)
-    lines = [("", "cells/s of a core", "µs/cell", "cells/s by the clock", "× AnnLoader")]
-    for row in rows:
-        if "absent" in row:
-            lines.append((row["name"], row["absent"], "", "", ""))
-            continue
-        core = row["cells_per_core_s"]
-        reads = row["name"].startswith(("read", PIPELINE)) or row["side"] == "peer"
-        lines.append(
-            (
-                row["name"] + ("" if row["random"] else " *"),
-                f"{core:,.0f}" if core else "–",
-                f"{1e6 / core:.1f}" if core else "–",
-                f"{row['cells_per_s']:,.0f}",
-                f"{core / base:.1f}" if core and base and reads else "",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = "\n".join(
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w)
-            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-    starred = any(not row["random"] for row in rows)
-    return text + ("\n* neighbouring cells come together: not random access" if starred else "")
-
-
-def figure(path, rows, title):
-    """Cells a second of one core on a logarithmic axis, ours and the others'."""
-    from matplotlib.figure import Figure
-
-    shown = [row for row in rows if row.get("cells_per_core_s")][::-1]
-    made = Figure(figsize=(8, 0.8 + 0.32 * len(shown)), layout="constrained", dpi=150)
-    axes = made.subplots()
-    colours = {"jaxcell": "#1f6f8b", "peer": "#b0b0b0"}
-    values = [row["cells_per_core_s"] for row in shown]
-    places = np.arange(len(shown))
-    axes.scatter(values, places, c=[colours[row["side"]] for row in shown], s=45, zorder=2)
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            f"{value:,.0f}", (value, place), (8, 0), textcoords="offset points", va="center",
-            fontsize=8,
-        )  # fmt: skip
-    axes.set_yticks(places, [row["name"] + ("" if row["random"] else " *") for row in shown])
-    axes.set_xscale("log")
-    axes.set_xlim(min(values) / 2, max(values) * 3)
-    axes.grid(axis="both", color="#e5e5e5", zorder=0)
-    axes.set_xlabel("cells a second of one core; jaxcell blue (* neighbouring cells come together)")
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    made.savefig(path, metadata={"Software": None})
+def draw(path, cells, genes, compression=None):
+    """Write an h5ad of drawn counts, as anndata itself lays it out."""
+    synthetic_cells.write(path, cells, genes, min(2000, genes // 3))
+    anndata.read_h5ad(path).write_h5ad(path, compression=compression)
 
 
 def compression(path):
@@ -239,7 +151,8 @@ def compression(path):
 
 def machine():
     """What the figures were measured on."""
-    names = ("numpy", "grain", "array_record", "anndata", "h5py", "torch", "scdataset", "annbatch")
+    names = ("numpy", "grain", "array_record", "anndata", "h5py", "torch")
+    names += ("scdataset", "annbatch", "tiledbsoma", "tiledbsoma-ml")
     versions = {}
     for name in names:
         try:
@@ -255,8 +168,8 @@ def machine():
     }
 
 
-def main(argv=None):
-    """Measure, print the table, and write loader.json and loader.png."""
+def options(argv):
+    """What is asked for."""
     p = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--data", metavar="FILE.h5ad", help="raw counts; by default drawn ones")
@@ -268,46 +181,74 @@ def main(argv=None):
     p.add_argument("--seconds", type=float, default=1.0, help="of each side in each repetition")
     p.add_argument("--workers", type=int, default=2, help="Grain worker processes; 0: none")
     p.add_argument("--rate", type=float, default=1000.0, help="cells/s of one GPU to feed")
-    asked = p.parse_args(argv)
+    p.add_argument("--warm", action="store_true", help="leave out the cold cache")
+    p.add_argument("--latency", type=float, nargs="+", metavar="S", help="seconds of each record")
+    return p.parse_args(argv)
+
+
+def main(argv=None):
+    """Measure, print the table, and write loader.json and loader.png."""
+    asked = options(argv)
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
-    c = config.defaults()
     with tempfile.TemporaryDirectory(prefix="jaxcell-bench-") as folder:
-        path = asked.data or Path(folder) / "drawn.h5ad"
+        folder = Path(folder)
+        path = asked.data or folder / "drawn.h5ad"
         if not asked.data:
-            synthetic(path, asked.cells, asked.genes, "gzip" if asked.gzip else None)
-        store = prepare(Path(folder) / "store", path, progress=False)
-        before = os.getloadavg()
+            draw(path, asked.cells, asked.genes, "gzip" if asked.gzip else None)
+        store = prepare(folder / "store", path, progress=False)
         batch = min(asked.batch, store.sizes["train"])
-        how = {"repeats": asked.repeats, "seconds": asked.seconds, "workers": asked.workers}
-        rows = measure(store, path, c, batch=batch, **how)
-        n_genes = store.index("train", "n_genes")
         about = {
             "data": Path(path).name,
             "compression": compression(path),
             "cells": store.sizes["train"],
             "genes": len(store.vocabulary),
-            "nonzero": float(np.mean(n_genes)),
-            "visible": c.data.sample_genes.number,
+            "nonzero": float(np.mean(store.index("train", "n_genes"))),
             "batch": batch,
             "repeats": asked.repeats,
-            "load_before": before,
-            **machine(),
+            "load_before": os.getloadavg(),
         }
-    needs = {rate: cores_for(rows, rate) for rate in (PAPER_RATE, asked.rate)}
+        if asked.latency:
+            found = _distant(asked, store, batch)
+        else:
+            found = _sides(asked, store, path, folder, batch)
+    about |= machine()
     title = (
         f"{about['data']} ({about['compression'] or 'not compressed'}): {about['cells']:,} cells "
-        f"× {about['genes']:,} genes,\n"
-        f"{about['nonzero']:,.0f} > 0 a cell; K = {about['visible']:,}, batches of {batch}"
+        f"× {about['genes']:,} genes, {about['nonzero']:,.0f} > 0 a cell; batches of {batch}"
     )
     print(title)
-    print(table(rows))
-    for rate, cores in needs.items():
-        print(f"{GPUS} GPUs at {rate:,g} cells/s each: {cores:.2f} cores of the pipeline")
-    result = {**about, "rows": rows, "cores_for_8_gpus": {str(k): v for k, v in needs.items()}}
+    if asked.latency:
+        print(distant_table(found))
+        result = about | {"distant": found}
+    else:
+        print(table(found))
+        needs = {rate: cores_for(found, rate) for rate in (PAPER_RATE, asked.rate)}
+        for rate, cores in needs.items():
+            print(f"{GPUS} GPUs at {rate:,g} cells/s each: {cores:.2f} cores of the pipeline")
+        result = about | {"rows": found, "cores_for_8_gpus": {str(k): v for k, v in needs.items()}}
+        result["best_peer_tokenised"] = best_peer(found, TXFM)
+        figure(out / "loader.png", found, title)
     (out / "loader.json").write_text(json.dumps(result, indent=1))
-    figure(out / "loader.png", rows, title)
-    print(f"written: {out / 'loader.json'}, {out / 'loader.png'}")
+    print(f"written: {', '.join(str(p) for p in sorted(out.glob('loader.*')))}")
+
+
+def _sides(asked, store, path, folder, batch):
+    unprepared = Unprepared(path, progress=False)
+    workers = (0, asked.workers) if asked.workers else (0,)
+    found = sides(store, unprepared, path, folder, batch, workers)
+    drop = None if asked.warm else dropper(path, folder)
+    return measure(found, repeats=asked.repeats, seconds=asked.seconds, drop=drop)
+
+
+def _distant(asked, store, batch):
+    c, found = configs(store)[TXFM], []
+    for latency in asked.latency:
+        for at_once, threads in WAYS:
+            rate = distant(store, c, batch, latency, at_once, threads, asked.seconds)
+            row = {"latency": latency, "at_once": at_once, "threads": threads}
+            found.append(row | {"cells_per_s": rate})
+    return found
 
 
 if __name__ == "__main__":

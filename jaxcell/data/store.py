@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from jaxcell.data.memory import keep_freed
+from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.records import decode_batch
+from jaxcell.data.remote import Remote, is_url
 from jaxcell.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -59,7 +61,7 @@ class Store:
 
     Attributes
     ----------
-    path : Path
+    path : Path; of a store that lies elsewhere its URL
     vocabulary : Vocabulary
     labels : dict
         {obs column: [classes]}, in the order of the columns of `Rows.labels`.
@@ -80,17 +82,18 @@ class Store:
         Hash of genes, labels and records, whatever the number of files they are spread over.
     """
 
-    def __init__(self, path, summary):
-        self.path = Path(path)
-        self._files = summary["files"]
+    def __init__(self, path, summary, remote=None):
+        self.path, self._remote = remote.url if remote else Path(path), remote
+        self._files = dict(sorted(summary["files"].items()))
+        self._cells = summary.get("records", {})  # of each record file; old stores do not say
         self._hvg = {k: v for k, v in summary["options"].items() if k.startswith("hvg")}
         self.sizes = {split: summary["sizes"][split] for split in SPLITS}
         self.max_nonzero = summary["max_nonzero"]
-        self.panel_width = -(-max(self.max_nonzero, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
+        self.panel_width = panel_width(self.max_nonzero)
         self.content_hash = summary["content_hash"]
-        self.vocabulary = Vocabulary.load(self.path / "vocabulary.json")
-        self.labels = json.loads((self.path / "labels.json").read_text(encoding="utf-8"))
-        self.datasets = json.loads((self.path / "datasets.json").read_text(encoding="utf-8"))
+        self.vocabulary = Vocabulary.load(self._file("vocabulary.json"))
+        self.labels = json.loads(self._file("labels.json").read_text(encoding="utf-8"))
+        self.datasets = json.loads(self._file("datasets.json").read_text(encoding="utf-8"))
         self.names = [
             dataset_name(d["source"], d.get("measured_by"), d.get("value")) for d in self.datasets
         ]
@@ -99,15 +102,21 @@ class Store:
 
     @classmethod
     def open(cls, path):
-        """Open a store.
+        """Open a store: a folder, or the URL of one (gs://, s3://; see `jaxcell.data.remote`).
 
         Raises
         ------
+        ImportError
+            A URL, and what reads it is not installed.
         FileNotFoundError
             No store there, or an interrupted `prepare`; or one of its files is gone.
         ValueError
             Another schema version, or a file whose size has changed.
         """
+        if is_url(path):
+            remote = Remote(path)
+            _check_schema(remote.url, remote.summary)
+            return cls(remote.url, remote.summary, remote)
         path = Path(path)
         if not (path / "store.json").is_file():
             what = "is not a store or was left by an interrupted prepare (it has no store.json)"
@@ -116,11 +125,7 @@ class Store:
                 f"jaxcell prepare {path} FILE.h5ad"
             )
         summary = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        if summary["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(
-                f"{path} has store schema {summary['schema_version']}, this jaxcell reads "
-                f"{SCHEMA_VERSION}: prepare it again with this version"
-            )
+        _check_schema(path, summary)
         for name, facts in summary["files"].items():
             if not (path / name).is_file():
                 raise FileNotFoundError(f"{path} is not complete: {name} is missing")
@@ -141,7 +146,7 @@ class Store:
     @functools.cached_property
     def measured(self):
         """Genes that each gene set measured, bool [gene sets, V]."""
-        packed = np.load(self.path / "measured.npy")
+        packed = np.load(self._file("measured.npy"))
         return np.unpackbits(packed, axis=1, count=len(self.vocabulary)).astype(bool)
 
     @functools.cached_property
@@ -152,7 +157,7 @@ class Store:
         ``sum_sq`` of the counts, ``share`` = Σ over cells of count / the cell's total over measured
         genes, ``share_source`` = Σ of count / the record's total (over all genes of the source).
         """
-        with np.load(self.path / "gene_stats.npz") as arrays:
+        with np.load(self._file("gene_stats.npz")) as arrays:
             return dict(arrays)
 
     def index(self, split, column):
@@ -160,22 +165,34 @@ class Store:
 
         Columns: dataset i32, labels i32, total f32, n_genes i32 (measured genes > 0).
         """
+        self._check_index(split, column)
+        path = self._file(f"index/{split}/{column}.npy")
+        return np.load(path, mmap_mode="r" if self.sizes[split] else None)
+
+    @staticmethod
+    def _check_index(split, column):
         if split not in SPLITS or column not in INDEX_COLUMNS:
             raise ValueError(
                 f"no index {split}/{column}; splits: {', '.join(SPLITS)}; "
                 f"columns: {', '.join(INDEX_COLUMNS)}"
             )
-        path = self.path / "index" / split / f"{column}.npy"
-        return np.load(path, mmap_mode="r" if self.sizes[split] else None)
 
     def records(self, split, positions):
         """Bytes of the cells at some positions of a split, in that order; one batched read."""
         if split not in self._records:  # opened at the first read, in the process that reads
-            shards = [str(self.path / f) for f in self._files if f.startswith(f"{split}-")]
-            if not shards:
+            sizes = {f: self._cells.get(f) for f in self._files if f.startswith(f"{split}-")}
+            if not sizes:
                 raise ValueError(f"{self.path} has no {split} cells")
-            self._records[split] = ArrayRecordDataSource(sorted(shards))
-        return self._records[split].__getitems__(np.asarray(positions).tolist())
+            keep_freed()
+            at_once = self._remote.at_once if self._remote else 1
+            self._records[split] = RecordFiles(self._record_file, sizes, at_once)
+        return self._records[split].read(positions)
+
+    def _file(self, name):
+        return self._remote.file(name) if self._remote else self.path / name
+
+    def _record_file(self, name):
+        return self._remote.record_file(name) if self._remote else str(self.path / name)
 
     def read(self, split, positions):
         """Cells at some positions of a split, in that order, as `Rows`; one batched read."""
@@ -213,7 +230,7 @@ class Store:
             A file has changed; the message names all that have.
         """
         files = {n: f for n, f in self._files.items() if records or not n.endswith("array_record")}
-        changed = [n for n, facts in files.items() if facts != file_facts(self.path / n)]
+        changed = [n for n, facts in files.items() if facts != file_facts(self._file(n))]
         if changed:
             raise ValueError(f"{self.path} is damaged: {', '.join(changed)} changed since prepare")
 
@@ -283,6 +300,19 @@ class Store:
         return (
             f"not chosen: genes beyond the {self._hvg['hvg']:,} most variable of the training "
             f"cells (--hvg), flavour {flavor}, {how}"
+        )
+
+
+def panel_width(most):
+    """The width of a panel that holds cells of ``most`` genes > 0: a multiple of 256."""
+    return -(-max(most, 1) // PANEL_MULTIPLE) * PANEL_MULTIPLE
+
+
+def _check_schema(path, summary):
+    if summary["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has store schema {summary['schema_version']}, this jaxcell reads "
+            f"{SCHEMA_VERSION}: prepare it again with this version"
         )
 
 

@@ -11,7 +11,7 @@ from jaxcell import processes, sharding
 from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
-from jaxcell.data.store import Store
+from jaxcell.data.unprepared import open_store
 from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import labels_of
 from jaxcell.processes import say
@@ -50,7 +50,7 @@ class Run:
             raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
         self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
         processes.check()
-        self.store = processes.together(lambda: self._opened(c.data.store))
+        self.store = processes.together(lambda: self._opened(c))
         processes.same(c.data.store, self.store.content_hash)
         self.ontologies = adopt(c, self.store, say)
         self.steps = steps_of(c, self.store)
@@ -82,8 +82,8 @@ class Run:
         self.every = c.train.validate_every or epoch
 
     @staticmethod
-    def _opened(path):
-        store = Store.open(path)
+    def _opened(c):
+        store = open_store(c, say)
         store.verify(records=False)
         return store
 

@@ -58,6 +58,15 @@ class Source:
         for matrix in self._read(slices):
             yield canonical(sound(matrix, len(self.var), f"{self.name}, {self.counts}"))
 
+    def rows(self, positions):
+        """Canonical CSR [b, n_var] of cells anywhere, integers [b], in that order."""
+        cells, back = np.unique(positions, return_inverse=True)
+        heads = np.flatnonzero(np.diff(cells, prepend=-2) != 1)
+        ends = np.append(heads[1:], len(cells)) - 1
+        runs = [slice(int(cells[a]), int(cells[b]) + 1) for a, b in zip(heads, ends, strict=True)]
+        found = [sp.csr_matrix(matrix) for matrix in self._read(runs)]
+        return canonical(sp.vstack(found, format="csr")[back])
+
     def _read(self, slices):
         """Yield the cells of each slice, sparse or dense [cells, n_var], in memory of its own."""
         raise NotImplementedError

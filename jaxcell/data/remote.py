@@ -1,0 +1,85 @@
+"""Stores that lie elsewhere: gs://, s3:// and whatever else fsspec reads."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+CACHE = "JAXCELL_CACHE"  # environment variable: where copies are kept
+IN_PLACE = ("gs",)  # read record by record, by ArrayRecord itself
+AT_ONCE = 32  # records asked for together: each takes as long as the network, not the processor
+
+
+def is_url(path):
+    """Whether a path names a place that is not in this machine's file system."""
+    return "://" in str(path)
+
+
+class Remote:
+    """The folder of a store by its URL, file after file copied when it is first needed.
+
+    Copies lie under $JAXCELL_CACHE, by default ~/.cache/jaxcell, in a folder for each URL and
+    content: a store that has changed is copied anew. Record files under gs:// are not copied: each
+    cell is read where it is.
+
+    Raises
+    ------
+    ImportError
+        fsspec, or what it needs for this kind of URL, is not installed.
+    FileNotFoundError
+        No store.json there.
+    ValueError
+        A kind of URL that fsspec does not know; a copy that came out shorter or longer.
+    """
+
+    def __init__(self, url):
+        self.url = str(url).rstrip("/")
+        self._protocol = self.url.partition("://")[0]
+        self._files, self._root = _filesystem(self.url)
+        try:
+            self.summary = json.loads(self._files.cat_file(f"{self._root}/store.json"))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.url} is not a store (it has no store.json); make one with `jaxcell prepare "
+                "FOLDER FILE.h5ad` and copy the folder there"
+            ) from error
+        own = f"{self.url} {self.summary.get('content_hash')}"
+        cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "jaxcell")
+        self.folder = cache / hashlib.sha256(own.encode()).hexdigest()[:32]
+        self.at_once = AT_ONCE if self._protocol in IN_PLACE else 1
+
+    def file(self, name):
+        """The path of a copy of one of its files."""
+        path, size = self.folder / name, self.summary["files"][name]["bytes"]
+        if path.is_file() and path.stat().st_size == size:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed when complete: another process may copy the same file, or this one be killed.
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self._files.get_file(f"{self._root}/{name}", str(part))
+            if (found := part.stat().st_size) != size:
+                raise ValueError(
+                    f"{self.url}/{name} is damaged: {found} bytes, {size} were written"
+                )
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def record_file(self, name):
+        """Where ArrayRecord reads one of the record files: in place, or the path of a copy."""
+        return f"{self.url}/{name}" if self._protocol in IN_PLACE else str(self.file(name))
+
+
+def _filesystem(url):
+    try:
+        import fsspec
+    except ImportError as error:
+        raise ImportError(f"{url}: pip install 'jaxcell[cloud]'") from error
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise ImportError(f"{url}: {error}; pip install 'jaxcell[cloud]'") from error
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}; known are gs:// and s3://") from error
