@@ -9,6 +9,7 @@ _VERBS = {
     "prepare": "jaxcell.data.prepare",
     "manifest": "jaxcell.data.listing",
     "inspect": "jaxcell.inspection",
+    "verify": "jaxcell.data.verification",
     "train": "jaxcell.main",
     "plan": "jaxcell.planning.plan",
     "embed": "jaxcell.embedding",

@@ -16,19 +16,22 @@ from tqdm import tqdm
 
 from jaxcell.data import gene_sums, refusals
 from jaxcell.data.blocks import pending, run_here
+from jaxcell.data.filters import Filters
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.matching import match, project, union
+from jaxcell.data.inputs import Input
+from jaxcell.data.matching import match, project
 from jaxcell.data.parts import part_of
 from jaxcell.data.records import Rows
 from jaxcell.data.remote import is_url
-from jaxcell.data.sources import open_source
+from jaxcell.data.repeats import check_cells
+from jaxcell.data.sources import PBMC68K, open_source
+from jaxcell.data.sources.opening import KINDS
+from jaxcell.data.species import check_species
 from jaxcell.data.splits import TRAIN, check_columns, parse_hold_out, present_classes, split_cells
 from jaxcell.data.store import SPLITS, Store, dataset_name, panel_width
 from jaxcell.data.survey import Asked, Surveying
 from jaxcell.data.unfinished import Results
-
-SUFFIXES = (".h5ad", ".h5", ".loom", ".zarr")
-PREFIXES = ("scanpy:", "soma:", "census:")
+from jaxcell.data.union import union
 
 
 class Unprepared(Store):
@@ -73,20 +76,25 @@ class Unprepared(Store):
         progress=True,
     ):
         refusals.check_values(values, "error", None)
-        refusals.check_numbers(hold_out_fraction, min_genes, min_cells, None)
+        refusals.check_numbers(hold_out_fraction, None)
+        filters = Filters(min_genes=min_genes, min_cells=min_cells)
+        filters.check_values(values)
         source, hold_out = open_source(spec, counts=counts), parse_hold_out(hold_out)
-        source.spec = str(spec) if isinstance(spec, str | Path) else None
+        if not measured_by and source.presence:
+            measured_by = source.presence.column
         check_columns([source], [False], labels, hold_out)
-        refusals.check_datasets([source], measured_by)
+        refusals.check_datasets([Input(source, measured_by=measured_by)])
         names, gene_map = identify(source.var, "auto", source.name), read_gene_map(None)
+        check_species({source.name: names}, gene_map)
         genes = union({source.name: names}, gene_map)
         found = match(names, genes, gene_map, "error", source.name)
-        asked = Asked(min_genes, min_cells, allow_non_integer, values, measured_by)
+        asked = Asked(filters, None, None, allow_non_integer, values, measured_by)
         with _bar("checking", source, progress) as bar:
-            surveying = Surveying([source], [found], asked, Results())
+            surveying = Surveying([source], [found], [asked], Results())
             run_here(surveying, pending(surveying), bar.update)
         (survey,) = surveying.surveys()
-        how = dict(hold_out=hold_out, fraction=hold_out_fraction, whole_file=False, seed=seed)
+        check_cells([survey])
+        how = dict(hold_out=hold_out, fraction=hold_out_fraction, whole=None, seed=seed)
         split = split_cells(survey, 0, **how)
         refusals.check_splits([split], asked=bool(hold_out or hold_out_fraction))
         wanted = survey.measured.any(axis=0)
@@ -183,11 +191,12 @@ def _restored(state):
 
 def is_source(path):
     """Whether a path or name is one of raw counts, and not of a store."""
-    name = str(path)
-    if name.startswith(PREFIXES):
+    name, path = str(path), Path(path)
+    if name == PBMC68K or name.partition(":")[0] in KINDS:
         return True
-    named = name.rstrip("/").endswith(SUFFIXES) or Path(name).is_file()
-    return named and not is_url(name) and not (Path(name) / "store.json").is_file()
+    if is_url(name) or (path / "store.json").is_file():
+        return False
+    return path.is_file() or any(kind.known_by(path) for kind in KINDS.values())
 
 
 def open_store(c, say=print):

@@ -63,7 +63,8 @@ CASES = {
     "obs is no table": Bad(without_encoding, (FILE, "found obs as ndarray, expected a table")),
     "a folder": Bad(lambda f: f, ("known: FILE.h5ad",)),
     "a folder named h5ad": Bad(
-        lambda f: (f / "cells.h5ad").mkdir() or f / "cells.h5ad", (FILE, "holds no input that is known")
+        lambda f: (f / "cells.h5ad").mkdir() or f / "cells.h5ad",
+        (FILE, "holds no input that is known"),
     ),
     "another kind of file": Bad(
         written(b"a", "cells.docx"), (r"cells\.docx", "unknown kind of input '.docx'; known: ")

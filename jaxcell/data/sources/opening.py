@@ -1,6 +1,7 @@
 """A path, a name or an AnnData → the source that reads it; folders and patterns → their sources."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,9 @@ def open_source(
             )
     source = without_other_features(opened(), features)
     if not isinstance(spec, anndata.AnnData):
-        source.spec, source.options = str(spec), {**asked, "features": list(features)}
+        # Absolute: other processes that open it may be at work elsewhere.
+        source.spec = os.path.abspath(spec) if Path(spec).exists() else str(spec)
+        source.options = {**asked, "features": list(features)}
     return source
 
 
