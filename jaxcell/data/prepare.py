@@ -15,6 +15,7 @@ from jaxcell.data.matching import match
 from jaxcell.data.orthologs import read_orthologs, translated
 from jaxcell.data.records import MAX_DATASETS
 from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.features import check_features
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import (
     TRAIN,
@@ -167,6 +168,7 @@ def prepare(
     if shards is not None and shards < 1:
         raise ValueError(f"shards is {shards}; expected 1 or more")
     sources, whole = _open_all(files, hold_out_file, counts, kinds)
+    check_features(sources, kinds["features"])
     options["measured_by"] = measured_by = measured_by or column_of(sources)
     check_columns(sources, whole, labels, hold_out)
     _check_datasets(sources, measured_by)

@@ -114,7 +114,7 @@ def survey(
     if looks and given == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     if source.presence and source.presence.column == measured_by:
-        detected = source.presence.of(values, match)
+        detected = source.presence.of(source, values, match, detected)
     measured = filtered & detected if len(values) > 1 or values[0] else filtered[None]
     for i in np.unique(dataset[kept]):
         if not measured[i].any():

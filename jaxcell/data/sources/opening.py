@@ -193,7 +193,8 @@ def _expanded(file):
     found = [one for p in matches for one in (_inside(p) if p.is_dir() else [p] * _known(p))]
     if not found:
         raise ValueError(f"{file}: nothing that is known matches; known: {KNOWN}")
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    return [p for p in found if not set(p.parents) & set(found)]  # no file of a source beside it
 
 
 def _inside(folder):

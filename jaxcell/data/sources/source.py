@@ -68,7 +68,7 @@ class Source:
         raise NotImplementedError
 
     def stamp(self):
-        """What changes when the content does, as text: quicker than the checksum where it can be."""
+        """What changes when the content does, as text; quicker than the checksum where possible."""
         return self.checksum()
 
     def settle(self, folder):
