@@ -99,11 +99,15 @@ def project(matrix, columns, n_genes):
     matrix = sp.csr_matrix(matrix)
     gene = np.asarray(columns)[matrix.indices]
     keep = (gene >= 0) & (matrix.data != 0)
-    kept_before = np.concatenate([[0], np.cumsum(keep)])
-    result = sp.csr_matrix(
-        (matrix.data[keep], gene[keep], kept_before[matrix.indptr]), (matrix.shape[0], n_genes)
-    )
-    result.sum_duplicates()
+    data, pointers = matrix.data, matrix.indptr
+    if not keep.all():
+        data, gene = data[keep], gene[keep]
+        pointers = np.concatenate([[0], np.cumsum(keep)])[pointers]
+    result = sp.csr_matrix((data, gene, pointers), (matrix.shape[0], n_genes))
+    if not result.has_canonical_format:
+        # Two transpositions sort in linear time, and leave the caller's values alone.
+        result = result.tocsc().tocsr()
+        result.sum_duplicates()
     return result
 
 

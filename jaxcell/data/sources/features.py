@@ -89,6 +89,7 @@ class GenesOf(Source):
         self._source, self._asked, self._kept = source, asked, np.flatnonzero(kept)
         self.name, self.obs, self.n_cells = source.name, source.obs, source.n_cells
         self.places, self.counts = source.places, source.counts
+        self._chunk_cells = source._chunk_cells
         self.var = source.var[kept].copy()
         other = types[kept] != GENES
         if other.any():
@@ -121,6 +122,7 @@ class GenesOf(Source):
     def settle(self, folder):
         """Settle the source."""
         self._source.settle(folder)
+        self._settled = folder
 
 
 def _renamed(var, other, types):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import anndata
@@ -30,6 +31,7 @@ class H5adSource(Source):
 
     def __init__(self, path, counts="X", chunk_cells=None):
         self.path, self.name = Path(path), str(path)
+        self._turned = None  # of CSC: row pointers, columns and values in files
         with self._opened() as file:
             self.obs = anndata.io.read_elem(file["obs"])
             self.n_cells = len(self.obs)
@@ -65,20 +67,45 @@ class H5adSource(Source):
             )
 
     def _read(self, slices):
+        if not slices:
+            return
         with self._opened() as file:
             matrix = self._matrix(file)
             if not _sparse(matrix):
                 yield from (matrix[rows] for rows in slices)
                 return
-            indptr, indices, data = matrix["indptr"], matrix["indices"], matrix["data"]
-            indptr = indptr[:].astype(np.int64)
+            first, indices, data = slices[0].start, matrix["indices"], matrix["data"]
             if _format(matrix) == "csc":
-                indptr, indices, data = turned(indptr, indices, data, self.n_cells)
+                self._turn(matrix)
+                indptr, indices, data = self._turned
+                indptr = indptr[first : slices[-1].stop + 1]
+            else:
+                indptr = matrix["indptr"][first : slices[-1].stop + 1].astype(np.int64)
             for rows in slices:
-                a, b = indptr[rows.start], indptr[rows.stop]
-                pointers = indptr[rows.start : rows.stop + 1] - a
+                pointers = indptr[rows.start - first : rows.stop - first + 1]
+                a, b = pointers[0], pointers[-1]
                 shape = (len(pointers) - 1, len(self.var))
-                yield sp.csr_matrix((data[a:b], indices[a:b], pointers), shape)
+                yield sp.csr_matrix((data[a:b], indices[a:b], pointers - a), shape)
+
+    def settle(self, folder):
+        """Lay CSC down as CSR in a folder, once for all passes and all processes."""
+        with self._opened() as file:
+            matrix = self._matrix(file)
+            if _sparse(matrix) and _format(matrix) == "csc":
+                self._turn(matrix, folder)
+                self._settled = folder
+
+    def _turn(self, matrix, folder=None):
+        """Turn CSC, once in this object's life."""
+        if self._turned is None:
+            arrays = matrix["indptr"][:].astype(np.int64), matrix["indices"], matrix["data"]
+            mark = f"{self.counts} of {self.stamp()}"
+            self._turned = turned(*arrays, self.n_cells, folder, mark)
+
+    def stamp(self):
+        """Size and time of the file."""
+        stat = os.stat(self.path)
+        return f"{stat.st_size} bytes, written at {stat.st_mtime_ns} ns"
 
     def checksum(self):
         """sha256 of the file."""

@@ -1,6 +1,7 @@
 """A path, a name or an AnnData → the source that reads it; folders and patterns → their sources."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,8 +125,18 @@ def open_source(
             )
     source = without_other_features(opened(), features)
     if not isinstance(spec, anndata.AnnData):
-        source.spec, source.options = str(spec), {**asked, "features": list(features)}
+        source.spec, source.options = _anywhere(spec), {**asked, "features": list(features)}
     return source
+
+
+def _anywhere(spec):
+    """The same input for a process with another working folder."""
+    kind, colon, path = str(spec).partition(":")
+    if not colon or kind not in KINDS:
+        kind, colon, path = "", "", str(spec)
+    # Of a Census the last part is no folder of that name.
+    there = Path(path).exists() or (kind == "census" and Path(path).parent.is_dir())
+    return f"{kind}{colon}{os.path.abspath(path) if there else path}"
 
 
 def kind_of(spec):

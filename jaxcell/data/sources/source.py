@@ -31,7 +31,7 @@ class Source:
 
     left_out: ClassVar = {}
     options: ClassVar = {}
-    presence = spec = None
+    presence = spec = _settled = None
 
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:
@@ -68,7 +68,7 @@ class Source:
         raise NotImplementedError
 
     def stamp(self):
-        """What changes when the content does, as text; quicker than the checksum where possible."""
+        """What changes when the content does; quicker than the checksum where that can be."""
         return self.checksum()
 
     def settle(self, folder):
@@ -77,17 +77,50 @@ class Source:
         A second call, in this process or another, finds what the first has laid down there.
         """
 
+    def __reduce__(self):
+        if self.spec is None:
+            raise ValueError(
+                f"{self.name} is in the memory of this process and cannot be read by others: write "
+                "it as h5ad and give the file"
+            )
+        how = self.spec, self.counts, self._chunk_cells, self._settled
+        return _reopened, (*how, self.options)
+
     def __repr__(self):
         return f"{self.name}[{self.counts}]: {self.n_cells} cells × {len(self.var)} genes"
 
 
+def _reopened(spec, counts, chunk_cells, settled, options):
+    """A source that another process has opened, and settled in a folder."""
+    from jaxcell.data.sources.opening import open_source
+
+    source = open_source(spec, counts=counts, chunk_cells=chunk_cells, **options)
+    if settled is not None:
+        source.settle(settled)
+    return source
+
+
 def canonical(matrix):
-    """CSR in memory, float32 where that is exact enough, without zeros or duplicate entries."""
+    """CSR in memory, float32 where that is exact, without zeros or duplicate entries."""
     matrix = sp.csr_matrix(matrix)
     if matrix.dtype == bool:
         raise ValueError("the values are True and False (detected or not): these are not counts")
-    if matrix.dtype not in (np.float32, np.float64):
-        matrix = matrix.astype(np.float32 if matrix.dtype.itemsize <= 2 else np.float64)
+    if matrix.dtype != np.float32:
+        matrix.data = _narrowed(matrix.data)
     matrix.sum_duplicates()
-    matrix.eliminate_zeros()
+    if np.count_nonzero(matrix.data) < matrix.nnz:
+        matrix.eliminate_zeros()
     return matrix
+
+
+def _narrowed(values):
+    """Values as float32 where all of them are that exactly, otherwise as float64."""
+    wide = values if values.dtype == np.float64 else values.astype(np.float64)
+    top = np.abs(wide).max(initial=0)
+    if values.dtype.itemsize <= 2 or (values.dtype.kind in "iu" and top <= 2**24):
+        return values.astype(np.float32)
+    # NaN stays what it is; beyond float32's range a cast would warn.
+    if not top <= np.finfo(np.float32).max:
+        return wide
+    narrow = wide.astype(np.float32)
+    return narrow if np.array_equal(narrow, wide) else wide

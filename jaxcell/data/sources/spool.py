@@ -17,13 +17,9 @@ class SpooledSource(FileSource):
 
     The first read copies it into unnamed temporary files of nnz × (4 + the value's size) bytes
     under TMPDIR, twice where its cells are not in order; later reads take any range from there.
-    A copy of the source in another process reads for itself.
     """
 
     _spooled = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "_spooled": None}
 
     def _blocks(self):
         """Yield cells, genes and values, arrays [n] of a bounded size, each value once."""
@@ -38,6 +34,7 @@ class SpooledSource(FileSource):
         self._spooled = kept(Path(folder), self.stamp())
         if self._spooled is None:
             self._spooled = keep(Path(folder), self.stamp(), *self._spool())
+        self._settled = folder
 
     def _spool(self):
         spool = Spool(self.n_cells, *self._spool_as())
