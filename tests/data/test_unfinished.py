@@ -133,6 +133,7 @@ def test_labels_that_changed_in_memory_are_written_anew(tmp_path, monkeypatch):
     adata.obs["type"] = "NK"
     store = prepare(tmp_path / "store", adata, **OPTIONS)
     assert store.labels == {"type": ["NK"]}
+    assert {p.name for p in store.path.glob("*.array_record")} <= set(store._files)
     assert set(store.index("train", "labels")[:, 0]) == {0}
     assert verify(store.path, progress=False) == []
 
