@@ -5,6 +5,7 @@ import hashlib
 import anndata
 import numpy as np
 import scipy.sparse as sp
+from pandas.util import hash_pandas_object
 
 from jaxcell.data.sources.source import Source
 
@@ -43,6 +44,11 @@ class AnnDataSource(Source):
             for part in (chunk.indptr, chunk.indices, chunk.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
+
+    def stamp(self):
+        """Checksums of the counts and of obs."""
+        obs = hash_pandas_object(self.obs).to_numpy().tobytes()
+        return f"{self.content}, obs {hashlib.sha256(obs).hexdigest()[:12]}"
 
 
 def pbmc68k_reduced():
