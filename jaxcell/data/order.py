@@ -11,6 +11,7 @@ from jaxcell.data.inputs import Input, beside, open_inputs
 from jaxcell.data.manifest import Manifest, read_manifest
 from jaxcell.data.refusals import check_values
 from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.features import check_features
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
 
@@ -213,6 +214,7 @@ def _open_all(files, hold_out_file, counts, kinds):
     if not files:
         raise ValueError("no input: give one or more files of raw counts, or a manifest")
     sources = [open_source(file, counts=counts, **kinds) for file in files]
+    check_features(sources, kinds.get("features", ()))
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"

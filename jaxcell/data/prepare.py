@@ -11,7 +11,7 @@ from jaxcell.data.corpus import budget, held_cells, limit
 from jaxcell.data.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.mapping import write_mapping
+from jaxcell.data.mapping import write_mappings
 from jaxcell.data.matching import match, warn_few
 from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.orthologs import read_orthologs, translated
@@ -204,16 +204,13 @@ def prepare(
                 split,
                 wanted,
                 classes,
-                checksum=str(work.kept(f"checksum-{i:05}", v.source.checksum)),
+                checksum=str(work.kept(f"checksum-{i:05}", lambda v=v: v.source.content)),
                 measured_by=one.measured_by,
                 values=order.values,
             )
             for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
-        for part, own, found in zip(parts, names, matches, strict=True):
-            told = write_mapping(work.store, own, found, genes)
-            for facts in part.facts:
-                facts |= {"mapping": told, "left_out": part.source.left_out}
+        write_mappings(work.store, parts, names, matches, genes)
         with _bar("writing", sources, progress) as bar:
             write_store(
                 work.store,

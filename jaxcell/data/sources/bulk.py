@@ -66,7 +66,7 @@ class BulkSource(FileSource):
                 for frame in frames:
                     names = _fitting(names, frame)
                     if words is None:
-                        words = np.array([_describes(frame[c], names[c]) for c in frame])
+                        words = np.array([_describes(frame[c], names[c]) for c in frame], bool)
                     numbers = frame.loc[:, ~words].to_numpy(np.float64)
                     parts.append(sp.csr_matrix(numbers))
                     described.append(frame.loc[:, words])

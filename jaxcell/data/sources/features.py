@@ -22,8 +22,9 @@ def types_of(var):
     if COLUMN not in var:
         return None
     given = var[COLUMN].astype(object)
-    types = given.where(given.notna() & (given != ""), GENES).astype(str).to_numpy(object)
-    return types if {GENES, *OTHERS} & set(types) else None
+    if not {GENES, *OTHERS} & set(given):
+        return None
+    return given.where(given.notna() & (given != ""), GENES).astype(str).to_numpy(object)
 
 
 def without_other_features(source, asked=()):
@@ -47,16 +48,10 @@ def without_other_features(source, asked=()):
     Raises
     ------
     ValueError
-        No column is a gene, or a type that was asked for is not there.
+        No column is a gene or was asked for.
     """
     types = types_of(source.var)
     present = [] if types is None else sorted(set(types) - {GENES})
-    absent = [kind for kind in asked if kind not in present]
-    if absent:
-        raise ValueError(
-            f"{source.name} has no features of type {', '.join(absent)}; it has "
-            f"{', '.join([GENES, *present])} (--features)"
-        )
     if not present:
         return source
     kept = np.isin(types, [GENES, *asked])
@@ -66,6 +61,19 @@ def without_other_features(source, asked=()):
             f"{GENES} (--features keeps others)"
         )
     return GenesOf(source, kept, types, asked)
+
+
+def check_features(sources, asked):
+    """Refuse types of features that none of the sources has."""
+    each = [types_of(source.var) for source in sources]
+    there = {kind for types in each if types is not None for kind in types}
+    there |= {kind for source in sources for kind in source.left_out}
+    absent = [kind for kind in asked if kind not in there]
+    if absent:
+        raise ValueError(
+            f"no source has features of type {', '.join(absent)}; found were "
+            f"{', '.join(sorted(there)) or 'none with a type'} (--features)"
+        )
 
 
 class GenesOf(Source):
@@ -81,6 +89,7 @@ class GenesOf(Source):
         self._source, self._asked, self._kept = source, asked, np.flatnonzero(kept)
         self.name, self.obs, self.n_cells = source.name, source.obs, source.n_cells
         self.places, self.counts = source.places, source.counts
+        self._chunk_cells = source._chunk_cells
         self.var = source.var[kept].copy()
         other = types[kept] != GENES
         if other.any():

@@ -125,10 +125,18 @@ def open_source(
             )
     source = without_other_features(opened(), features)
     if not isinstance(spec, anndata.AnnData):
-        # Absolute: other processes that open it may be at work elsewhere.
-        source.spec = os.path.abspath(spec) if Path(spec).exists() else str(spec)
-        source.options = {**asked, "features": list(features)}
+        source.spec, source.options = _anywhere(spec), {**asked, "features": list(features)}
     return source
+
+
+def _anywhere(spec):
+    """The same input for a process with another working folder."""
+    kind, colon, path = str(spec).partition(":")
+    if not colon or kind not in KINDS:
+        kind, colon, path = "", "", str(spec)
+    # Of a Census the last part is no folder of that name.
+    there = Path(path).exists() or (kind == "census" and Path(path).parent.is_dir())
+    return f"{kind}{colon}{os.path.abspath(path) if there else path}"
 
 
 def kind_of(spec):
@@ -196,7 +204,8 @@ def _expanded(file):
     found = [one for p in matches for one in (_inside(p) if p.is_dir() else [p] * _known(p))]
     if not found:
         raise ValueError(f"{file}: nothing that is known matches; known: {KNOWN}")
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    return [p for p in found if not set(p.parents) & set(found)]  # no file of a source beside it
 
 
 def _inside(folder):
