@@ -12,6 +12,14 @@ LINES = ("-", "--", ":")  # where there are more sources than colours that all c
 TOLD_APART = 8
 
 
+def elided(name, most=NAME):
+    """A name of at most so many letters: of a long one its two ends, which tell it apart."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
 def shown(looks):
     """Numbers of the sources that are drawn: all, or the MOST largest, in their order."""
     if len(looks) <= MOST:
@@ -43,7 +51,7 @@ def depth_figure(path, names, depth, n_genes):
         axes = figure.add_axes(box)
         _ridges(axes, values)
         axes.set_title(what, size=9.5, color=INK, loc="left", pad=4)
-        texts = [short(name, NAME) for name in names] if i == 0 else []
+        texts = [elided(name) for name in names] if i == 0 else []
         axes.set_yticks(np.arange(rows)[::-1] + 0.04 if texts else [], texts, size=8.5, color=INK)
         plain(axes)
     figure.savefig(path, metadata={"Software": None})
@@ -91,7 +99,7 @@ def rank_figure(path, names, curves, sparsity):
     axes.set_ylabel("share of the cells that have it", size=8.5, color=INK)
     plain(axes, both=True)
     named = zip(names, sparsity, strict=True)
-    texts = [f"{short(name, NAME)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
+    texts = [f"{elided(name)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
     _key(axes, texts)
     figure.savefig(path, metadata={"Software": None})
 
@@ -106,7 +114,7 @@ def _key(axes, texts):
     handles = [Line2D([], [], color=colour(i), lw=2.2, ls=_line(i)) for i in range(len(texts))]
     axes.legend(
         handles, texts, loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8,
-        labelcolor=INK, handlelength=1.8, borderaxespad=0.0,
+        labelcolor=INK, handlelength=2.6, borderaxespad=0.0,
     )  # fmt: skip
 
 
@@ -136,7 +144,7 @@ def label_figure(path, names, labels):
     if key:
         patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
         figure.legend(
-            patches, [short(name, NAME) for name in names], ncols=2, loc="lower left",
+            patches, [elided(name) for name in names], ncols=2, loc="lower left",
             bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
             handlelength=1.0, handleheight=0.9,
         )  # fmt: skip
@@ -180,7 +188,7 @@ def thousands(number):
 
 def room(names):
     """Inches that the names need."""
-    return 0.35 + 0.082 * max(len(short(name, NAME)) for name in names)
+    return 0.35 + 0.082 * max(len(elided(name)) for name in names)
 
 
 def title(figure, text, caption):
