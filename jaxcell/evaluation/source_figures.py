@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+from .figures import FAINT, INK, LABEL_COLOURS
 
 MOST = 24  # sources in a picture, the largest
 NAME = 44  # letters of a source
@@ -126,14 +126,17 @@ def label_figure(path, names, labels):
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    one = len(names) > len(LABEL_COLOURS)  # too many to tell apart: their sum
+    if one:
+        labels = {c: {k: [sum(n)] for k, n in kinds.items()} for c, kinds in labels.items()}
     sides = _in_two(labels) if len(labels) > 2 else [list(labels)]
     heights = [sum(ROW * len(labels[c]) + GAP for c in side) for side in sides]
-    left = 0.25 + 0.073 * max(len(short(c, CLASS)) for k in labels.values() for c in k)
-    key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 else 0.0
+    left = 0.25 + 0.073 * max(len(elided(c, CLASS)) for k in labels.values() for c in k)
+    key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Cells of each class", "by source" if key else "of all cells")
+    title(figure, "Cells of each class", "by source" if key else "of all sources together")
     for i, side in enumerate(sides):
         top = height - 0.45
         for column in side:
@@ -171,7 +174,7 @@ def _bars(axes, column, classes):
     for place, number in zip(y, before, strict=True):
         axes.text(number, place, f"  {number:,.0f}", size=7.5, color=FAINT, va="center")
     axes.set_title(column, size=9.5, color=INK, loc="left", pad=4)
-    axes.set_yticks(y, [short(name, CLASS) for name in classes], size=8, color=INK)
+    axes.set_yticks(y, [elided(name, CLASS) for name in classes], size=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
     axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))
