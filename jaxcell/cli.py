@@ -68,6 +68,7 @@ def _parser():
     add = parser.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
     data.prepare(add("prepare", help="h5ad files with raw counts → a store to train on"))
     inspection.inspect(add("inspect", help="what lies in sources or a store, before it is used"))
+    data.verify(add("verify", help="is a store whole: checksums and agreement of its files"))
     add(
         "train",
         help="train by a config; takes what python -m jaxcell.main takes",

@@ -12,11 +12,12 @@ from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
 from jaxcell.data.inspection.stores import looks_of
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match
 from jaxcell.data.repeats import check_cells
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
+from jaxcell.data.union import union
 from jaxcell.evaluation import html
 from jaxcell.evaluation.source_report import page_blocks
 
@@ -109,15 +110,24 @@ def _opened(given, counts):
     opened, unreadable = [], []
     for one in given:
         try:
-            opened.append(_open(one, counts))
+            opened += [_open(each, counts) for each in _expanded(one)]
         except (ValueError, OSError) as error:
             unreadable.append({"source": str(one), "error": str(error)})
     return opened, unreadable
 
 
+def _expanded(one):
+    """A store, or the sources that a path, a folder or a pattern means."""
+    return [one] if _is_store(one) else expand(one)
+
+
+def _is_store(one):
+    return not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file()
+
+
 def _open(one, counts):
     """No counts given: where counts are."""
-    if not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file():
+    if _is_store(one):
         return Store.open(one), None
     if counts is not None:
         source = open_source(one, counts=counts)

@@ -74,25 +74,72 @@ def encode(ids, counts, *, dataset, total, labels=()):
     labels : integers [L]
         Class indices; -1 is unknown.
     """
-    flags = _count_type(counts)
-    header = np.array((VERSION, flags, len(ids), dataset, total), _HEADER)
-    return b"".join(
-        (
-            header.tobytes(),
-            np.asarray(labels, "<i4").tobytes(),
-            np.asarray(ids, "<u4").tobytes(),
-            np.asarray(counts, COUNT_TYPES[flags]).tobytes(),
+    one = np.asarray(labels, np.int32).reshape(1, -1)
+    ids, counts = np.asarray(ids), np.asarray(counts)
+    return encode_batch([0, len(ids)], ids, counts, np.array([dataset]), np.array([total]), one)[0]
+
+
+def encode_batch(indptr, ids, counts, dataset, total, labels):
+    """Bytes of each of some cells; nothing here is done gene by gene.
+
+    Parameters
+    ----------
+    indptr : integers [B + 1]
+        Cell b owns ids and counts from indptr[b] to indptr[b + 1].
+    ids, counts : [nnz]
+        As in `encode`, cell after cell.
+    dataset, total : [B]
+    labels : i32 [B, L]
+
+    Returns
+    -------
+    list of bytes, [B]
+    """
+    indptr = np.asarray(indptr, np.int64)
+    kind = _count_types(indptr, counts)
+    heads = np.empty(len(dataset), _HEADER)
+    heads["version"], heads["flags"], heads["n"] = VERSION, kind, np.diff(indptr)
+    heads["dataset"], heads["total"] = dataset, total
+    size = _HEADER.itemsize + 4 * labels.shape[1]
+    labels = np.ascontiguousarray(labels, "<i4").tobytes()
+    labels = np.frombuffer(labels, np.uint8).reshape(len(heads), size - _HEADER.itemsize)
+    heads = np.frombuffer(heads.tobytes(), np.uint8).reshape(len(heads), _HEADER.itemsize)
+    front = memoryview(np.concatenate([heads, labels], axis=1).tobytes())
+    ids = _bytes(ids, "<u4")
+    of_value = np.repeat(kind, np.diff(indptr)) if kind.any() else None
+    packed = {}
+    for k in np.unique(kind).tolist():
+        # Where cells differ in type, each type is cast from its own cells' values alone.
+        own = counts if of_value is None else np.where(of_value == k, counts, 0)
+        packed[k] = _bytes(own, COUNT_TYPES[k])
+    bounds, widths = indptr.tolist(), [t.itemsize for t in COUNT_TYPES]
+    return [
+        b"".join(
+            (
+                front[i * size : (i + 1) * size],
+                ids[4 * a : 4 * b],
+                packed[k][widths[k] * a : widths[k] * b],
+            )
         )
-    )
+        for i, (a, b, k) in enumerate(zip(bounds[:-1], bounds[1:], kind.tolist(), strict=True))
+    ]
 
 
-def _count_type(counts):
-    if len(counts) == 0:
-        return 0
-    top = counts.max()
-    if top >= 2**32 or np.any(counts != np.rint(counts)):
-        return 2
-    return 0 if top < 2**16 else 1
+def _bytes(values, dtype):
+    return memoryview(np.ascontiguousarray(values, dtype)).cast("B")
+
+
+def _count_types(indptr, counts):
+    """Index into COUNT_TYPES of each cell's counts, u8 [B]."""
+    whole = counts == np.rint(counts) if counts.dtype.kind == "f" else np.True_
+    kind = np.zeros(len(indptr) - 1, np.uint8)
+    if counts.max(initial=0) < 2**16 and np.all(whole):
+        return kind
+    filled = np.flatnonzero(np.diff(indptr))  # reduceat has no empty runs
+    top = np.maximum.reduceat(counts, indptr[filled])
+    whole = np.logical_and.reduceat(np.broadcast_to(whole, counts.shape), indptr[filled])
+    kind[filled] = np.where((top >= 2**32) | ~whole, 2, top >= 2**16)
+    return kind
 
 
 def decode_batch(records, n_labels):

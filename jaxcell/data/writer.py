@@ -3,6 +3,7 @@
 V = genes of the vocabulary, L = label columns.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
 
+from jaxcell.data.assembly import assemble
+from jaxcell.data.blocks import cut, pending, run_here
+from jaxcell.data.gene_sums import GeneSums
 from jaxcell.data.matching import project
-from jaxcell.data.records import encode
+from jaxcell.data.shards import Shard, digest_text
 from jaxcell.data.splits import TRAIN
 from jaxcell.data.store import SCHEMA_VERSION, SPLITS, file_facts
+from jaxcell.data.unfinished import Results
 
-CELLS_PER_SHARD = 2**18
-STATISTICS = ("nonzero", "sum", "sum_sq", "share", "share_source")
+ARRAYS = ("columns", "measured", "dataset", "split", "total", "labels")
 
 
 @dataclass
@@ -45,23 +48,121 @@ class Part:
     facts: list
 
 
-def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None, advance=None):
-    """Write the files of a store into an existing, empty folder; store.json last.
+class Writing:
+    """The writing of the cells, block by block.
+
+    folder : where the record files go
+    parts : sequence of Part
+    first : dataset code of the first dataset of each part
+    n_genes : V
+    tasks : list of Block
+    results : what was found of each block, by name
+    mark : what all of it depends on, as a checksum
+    """
+
+    def __init__(self, folder, parts, first, n_genes, tasks, results, mark):
+        self.folder, self.parts, self.first = Path(folder), parts, first
+        self.n_genes, self.tasks, self.results, self.mark = n_genes, tasks, results, mark
+
+    def cells(self, block):
+        """Cells of a task."""
+        return block.cells
+
+    def found(self, block):
+        """What was found of a block, or None if it is not done: a file is gone or truncated."""
+        found = self.results.get(f"write-{block.number:05}")
+        if found is None or str(found["mark"]) != self.mark:
+            return None
+        for name, facts in json.loads(str(found["files"])).items():
+            path = self.folder / name
+            if not path.is_file() or path.stat().st_size != facts["bytes"]:
+                return None
+        return found
+
+    def is_done(self, block):
+        """Whether a block need not be written any more."""
+        return self.found(block) is not None
+
+    def do(self, block, advance=None):
+        """Write the record files of a block, and keep what else the store needs of it."""
+        sums = GeneSums(self.n_genes)
+        with contextlib.ExitStack() as opened:
+            shards = {
+                name: opened.enter_context(
+                    Shard(self.folder / file, block.sizes[name], block.first[name])
+                )
+                for name, file in block.files.items()
+            }
+            for part, start, stop in block.pieces:
+                self._write(part, start, stop, shards, sums, advance)
+        found = {"mark": np.array(self.mark), **sums.packed()}
+        for name, shard in shards.items():
+            found |= {f"{name}-{column}": array for column, array in shard.index.items()}
+            found[f"{name}-digest"] = np.array(digest_text(shard.digest))
+        facts = {block.files[name]: shard.facts for name, shard in shards.items()}
+        self.results[f"write-{block.number:05}"] = found | {"files": np.array(json.dumps(facts))}
+
+    def _write(self, number, start, stop, shards, sums, advance):
+        part, first = self.parts[number], self.first[number]
+        for chunk in part.source.chunks(start, stop):
+            rows = slice(start, start + chunk.shape[0])
+            start = rows.stop
+            split, dataset, total = part.split[rows], first + part.dataset[rows], part.total[rows]
+            labels = part.labels[rows]
+            cells = project(chunk, part.columns, self.n_genes)
+            for s, name in enumerate(SPLITS):
+                mine = _chosen(cells, split == s)
+                if mine is not None:
+                    shards[name].write(mine[1], *(x[mine[0]] for x in (dataset, total, labels)))
+            for one in np.unique(dataset[split == TRAIN]).tolist():
+                index, mine = _chosen(cells, (split == TRAIN) & (dataset == one))
+                sums.add(one, mine, total[index])
+            if advance:
+                advance(chunk.shape[0])
+
+
+def _chosen(cells, mask):
+    """(index, those cells) of the chosen, not copied where that is all; None if there are none."""
+    if mask.all():
+        return slice(None), cells
+    index = np.flatnonzero(mask)
+    return (index, cells[index]) if len(index) else None
+
+
+def write_store(
+    folder,
+    vocabulary,
+    labels,
+    parts,
+    *,
+    shards=None,
+    options=None,
+    advance=None,
+    results=None,
+    run=run_here,
+):
+    """Write the files of a store into an existing folder; store.json last.
 
     Parameters
     ----------
     folder : path
+        Empty, but for record files of blocks that `results` knows.
     vocabulary : Vocabulary, V genes
     labels : dict
         {obs column: [classes]}, L columns.
     parts : list of Part
         One per source.
     shards : int, optional
-        Record files of each split; by default one for each 262 144 cells.
+        Runs that the cells are cut into, each a record file of each split that has cells there; by
+        default one for each 65 536 cells.
     options : dict
         How `prepare` was called, for store.json.
     advance : callable
         Called with the number of cells done.
+    results : Results or KeptResults
+        Where the results of blocks are kept; those that are there are not done again.
+    run : callable
+        (Writing, tasks, advance) → does the tasks.
     """
     folder = Path(folder)
     sets = {}  # measured genes, as bytes → gene set
@@ -72,148 +173,47 @@ def write_store(folder, vocabulary, labels, parts, *, shards=None, options=None,
     vocabulary.save(folder / "vocabulary.json")
     _save_json(folder / "labels.json", labels)
     np.save(folder / "measured.npy", np.packbits(measured, axis=1))
-
-    sizes = [sum(int((p.split == s).sum()) for p in parts) for s in range(len(SPLITS))]
-    writers = [
-        _Split(folder, name, size, len(labels), shards)
-        for name, size in zip(SPLITS, sizes, strict=True)
-    ]
-    statistics = _Statistics(len(datasets), len(vocabulary))
-    first = 0  # dataset of the source
-    for part in parts:
-        _write_part(first, part, writers, statistics, len(vocabulary), advance)
-        first += len(part.facts)
-    for writer in writers:
-        writer.close()
-    np.savez(folder / "gene_stats.npz", **statistics.arrays)
     _save_json(folder / "datasets.json", datasets)
 
     content = hashlib.sha256(vocabulary.sha256.encode())
     content.update(json.dumps(labels).encode())
     content.update(np.array([facts["gene_set"] for facts in datasets], "<u4").tobytes())
     content.update(measured.tobytes())
-    for writer in writers:
-        content.update(writer.digest.digest())
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+
+    first = np.cumsum([0, *(len(part.facts) for part in parts)])[:-1].tolist()
+    tasks = cut([part.split for part in parts], shards)
+    results = Results() if results is None else results
+    mark = _mark(parts, tasks, content)
+    writing = Writing(folder, parts, first, len(vocabulary), tasks, results, mark)
+    run(writing, pending(writing, advance), advance)
+    digests, most, files = assemble(writing, len(datasets), len(labels))
+    for digest in digests:
+        content.update(digest_text(digest).encode())
+    files |= {
+        p.relative_to(folder).as_posix(): file_facts(p)
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix in (".json", ".npy", ".npz", ".tsv") and p.name != "store.json"
+    }
     summary = {
         "schema_version": SCHEMA_VERSION,
-        "sizes": dict(zip(SPLITS, sizes, strict=True)),
-        "max_nonzero": max(writer.max_nonzero for writer in writers),
+        "sizes": {name: sum(block.sizes[name] for block in tasks) for name in SPLITS},
+        "max_nonzero": most,
         "content_hash": content.hexdigest(),
         "options": options or {},
-        "files": {p.relative_to(folder).as_posix(): file_facts(p) for p in files},
+        "files": dict(sorted(files.items())),
     }
     _save_json(folder / "store.json.partial", summary)
     os.replace(folder / "store.json.partial", folder / "store.json")
 
 
-def _write_part(first, part, writers, statistics, n_genes, advance):
-    start = 0
-    for chunk in part.source.chunks():
-        rows = np.arange(start, start + chunk.shape[0])
-        start += chunk.shape[0]
-        kept = part.split[rows] >= 0
-        cells = project(chunk if kept.all() else chunk[kept], part.columns, n_genes)
-        rows = rows[kept]
-        split, dataset = part.split[rows], first + part.dataset[rows]
-        for s, writer in enumerate(writers):
-            mine = np.flatnonzero(split == s)
-            writer.write(
-                cells[mine], dataset[mine], part.total[rows[mine]], part.labels[rows[mine]]
-            )
-        for one in np.unique(dataset[split == TRAIN]):
-            mine = np.flatnonzero((split == TRAIN) & (dataset == one))
-            statistics.add(one, cells[mine], part.total[rows[mine]])
-        if advance:
-            advance(chunk.shape[0])
-
-
-class _Split:
-    """The record files and the index of a split."""
-
-    def __init__(self, folder, name, size, n_labels, shards):
-        self._folder, self._name, self._size = folder, name, size
-        self._shards = min(shards or -(-size // CELLS_PER_SHARD), size)
-        self._records, self._done = None, 0
-        self.max_nonzero, self.digest = 0, hashlib.sha256()
-        index = folder / "index" / name
-        index.mkdir(parents=True)
-        kinds = {"dataset": "<i4", "total": "<f4", "n_genes": "<i4", "labels": "<i4"}
-        shapes = {column: (size, n_labels) if column == "labels" else (size,) for column in kinds}
-        self._index = {}
-        for column, kind in kinds.items():
-            path = index / f"{column}.npy"
-            if 0 in shapes[column]:  # nothing to map
-                np.save(path, np.empty(shapes[column], kind))
-            else:
-                self._index[column] = np.lib.format.open_memmap(path, "w+", kind, shapes[column])
-
-    def write(self, cells, dataset, total, labels):
-        """Append cells (canonical CSR [n, V]); dataset, total [n] and labels i32 [n, L] of each."""
-        n_genes = np.diff(cells.indptr)
-        rows = slice(self._done, self._done + len(total))
-        columns = {"dataset": dataset, "total": total, "n_genes": n_genes, "labels": labels}
-        for column, array in self._index.items():
-            array[rows] = columns[column]
-        self.max_nonzero = max(self.max_nonzero, int(n_genes.max(initial=0)))
-        for i, (a, b) in enumerate(zip(cells.indptr[:-1], cells.indptr[1:], strict=True)):
-            record = encode(
-                cells.indices[a:b],
-                cells.data[a:b],
-                dataset=dataset[i],
-                total=total[i],
-                labels=labels[i],
-            )
-            self.digest.update(record)
-            self._file().write(record)
-            self._done += 1
-
-    def _file(self):
-        """The file that the next record belongs to; shards differ by one record at most."""
-        shard = self._done * self._shards // self._size
-        if self._records is None or shard != self._shard:
-            self._close_file()
-            path = self._folder / f"{self._name}-{shard:05}-of-{self._shards:05}.array_record"
-            # group_size 1: any single cell can be read without its neighbours.
-            self._records, self._shard = ArrayRecordWriter(str(path), "group_size:1,zstd"), shard
-        return self._records
-
-    def _close_file(self):
-        if self._records is not None:
-            self._records.close()
-            self._records = None
-
-    def close(self):
-        """Finish the files."""
-        self._close_file()
-        for array in self._index.values():
-            array.flush()
-
-
-class _Statistics:
-    """Per dataset and gene, over training cells; `Store.stats` says what each array is."""
-
-    def __init__(self, datasets, n_genes):
-        self._n_genes = n_genes
-        self.arrays = {name: np.zeros((datasets, n_genes)) for name in STATISTICS}
-        self.arrays["nonzero"] = self.arrays["nonzero"].astype(np.int64)
-        self.arrays["cells"] = np.zeros(datasets, np.int64)
-
-    def add(self, dataset, cells, total):
-        """Add cells (CSR [n, V]) with total f32 [n]."""
-        counts, n_genes = cells.data.astype(np.float64), np.diff(cells.indptr)
-        measured_total = np.asarray(cells.sum(axis=1, dtype=np.float64)).ravel()
-        values = {
-            "nonzero": None,
-            "sum": counts,
-            "sum_sq": counts**2,
-            "share": counts / np.repeat(measured_total, n_genes),
-            "share_source": counts / np.repeat(total.astype(np.float64), n_genes),
-        }
-        for name, weights in values.items():
-            added = np.bincount(cells.indices, weights, minlength=self._n_genes)
-            self.arrays[name][dataset] += added
-        self.arrays["cells"][dataset] += cells.shape[0]
+def _mark(parts, tasks, content):
+    """A checksum of all that the blocks depend on but the sources' content."""
+    mark = content.copy()
+    for part in parts:
+        for name in ARRAYS:
+            mark.update(getattr(part, name).tobytes())
+    mark.update(repr([block.pieces for block in tasks]).encode())
+    return mark.hexdigest()
 
 
 def _save_json(path, content):

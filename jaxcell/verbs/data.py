@@ -1,12 +1,20 @@
-"""``jaxcell prepare`` on the command line."""
+"""``jaxcell prepare`` and ``verify`` on the command line."""
+
+import sys
 
 from jaxcell.verbs import options
+
+INPUTS = (
+    "h5ad, zarr, loom, 10x (folder of mtx, or h5), SOMA (folder, or soma:URI), "
+    "census:VERSION/ORGANISM, a bulk table, scanpy:pbmc68k_reduced; or a folder or 'PATTERN' of "
+    "these"
+)
 
 
 def prepare(p):
     """Arguments of ``jaxcell prepare``."""
     p.add_argument("out", metavar="OUT", help="the store, a folder that must not exist")
-    p.add_argument("files", metavar="FILE", nargs="+", help="h5ad, or scanpy:pbmc68k_reduced")
+    p.add_argument("files", metavar="FILE", nargs="+", help=INPUTS)
     p.add_argument("--labels", nargs="+", default=(), metavar="OBS", help="obs columns to keep")
     p.add_argument(
         "--hold-out", nargs="+", default=(), metavar="OBS=VALUE", help="cells for validation"
@@ -26,6 +34,27 @@ def prepare(p):
         metavar="OBS",
         help="for merged files: a gene without any count in a value of OBS is not measured there",
     )
+    p.add_argument(
+        "--features",
+        nargs="+",
+        default=(),
+        metavar="TYPE",
+        help="features to keep beside genes, by their type: 'Antibody Capture'",
+    )
+    p.add_argument(
+        "--soma-filter", metavar="WHICH", help="cells of SOMA experiments: \"tissue == 'lung'\""
+    )
+    p.add_argument("--soma-measurement", metavar="NAME", help="of SOMA experiments; RNA by default")
+    p.add_argument(
+        "--genes-in",
+        choices=("rows", "columns"),
+        help="where bulk tables have their genes, if their names do not say it",
+    )
+    p.add_argument(
+        "--orthologs",
+        metavar="TSV",
+        help="their gene, our gene: takes files of another species by one-to-one orthologs",
+    )
     p.add_argument("--vocabulary", metavar="FILE", help="vocabulary.json, a store, or a gene list")
     p.add_argument("--hvg", type=int, metavar="N", help="keep the N most variable genes")
     p.add_argument(
@@ -35,11 +64,43 @@ def prepare(p):
     )
     p.add_argument("--hvg-batch", metavar="OBS", help="batches of --hvg; each dataset by default")
     p.add_argument("--seed", type=int, default=0, help="of the fraction held out")
+    p.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="record files of each split; by default one for each 65 536 cells",
+    )
+    p.add_argument(
+        "--beam", action="store_true", help="do the blocks of cells as an Apache Beam pipeline"
+    )
+    p.add_argument(
+        "--beam-options",
+        metavar="OPTIONS",
+        help='of the pipeline, as one word: "--runner=FlinkRunner …"; by default this machine\'s '
+        "processors",
+    )
     options.genes(p)
 
     def run(asked):
         from jaxcell import prepare
 
+        options = asked.pop("beam_options")
+        asked["beam"] = (options or "") if asked["beam"] or options else None
         prepare(asked.pop("out"), asked.pop("files"), **asked)
+
+    p.set_defaults(verb=run)
+
+
+def verify(p):
+    """Arguments of ``jaxcell verify``."""
+    p.add_argument("store", metavar="STORE", help="a folder that jaxcell prepare made")
+
+    def run(asked):
+        from jaxcell import verify
+
+        problems = verify(asked["store"])
+        if problems:
+            sys.exit("\n".join(f"error: {asked['store']}: {text}" for text in problems))
+        print(f"{asked['store']} is whole: every file is as prepare wrote it, and they agree")
 
     p.set_defaults(verb=run)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxcell.data import prepare as module
+from jaxcell.data import refusals
 from jaxcell.data.pipeline import Batches
 from jaxcell.training.means import tables_of
 from jaxcell.training.panel import add_panel
@@ -91,7 +91,7 @@ def test_measured_by_refuses_what_it_cannot_know(h5ad, make, tmp_path, monkeypat
     empty.X[np.arange(30) % 3 == 1] = 0
     with pytest.raises(ValueError, match="kept cells of batch=b have no count in any gene"):
         make(empty, measured_by="batch")
-    monkeypatch.setattr(module, "MAX_DATASETS", 5)
+    monkeypatch.setattr(refusals, "MAX_DATASETS", 5)
     files = [h5ad(cells(), "a.h5ad"), h5ad(cells(seed=1), "b.h5ad")]
     with pytest.raises(ValueError, match="6 datasets of 2 files; a store takes 5 at most"):
         make(files, measured_by="batch")

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from jaxcell.data import prepare as module
-from jaxcell.data import writer
+from jaxcell.data import shards
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.vocabulary import Vocabulary
@@ -282,7 +282,7 @@ def test_files_that_are_wrong(h5ad, make, tmp_path):
     with pytest.raises(ValueError, match="no input"):
         make([])
     with pytest.raises(ValueError, match="unknown kind of input"):
-        make(tmp_path / "matrix.csv")
+        make(tmp_path / "matrix.parquet")
 
 
 def test_output_that_exists_is_refused_before_anything_is_read(make, tmp_path):
@@ -297,16 +297,10 @@ def test_output_that_cannot_be_made(h5ad, tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(make, tmp_path, monkeypatch):
-    done = []
+    def stop(*args):
+        raise KeyboardInterrupt
 
-    def stop(*args, **kwargs):
-        done.append(1)
-        if len(done) == 20:
-            raise KeyboardInterrupt
-        return encode(*args, **kwargs)
-
-    encode = writer.encode
-    monkeypatch.setattr(writer, "encode", stop)
+    monkeypatch.setattr(shards, "encode_batch", stop)
     with pytest.raises(KeyboardInterrupt):
         make(cells())
     assert list(tmp_path.iterdir()) == []
@@ -344,14 +338,6 @@ def test_the_store_remembers_how_it_was_made(make):
     assert summary["options"]["hold_out"] == ["batch=a"]
     assert [d["source"] for d in store.datasets] == ["AnnData 1", "AnnData 2"]
     assert all(len(d["checksum"]) == 64 for d in store.datasets)
-
-
-def test_what_a_killed_prepare_left_is_named(make, tmp_path, capsys):
-    left = tmp_path / ".store.unfinished-1"
-    left.mkdir()
-    make(cells())
-    assert f"{left} was left by a prepare that was killed" in capsys.readouterr().out
-    left.rmdir()
 
 
 def test_cells_without_any_measured_gene_are_kept(make):

@@ -1,15 +1,16 @@
-"""An h5ad file as a source: dense, CSR or CSC, in X, raw or a layer."""
+"""An h5ad file as a source: dense, CSR or CSC, in X, raw or a layer; any compression."""
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from jaxcell.data.sources import hdf5
 from jaxcell.data.sources.sound import check_kind, check_pointers
 from jaxcell.data.sources.source import Source
 from jaxcell.data.sources.turning import turned
@@ -34,7 +35,8 @@ class H5adSource(Source):
 
     def __init__(self, path, counts="X", chunk_cells=None):
         self.path, self.name = Path(path), str(path)
-        with opened(self.path) as file:
+        self._turned = None  # of CSC: row pointers, columns and values in files
+        with self._opened() as file:
             self.obs = _table(file, "obs", self.path)
             self.n_cells = len(self.obs)
             self.places = ["X"] if "X" in file else []
@@ -43,25 +45,29 @@ class H5adSource(Source):
             raw = counts == "raw" and "raw/X" in file
             self.var = _table(file, "raw/var" if raw else "var", self.path)
             self._choose(counts, chunk_cells)
-            self._check_matrix(self._matrix(file))
+            self._check_shape(file)
 
     def at(self, counts):
         """The same cells with the counts of another place."""
-        return H5adSource(self.path, counts, self._chunk_cells)
+        return type(self)(self.path, counts, self._chunk_cells)
+
+    def _opened(self):
+        """Context with the root group; another file format of the same layout has its own."""
+        return opened(self.path)
 
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
 
-    def _check_matrix(self, matrix):
-        """Its shape and kind of values; of a sparse one that its three arrays agree."""
-        where, expected = f"{self.path}, {self.counts}", (self.n_cells, len(self.var))
-        shape = _shape(matrix, where)
+    def _check_shape(self, file):
+        """That of the matrix, and its kind of values; of a sparse one that its arrays agree."""
+        matrix, where = self._matrix(file), f"{self.path}, {self.counts}"
+        shape, expected = _shape(matrix, where), (self.n_cells, len(self.var))
         if shape != expected:
             raise ValueError(
                 f"{self.path} is damaged: {self.counts} is {' × '.join(map(str, shape))}, obs and "
                 f"var are {expected[0]} × {expected[1]}"
             )
-        if isinstance(matrix, h5py.Dataset):
+        if not _sparse(matrix):
             check_kind(matrix.dtype, where)
             return
         check_kind(matrix["data"].dtype, where)
@@ -69,21 +75,46 @@ class H5adSource(Source):
         check_pointers(matrix["indptr"][:], major, matrix["indices"], matrix["data"], where)
 
     def _read(self, slices):
-        with opened(self.path) as file:
+        if not slices:
+            return
+        with self._opened() as file:
             matrix = self._matrix(file)
-            if isinstance(matrix, h5py.Dataset):
+            if not _sparse(matrix):
                 yield from (matrix[rows] for rows in slices)
                 return
-            indptr, indices, data = matrix["indptr"], matrix["indices"], matrix["data"]
-            indptr = indptr[:].astype(np.int64)
+            first, indices, data = slices[0].start, matrix["indices"], matrix["data"]
             if _format(matrix, self.name) == "csc":
-                where = f"{self.path}, {self.counts}"
-                indptr, indices, data = turned(indptr, indices, data, self.n_cells, where)
+                self._turn(matrix)
+                indptr, indices, data = self._turned
+                indptr = indptr[first : slices[-1].stop + 1]
+            else:
+                indptr = matrix["indptr"][first : slices[-1].stop + 1].astype(np.int64)
             for rows in slices:
-                a, b = indptr[rows.start], indptr[rows.stop]
-                pointers = indptr[rows.start : rows.stop + 1] - a
+                pointers = indptr[rows.start - first : rows.stop - first + 1]
+                a, b = pointers[0], pointers[-1]
                 shape = (len(pointers) - 1, len(self.var))
-                yield sp.csr_matrix((data[a:b], indices[a:b], pointers), shape)
+                yield sp.csr_matrix((data[a:b], indices[a:b], pointers - a), shape)
+
+    def settle(self, folder):
+        """Lay CSC down as CSR in a folder, once for all passes and all processes."""
+        with self._opened() as file:
+            matrix = self._matrix(file)
+            if _sparse(matrix) and _format(matrix, self.name) == "csc":
+                self._turn(matrix, folder)
+                self._settled = folder
+
+    def _turn(self, matrix, folder=None):
+        """Turn CSC, once in this object's life."""
+        if self._turned is None:
+            arrays = matrix["indptr"][:].astype(np.int64), matrix["indices"], matrix["data"]
+            mark = f"{self.counts} of {self.stamp()}"
+            where = f"{self.path}, {self.counts}"
+            self._turned = turned(*arrays, self.n_cells, where, folder, mark)
+
+    def stamp(self):
+        """Size and time of the file."""
+        stat = os.stat(self.path)
+        return f"{stat.st_size} bytes, written at {stat.st_mtime_ns} ns"
 
     def checksum(self):
         """sha256 of the file."""
@@ -94,33 +125,13 @@ class H5adSource(Source):
 @contextlib.contextmanager
 def opened(path):
     """The HDF5 file of an h5ad."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, not an h5ad file")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise PermissionError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file, so not an h5ad")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
-    with file:
-        try:
-            lacking = [name for name in ("obs", "var") if name not in file]
-            if lacking:
-                raise ValueError(
-                    f"{path} is HDF5 but not an h5ad: it has {list(file)}, not "
-                    f"{' and '.join(lacking)}"
-                )
-            yield file
-        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
-            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+    with hdf5.opened(path, "an h5ad") as file:
+        lacking = [name for name in ("obs", "var") if name not in file]
+        if lacking:
+            raise ValueError(
+                f"{path} is HDF5 but not an h5ad: it has {list(file)}, not {' and '.join(lacking)}"
+            )
+        yield file
 
 
 def _table(file, name, path):
@@ -137,15 +148,19 @@ def _table(file, name, path):
     return table
 
 
+def _sparse(matrix):
+    return hasattr(matrix, "keys")  # a group of data, indices and indptr, not an array
+
+
 def _shape(matrix, where):
-    if isinstance(matrix, h5py.Dataset):
+    if not _sparse(matrix):
         return tuple(map(int, matrix.shape))
     lacking = [name for name in ("indptr", "indices", "data") if name not in matrix]
     shape = matrix.attrs.get("shape", matrix.attrs.get("h5sparse_shape"))
     if lacking or shape is None:
         raise ValueError(
-            f"{where} is no matrix: a group with {list(matrix)}, expected indptr, indices and data "
-            "and the attribute shape"
+            f"{where} is no matrix: a group with {sorted(matrix)}, expected indptr, indices and "
+            "data and the attribute shape"
         )
     return tuple(map(int, shape))
 

@@ -14,6 +14,8 @@ PBMC68K = "scanpy:pbmc68k_reduced"
 class AnnDataSource(Source):
     """An AnnData in memory (or backed: read chunk by chunk)."""
 
+    _checksum = None  # when it is known: a pass over all counts
+
     def __init__(self, adata, name, counts="X", chunk_cells=None):
         self.name, self._adata, self.obs, self.n_cells = name, adata, adata.obs, adata.n_obs
         self.places = ["X"] if adata.X is not None else []
@@ -38,11 +40,14 @@ class AnnDataSource(Source):
 
     def checksum(self):
         """sha256 of the gene names and of the counts."""
+        if self._checksum:
+            return self._checksum
         digest = hashlib.sha256("\n".join(map(str, self.var.index)).encode())
         for chunk in self.chunks():
             for part in (chunk.indptr, chunk.indices, chunk.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()
+        self._checksum = digest.hexdigest()
+        return self._checksum
 
 
 def pbmc68k_reduced():

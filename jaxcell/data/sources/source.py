@@ -1,5 +1,7 @@
 """What every input of `prepare` is: cells as CSR chunks, a few at a time."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -21,7 +23,17 @@ class Source:
         Where counts may be: X, raw, layers/NAME.
     counts : str
         Which of them these are.
+    left_out : dict
+        {type: number} of the features that are no genes and were left out.
+    presence : Presence or None
+        Which genes each value of an obs column measured, where the source itself says so.
+    spec, options
+        What `open_source` opens it by, in this process or another; None in memory.
     """
+
+    left_out: ClassVar = {}
+    options: ClassVar = {}
+    presence = spec = _settled = None
 
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:
@@ -57,15 +69,58 @@ class Source:
         """sha256 of what was read."""
         raise NotImplementedError
 
+    def stamp(self):
+        """What changes when the content does; quicker than the checksum where that can be."""
+        return self.checksum()
+
+    def settle(self, folder):
+        """Make any range of cells quick to read, if need be by files in ``folder`` (not made yet).
+
+        A second call, in this process or another, finds what the first has laid down there.
+        """
+
+    def __reduce__(self):
+        if self.spec is None:
+            raise ValueError(
+                f"{self.name} is in the memory of this process and cannot be read by others: write "
+                "it as h5ad and give the file"
+            )
+        how = self.spec, self.counts, self._chunk_cells, self._settled
+        return _reopened, (*how, self.options)
+
     def __repr__(self):
         return f"{self.name}[{self.counts}]: {self.n_cells} cells × {len(self.var)} genes"
 
 
+def _reopened(spec, counts, chunk_cells, settled, options):
+    """A source that another process has opened, and settled in a folder."""
+    from jaxcell.data.sources.opening import open_source
+
+    source = open_source(spec, counts=counts, chunk_cells=chunk_cells, **options)
+    if settled is not None:
+        source.settle(settled)
+    return source
+
+
 def canonical(matrix):
-    """CSR in memory, float32 where that is exact enough, without zeros or duplicate entries."""
+    """CSR in memory, float32 where that is exact, without zeros or duplicate entries."""
     matrix = sp.csr_matrix(matrix)
-    if matrix.dtype not in (np.float32, np.float64):
-        matrix = matrix.astype(np.float32 if matrix.dtype.itemsize <= 2 else np.float64)
+    if matrix.dtype != np.float32:
+        matrix.data = _narrowed(matrix.data)
     matrix.sum_duplicates()
-    matrix.eliminate_zeros()
+    if np.count_nonzero(matrix.data) < matrix.nnz:
+        matrix.eliminate_zeros()
     return matrix
+
+
+def _narrowed(values):
+    """Values as float32 where all of them are that exactly, otherwise as float64."""
+    wide = values if values.dtype == np.float64 else values.astype(np.float64)
+    top = np.abs(wide).max(initial=0)
+    if values.dtype.itemsize <= 2 or (values.dtype.kind in "iu" and top <= 2**24):
+        return values.astype(np.float32)
+    # NaN stays what it is; beyond float32's range a cast would warn.
+    if not top <= np.finfo(np.float32).max:
+        return wide
+    narrow = wide.astype(np.float32)
+    return narrow if np.array_equal(narrow, wide) else wide

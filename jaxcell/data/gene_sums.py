@@ -1,0 +1,66 @@
+"""Per-dataset sums over training cells, gene by gene: what `Store.stats` gives. V genes."""
+
+import numpy as np
+
+STATISTICS = ("nonzero", "sum", "sum_sq", "share", "share_source")
+
+
+class GeneSums:
+    """Sums of some datasets, in float64; those of blocks of cells add up to those of all."""
+
+    def __init__(self, n_genes):
+        self._n_genes = n_genes
+        self._of = {}  # dataset → [cells, f64 [5, V]]
+
+    def add(self, dataset, cells, total):
+        """Add cells (canonical CSR [n, V]) of a dataset, with total f32 [n]."""
+        one = self._of.setdefault(dataset, [0, np.zeros((len(STATISTICS), self._n_genes))])
+        one[0] += cells.shape[0]
+        weights = np.zeros((cells.shape[0], 3))
+        weights[:, 0] = 1
+        totals = row_sums(cells), total.astype(np.float64)
+        for i, each in enumerate(totals, 1):
+            np.divide(1, each, out=weights[:, i], where=each > 0)
+        # One pass over the values for three sums.
+        one[1][[1, 3, 4]] += (cells.T @ weights).T
+        squares = np.square(cells.data, dtype=np.float64)
+        one[1][2] += np.bincount(cells.indices, squares, minlength=self._n_genes)
+        one[1][0] += np.bincount(cells.indices, minlength=self._n_genes)
+
+    def packed(self):
+        """Arrays that `unpack` takes: only genes with a count."""
+        sums = [s for _, s in self._of.values()]
+        sums = np.stack(sums) if sums else np.zeros((0, len(STATISTICS), self._n_genes))
+        place, gene = np.nonzero(sums[:, 0])
+        return {
+            "sums_dataset": np.array(list(self._of), np.int64),
+            "sums_cells": np.array([cells for cells, _ in self._of.values()], np.int64),
+            "sums_place": place.astype(np.int32),
+            "sums_gene": gene.astype(np.int32),
+            "sums": sums[place, :, gene],
+        }
+
+
+def empty(datasets, n_genes):
+    """The arrays of gene_stats.npz, all zero."""
+    arrays = {name: np.zeros((datasets, n_genes)) for name in STATISTICS}
+    arrays["nonzero"] = arrays["nonzero"].astype(np.int64)
+    return arrays | {"cells": np.zeros(datasets, np.int64)}
+
+
+def unpack(packed, arrays):
+    """Add what `GeneSums.packed` gave to the arrays of `empty`, in place."""
+    datasets = packed["sums_dataset"]
+    arrays["cells"][datasets] += packed["sums_cells"]
+    where = datasets[packed["sums_place"]], packed["sums_gene"]
+    for name, values in zip(STATISTICS, packed["sums"].T, strict=True):
+        arrays[name][where] += values.astype(arrays[name].dtype)
+
+
+def row_sums(cells):
+    """Sum of each row of CSR [n, V], f64 [n]."""
+    found = np.zeros(cells.shape[0])
+    filled = np.flatnonzero(np.diff(cells.indptr))  # reduceat has no empty runs
+    if len(filled):
+        found[filled] = np.add.reduceat(cells.data, cells.indptr[filled], dtype=np.float64)
+    return found
