@@ -43,7 +43,7 @@ def inspect(
     Parameters
     ----------
     sources : path, AnnData, or a list of these
-        Inputs of `prepare`, and folders that it made; of a store each dataset is a row.
+        Inputs of `prepare`, folders and patterns of them, and stores: each dataset is a row.
     labels : list of str, optional
         obs columns to count the classes of; by default those of 2 to 200 classes.
     batch : str, optional

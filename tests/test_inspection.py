@@ -95,6 +95,13 @@ def test_another_panel_of_a_batch_is_advised(files):
     assert not inspect(path, batch="plate")["sources"][0]["panels"]["advised"]
 
 
+def test_a_folder_and_a_pattern_are_the_sources_in_them(files, tmp_path):
+    files(a=cells(), b=cells(seed=1))
+    for sources in (tmp_path, str(tmp_path / "*.h5ad")):
+        results = inspect(sources)
+        assert [one["name"] for one in results["sources"]] == ["a.h5ad", "b.h5ad"]
+
+
 def test_a_sample_says_so(files):
     (path,) = files(big=cells(counts(200)))
     said = format_inspection(inspect(path, cells=40))
