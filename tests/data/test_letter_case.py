@@ -54,5 +54,5 @@ def test_a_union_of_two_species_is_refused(make, tmp_path):
         make([cells(), cells(symbols=mouse)])
     # Both, where a vocabulary names both.
     (tmp_path / "genes.txt").write_text("\n".join(dict.fromkeys([*GENES, *mouse])))
-    store = make([cells(), cells(symbols=mouse)], vocabulary=tmp_path / "genes.txt")
+    store = make([cells(), cells(symbols=mouse, seed=1)], vocabulary=tmp_path / "genes.txt")
     assert store.measured.sum(axis=1).tolist() == [8, 8]
