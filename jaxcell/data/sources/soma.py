@@ -46,7 +46,8 @@ class SomaSource(Source):
     ):
         self.path, self.name = str(path), str(path)
         self._filter, self._measurement, self._census = value_filter, measurement, census
-        self._digest = None
+        # Cells of a pass so far and the state of its checksum; the checksum, once it is known.
+        self._passed, self._digest = (-1, []), None
         with self._opened() as (root, experiment):
             self.obs, self._cells = self._table(experiment.obs, ("obs_id",), value_filter)
             part = _member(experiment.ms, measurement, f"{self.name} has no measurement")
@@ -124,14 +125,20 @@ class SomaSource(Source):
         return SomaSource(self.path, counts, self._chunk_cells, *options)
 
     def chunks(self, start=0, stop=None):
-        """As of every source; a pass over all cells also takes the checksum on its way."""
-        parts = [hashlib.sha256() for _ in range(3)]
+        """As of every source; a pass over all cells, in ranges or not, also takes the checksum."""
+        if start == 0:
+            self._passed = 0, [hashlib.sha256() for _ in range(3)]
         for chunk in super().chunks(start, stop):
-            given = np.diff(chunk.indptr), chunk.indices, chunk.data
-            for part, array, kind in zip(parts, given, ("<i8", "<i4", "<f8"), strict=True):
-                part.update(np.ascontiguousarray(array, kind))
+            done, parts = self._passed
+            if done == start:
+                start += chunk.shape[0]
+                self._passed = start, parts
+                given = np.diff(chunk.indptr), chunk.indices, chunk.data
+                for part, array, kind in zip(parts, given, ("<i8", "<i4", "<f8"), strict=True):
+                    part.update(np.ascontiguousarray(array, kind))
             yield chunk
-        if start == 0 and stop in (None, self.n_cells):
+        done, parts = self._passed
+        if done == self.n_cells:
             named = hashlib.sha256("\n".join(map(str, self.var.index)).encode())
             for part in parts:
                 named.update(part.digest())
@@ -153,12 +160,10 @@ class SomaSource(Source):
         row, column, value = [], [], []
         whole = ids[-1] - ids[0] == len(ids) - 1
         for table in matrix.read((slice(ids[0], ids[-1]) if whole else ids,)).tables():
-            genes = table["soma_dim_1"].to_numpy()
-            place = np.minimum(np.searchsorted(self._genes, genes), len(self._genes) - 1)
-            if (self._genes[place] != genes).any():
+            row.append(_places(ids, table["soma_dim_0"].to_numpy()))
+            column.append(_places(self._genes, table["soma_dim_1"].to_numpy()))
+            if (column[-1] < 0).any():
                 raise ValueError(f"{self.name} is damaged: {matrix.uri} has genes that var has not")
-            row.append(np.searchsorted(ids, table["soma_dim_0"].to_numpy()))
-            column.append(place)
             value.append(table["soma_data"].to_numpy())
         shape = (len(ids), len(self._genes))
         if not row:
@@ -221,3 +226,12 @@ def _member(collection, name, lacking):
     if name not in collection:
         raise ValueError(f"{lacking} {name!r}; it has {', '.join(sorted(collection))}")
     return collection[name]
+
+
+def _places(ids, given):
+    """Where each of some joinids stands among ascending ones, i32; -1 = nowhere."""
+    if ids[-1] - ids[0] == len(ids) - 1:
+        found = given - ids[0]
+        return np.where((found >= 0) & (found < len(ids)), found, -1).astype(np.int32)
+    found = np.minimum(np.searchsorted(ids, given), len(ids) - 1)
+    return np.where(ids[found] == given, found, -1).astype(np.int32)
