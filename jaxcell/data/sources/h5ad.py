@@ -109,7 +109,7 @@ class H5adSource(Source):
             arrays = matrix["indptr"][:].astype(np.int64), matrix["indices"], matrix["data"]
             mark = f"{self.counts} of {self.stamp()}"
             where = f"{self.path}, {self.counts}"
-            self._turned = turned(*arrays, self.n_cells, where, folder, mark)
+            self._turned = turned(*arrays, self.n_cells, folder, mark, where)
 
     def stamp(self):
         """Size and time of the file."""

@@ -15,7 +15,7 @@ BLOCK = 2**22  # stored values moved at once
 MOST = 2**16  # rows of a bucket, and buckets: what two bytes tell apart
 
 
-def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
+def turned(indptr, indices, data, n_cells, folder=None, mark=None, where="the matrix"):
     """CSC on disk → CSR on disk, in two passes over blocks of stored values and one over buckets.
 
     A bucket is a run of rows. The values of a block are put apart by bucket, which a radix sort
@@ -28,13 +28,13 @@ def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
     indptr : i64 [genes + 1]
     indices, data : arrays on disk [nnz]
     n_cells : int
-    where : str
-        Name of the matrix, in the error of an index that is no cell's.
     folder : path, optional
         Where the files lie, and are found again whole by a later call with the same `mark`; by
         default unnamed files under TMPDIR, which the system frees when the arrays go.
     mark : str
         What the content depends on.
+    where : str
+        Name of the matrix, in the error of an index that is no cell's.
 
     Returns
     -------
