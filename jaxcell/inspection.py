@@ -12,11 +12,12 @@ from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
 from jaxcell.data.inspection.stores import looks_of
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match
 from jaxcell.data.repeats import check_cells
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
+from jaxcell.data.union import union
 from jaxcell.evaluation import html
 from jaxcell.evaluation.source_report import page_blocks
 
@@ -42,7 +43,7 @@ def inspect(
     Parameters
     ----------
     sources : path, AnnData, or a list of these
-        Inputs of `prepare`, and folders that it made; of a store each dataset is a row.
+        Inputs of `prepare`, folders and patterns of them, and stores: each dataset is a row.
     labels : list of str, optional
         obs columns to count the classes of; by default those of 2 to 200 classes.
     batch : str, optional
@@ -102,56 +103,75 @@ def inspect(
 
 
 def _opened(given, counts):
-    """Sources and stores, and what cannot be opened; no counts given: where counts are."""
+    """Stores, sources and what is in their places, in order; and what cannot be opened.
+
+    list of (Store, None) or (source, {place: what its values look like})
+    """
     opened, unreadable = [], []
     for one in given:
         try:
-            opened.append(_open(one, counts))
+            opened += [_open(each, counts) for each in _expanded(one)]
         except (ValueError, OSError) as error:
             unreadable.append({"source": str(one), "error": str(error)})
     return opened, unreadable
 
 
+def _expanded(one):
+    """A store, or the sources that a path, a folder or a pattern means."""
+    return [one] if _is_store(one) else expand(one)
+
+
+def _is_store(one):
+    return not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file()
+
+
 def _open(one, counts):
-    if not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file():
-        return Store.open(one)
+    """No counts given: where counts are."""
+    if _is_store(one):
+        return Store.open(one), None
     if counts is not None:
-        return open_source(one, counts=counts)
+        source = open_source(one, counts=counts)
+        return source, values.of_places(source)
     try:
         source = open_source(one)
     except ValueError as error:
         if "no counts at 'X'" not in str(error):
             raise
-        return open_source(one, counts="raw")
-    place = values.best(values.of_places(source), source.counts)
-    return source if place == source.counts else source.at(place)
+        source = open_source(one, counts="raw")
+    places = values.of_places(source)
+    place = values.best(places, source.counts)
+    return source if place == source.counts else source.at(place), places
 
 
 def _check_columns(opened, asked):
-    for column in asked:
-        columns = {c: None for o in opened for c in (o.labels if isinstance(o, Store) else o.obs)}
-        if opened and column not in columns:
+    columns = {c: None for one, _ in opened for c in (one.labels if _store(one) else one.obs)}
+    for column in asked if opened else ():
+        if column not in columns:
             raise ValueError(
                 f"column {column!r}: none of the sources has it; they have: "
                 f"{', '.join(map(str, columns))}"
             )
 
 
+def _store(one):
+    return isinstance(one, Store)
+
+
 def _looks(opened, labels, batch, cells, identifiers, progress):
-    """Looks in order, {number of the look: its source} and what broke while it was read."""
+    """Looks in order, {id of a look: its source}, and what broke while it was read."""
     looks, read, lost = [], {}, []
-    sources = [one for one in opened if not isinstance(one, Store)]
-    total = sum(b - a for one in sources for a, b in blocks(one.n_cells, cells))
-    with tqdm(
-        total=total, desc="reading", unit="cell", unit_scale=True, disable=not progress
-    ) as bar:
-        for one in opened:
-            if isinstance(one, Store):
+    ranges = [blocks(one.n_cells, cells) for one, _ in opened if not _store(one)]
+    total = sum(b - a for each in ranges for a, b in each)
+    shown = progress and total > 0  # of stores nothing is read
+    options = {"desc": "reading", "unit": "cell", "unit_scale": True, "disable": not shown}
+    with tqdm(total=total, **options) as bar:
+        for one, places in opened:
+            if _store(one):
                 looks += looks_of(one, labels)
                 continue
             try:
                 look = look_at(
-                    one, most=cells, asked_labels=labels, batch=batch,
+                    one, places, most=cells, labels_asked=labels, batch=batch,
                     identifiers_by=identifiers, advance=bar.update,
                 )  # fmt: skip
             except ValueError as error:  # damaged inside

@@ -63,6 +63,8 @@ def _keys(survey):
 
 def _between(surveys, known):
     """Compare the sources with each other: one sort of the cells that agree with another."""
+    if len(known) < 2:
+        return
     table = pd.concat([k.drop_duplicates().assign(source=i) for i, k in enumerate(known)])
     table = table[table.duplicated(KEY, keep=False)].sort_values([*KEY, "source"])
     twin = np.all([table[k].to_numpy()[1:] == table[k].to_numpy()[:-1] for k in KEY], axis=0)

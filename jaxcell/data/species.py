@@ -112,9 +112,9 @@ def check_species(files, gene_map=None):
             f"{where}: {called(found[where])} ({found[where]['why']})" for where in shown
         )
         raise ValueError(
-            f"mixed species: {text}. Expected the genes of one: give the orthologs as aliases "
-            "(--gene-map), prepare each species by itself, or say which genes you want "
-            "(--vocabulary)"
+            f"mixed species: {text}. Expected the genes of one: give a table of orthologs "
+            "(--orthologs), or them as aliases of a gene map (--gene-map); prepare each species by "
+            "itself; or say which genes you want (--vocabulary)"
         )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+from .figures import FAINT, INK, LABEL_COLOURS
 
 MOST = 24  # sources in a picture, the largest
 NAME = 44  # letters of a source
@@ -10,6 +10,14 @@ CLASS = 32  # and of a class
 ROW, GAP = 0.2, 0.62  # inches of a class, and between two label columns
 LINES = ("-", "--", ":")  # where there are more sources than colours that all can tell apart
 TOLD_APART = 8
+
+
+def elided(name, most=NAME):
+    """A name of at most so many letters: of a long one its two ends, which tell it apart."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
 def shown(looks):
@@ -43,7 +51,7 @@ def depth_figure(path, names, depth, n_genes):
         axes = figure.add_axes(box)
         _ridges(axes, values)
         axes.set_title(what, size=9.5, color=INK, loc="left", pad=4)
-        texts = [short(name, NAME) for name in names] if i == 0 else []
+        texts = [elided(name) for name in names] if i == 0 else []
         axes.set_yticks(np.arange(rows)[::-1] + 0.04 if texts else [], texts, size=8.5, color=INK)
         plain(axes)
     figure.savefig(path, metadata={"Software": None})
@@ -91,7 +99,7 @@ def rank_figure(path, names, curves, sparsity):
     axes.set_ylabel("share of the cells that have it", size=8.5, color=INK)
     plain(axes, both=True)
     named = zip(names, sparsity, strict=True)
-    texts = [f"{short(name, NAME)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
+    texts = [f"{elided(name)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
     _key(axes, texts)
     figure.savefig(path, metadata={"Software": None})
 
@@ -106,7 +114,7 @@ def _key(axes, texts):
     handles = [Line2D([], [], color=colour(i), lw=2.2, ls=_line(i)) for i in range(len(texts))]
     axes.legend(
         handles, texts, loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8,
-        labelcolor=INK, handlelength=1.8, borderaxespad=0.0,
+        labelcolor=INK, handlelength=2.6, borderaxespad=0.0,
     )  # fmt: skip
 
 
@@ -118,14 +126,17 @@ def label_figure(path, names, labels):
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    one = len(names) > len(LABEL_COLOURS)  # too many to tell apart: their sum
+    if one:
+        labels = {c: {k: [sum(n)] for k, n in kinds.items()} for c, kinds in labels.items()}
     sides = _in_two(labels) if len(labels) > 2 else [list(labels)]
     heights = [sum(ROW * len(labels[c]) + GAP for c in side) for side in sides]
-    left = 0.25 + 0.073 * max(len(short(c, CLASS)) for k in labels.values() for c in k)
-    key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 else 0.0
+    left = 0.25 + 0.073 * max(len(elided(c, CLASS)) for k in labels.values() for c in k)
+    key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Cells of each class", "by source" if key else "of all cells")
+    title(figure, "Cells of each class", "by source" if key else "of all sources together")
     for i, side in enumerate(sides):
         top = height - 0.45
         for column in side:
@@ -136,7 +147,7 @@ def label_figure(path, names, labels):
     if key:
         patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
         figure.legend(
-            patches, [short(name, NAME) for name in names], ncols=2, loc="lower left",
+            patches, [elided(name) for name in names], ncols=2, loc="lower left",
             bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
             handlelength=1.0, handleheight=0.9,
         )  # fmt: skip
@@ -163,7 +174,7 @@ def _bars(axes, column, classes):
     for place, number in zip(y, before, strict=True):
         axes.text(number, place, f"  {number:,.0f}", size=7.5, color=FAINT, va="center")
     axes.set_title(column, size=9.5, color=INK, loc="left", pad=4)
-    axes.set_yticks(y, [short(name, CLASS) for name in classes], size=8, color=INK)
+    axes.set_yticks(y, [elided(name, CLASS) for name in classes], size=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
     axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))
@@ -180,7 +191,7 @@ def thousands(number):
 
 def room(names):
     """Inches that the names need."""
-    return 0.35 + 0.082 * max(len(short(name, NAME)) for name in names)
+    return 0.35 + 0.082 * max(len(elided(name)) for name in names)
 
 
 def title(figure, text, caption):

@@ -4,8 +4,10 @@ from jaxcell.data.inspection.identifiers import kind
 
 from .figures import short
 from .html import Column, Table, plain_table, shown
+from .source_figures import elided
 
-GENES, PANELS, OVERLAP = "Genes", "Panels of the batches", "Genes in common"
+GENES, LABELS = "Genes", "Labels"
+PANELS, OVERLAP = "Panels of the batches", "Genes in common"
 TOP, CLASS = 3, 24  # classes of a label that its row names, and letters of each
 NAME = 40  # letters of a source on the terminal
 BATCHES = 6  # of a source on the terminal, those that lack most
@@ -40,9 +42,13 @@ def _on_terminal(table, results):
         return f"{OVERLAP}: {note} The table is in the report (--out DIR)."
     if table.title == PANELS:
         rows = _worst(rows)
+        if not rows:
+            return f"{PANELS}: each gene has a count in each batch."
+    if table.title == LABELS:
+        rows = [row for row in rows if row["classes"] > 1]
     if table.title == GENES:
         columns = [column for column in columns if column.key != "why"]
-    cut = [row | {"name": short(row["name"], NAME)} for row in rows[:ROWS]]
+    cut = [row | {"name": elided(row["name"], NAME)} for row in rows[:ROWS]]
     text = plain_table(Table(table.title, columns, cut, name=table.name))
     left = len(table.rows) - len(cut)
     more = f"… and {left:,} more rows in the report (--out DIR)\n" if left else ""
@@ -50,10 +56,10 @@ def _on_terminal(table, results):
 
 
 def _worst(rows):
-    """Of each source the batches that lack most."""
+    """Of each source the batches that lack most, if any lacks a gene."""
     kept = []
     for name in dict.fromkeys(row["name"] for row in rows):
-        own = [row for row in rows if row["name"] == name]
+        own = [row for row in rows if row["name"] == name and row["without"]]
         kept += sorted(own, key=lambda row: -row["absent"])[:BATCHES]
     return kept
 
@@ -191,7 +197,7 @@ def _labels(looks, asked):
     if left:
         note += " Not taken for labels (`--labels` takes them): "
         note += ", ".join(f"{column} ({why})" for column, why in left.items()) + "."
-    return Table("Labels", columns, rows, note, "source")
+    return Table(LABELS, columns, rows, note, "source")
 
 
 def _panels(looks):

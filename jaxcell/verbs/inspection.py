@@ -3,7 +3,12 @@
 
 def inspect(p):
     """Arguments of ``jaxcell inspect``."""
-    p.add_argument("sources", metavar="SOURCE", nargs="+", help="inputs of prepare, or stores")
+    p.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="inputs of prepare, folders or patterns of them, or stores",
+    )
     p.add_argument(
         "--labels", nargs="+", metavar="OBS", help="obs columns; by default of 2 to 200 classes"
     )

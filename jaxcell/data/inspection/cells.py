@@ -7,7 +7,7 @@ import pandas as pd
 
 from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import GeneNames, identify
-from jaxcell.data.inspection import identifiers, labels, panels, values
+from jaxcell.data.inspection import identifiers, labels, panels
 from jaxcell.data.inspection.look import Look
 from jaxcell.data.splits import classes
 
@@ -23,15 +23,19 @@ def blocks(n_cells, most):
     return [(int(a), int(a) + size) for a in starts]
 
 
-def look_at(source, *, most=0, asked_labels=None, batch=None, identifiers_by="auto", advance=None):
+def look_at(
+    source, places, *, most=0, labels_asked=None, batch=None, identifiers_by="auto", advance=None
+):
     """Read an input, or a sample of its cells.
 
     Parameters
     ----------
     source : opened source
+    places : dict
+        As `values.of_places` finds them.
     most : int
         Cells to read; 0 = all.
-    asked_labels, batch : see `labels.choose` and `panels.column`
+    labels_asked, batch : see `labels.choose` and `panels.column`
     identifiers_by : {'auto', 'symbols', 'ensembl'}
     advance : callable
         Called with the number of cells done.
@@ -41,7 +45,6 @@ def look_at(source, *, most=0, asked_labels=None, batch=None, identifiers_by="au
     Look
     """
     refused, warned = [], []
-    places = values.of_places(source)
     names = _names(source, identifiers_by, refused)
     mito = np.array(identifiers.mitochondrial(names), np.float64)
     by = panels.column(source.obs, batch)
@@ -65,7 +68,7 @@ def look_at(source, *, most=0, asked_labels=None, batch=None, identifiers_by="au
             if advance:
                 advance(chunk.shape[0])
     depth, n_genes, share = map(np.concatenate, (depth, n_genes, share))
-    taken, others = labels.choose(source.obs, asked_labels)
+    taken, others = labels.choose(source.obs, labels_asked)
     return Look(
         name=source.name,
         file=source.name,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match
+from jaxcell.data.union import union
 
 INTERSECTIONS = 24  # the largest groups of genes that the same datasets have
 

@@ -8,13 +8,13 @@ from jaxcell.data.inspection.look import Look
 from jaxcell.data.store import SPLITS
 
 
-def looks_of(store, asked_labels=None):
+def looks_of(store, labels_asked=None):
     """Looks of a store's datasets that have cells.
 
     Parameters
     ----------
     store : Store
-    asked_labels : list of str, optional
+    labels_asked : list of str, optional
         Those of its labels that are shown; by default all.
 
     Returns
@@ -30,13 +30,13 @@ def looks_of(store, asked_labels=None):
     order = np.argsort(index["dataset"], kind="stable")
     ends = np.cumsum(np.bincount(index["dataset"], minlength=len(store.datasets)))
     return [
-        _look(store, number, {c: a[rows] for c, a in index.items()}, asked_labels)
+        _look(store, number, {c: a[rows] for c, a in index.items()}, labels_asked)
         for number, rows in enumerate(np.split(order, ends[:-1]))
         if len(rows)
     ]
 
 
-def _look(store, number, index, asked_labels):
+def _look(store, number, index, labels_asked):
     facts, measured = store.datasets[number], store.measured[store.gene_set[number]]
     stats = {name: array[number] for name, array in store.stats.items()}
     names = GeneNames(
@@ -47,7 +47,7 @@ def _look(store, number, index, asked_labels):
     )
     cells = max(int(stats["cells"]), 1)
     values = "counts" if not facts["non_integer"] else facts["non_integer"]
-    wanted = [c for c in store.labels if asked_labels is None or c in asked_labels]
+    wanted = [c for c in store.labels if labels_asked is None or c in labels_asked]
     codes = index["labels"][:, [list(store.labels).index(c) for c in wanted]]
     return Look(
         name=store.names[number],

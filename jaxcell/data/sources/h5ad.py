@@ -45,7 +45,7 @@ class H5adSource(Source):
             raw = counts == "raw" and "raw/X" in file
             self.var = _table(file, "raw/var" if raw else "var", self.path)
             self._choose(counts, chunk_cells)
-            self._check_matrix(self._matrix(file))
+            self._check_shape(file)
 
     def at(self, counts):
         """The same cells with the counts of another place."""
@@ -58,10 +58,10 @@ class H5adSource(Source):
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
 
-    def _check_matrix(self, matrix):
-        """Its shape and kind of values; of a sparse one that its three arrays agree."""
-        where, expected = f"{self.path}, {self.counts}", (self.n_cells, len(self.var))
-        shape = _shape(matrix, where)
+    def _check_shape(self, file):
+        """That of the matrix, and its kind of values; of a sparse one that its arrays agree."""
+        matrix, where = self._matrix(file), f"{self.path}, {self.counts}"
+        shape, expected = _shape(matrix, where), (self.n_cells, len(self.var))
         if shape != expected:
             raise ValueError(
                 f"{self.path} is damaged: {self.counts} is {' × '.join(map(str, shape))}, obs and "
@@ -109,7 +109,7 @@ class H5adSource(Source):
             arrays = matrix["indptr"][:].astype(np.int64), matrix["indices"], matrix["data"]
             mark = f"{self.counts} of {self.stamp()}"
             where = f"{self.path}, {self.counts}"
-            self._turned = turned(*arrays, self.n_cells, where, folder, mark)
+            self._turned = turned(*arrays, self.n_cells, folder, mark, where)
 
     def stamp(self):
         """Size and time of the file."""
@@ -159,8 +159,8 @@ def _shape(matrix, where):
     shape = matrix.attrs.get("shape", matrix.attrs.get("h5sparse_shape"))
     if lacking or shape is None:
         raise ValueError(
-            f"{where} is no matrix: a group with {list(matrix)}, expected indptr, indices and data "
-            "and the attribute shape"
+            f"{where} is no matrix: a group with {sorted(matrix)}, expected indptr, indices and "
+            "data and the attribute shape"
         )
     return tuple(map(int, shape))
 

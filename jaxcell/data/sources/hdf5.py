@@ -21,7 +21,7 @@ def opened(path, kind):
     Raises
     ------
     FileNotFoundError, PermissionError, ImportError, ValueError
-        No such file; one that may not be read; a compression that nothing here reads; empty,
+        No such file, or none that may be read; a compression that nothing here reads; empty,
         truncated, damaged or no HDF5.
     """
     if path.is_dir():
@@ -41,8 +41,8 @@ def opened(path, kind):
     except OSError as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
     with file:
-        require_filters(file, path)
         try:
+            require_filters(file, path)
             yield file
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
             raise ValueError(f"{path} is truncated or damaged: {error}") from error

@@ -38,11 +38,11 @@ def check_pointers(indptr, major, indices, data, where):
     """
     if len(indptr) != major + 1:
         raise ValueError(f"{where} is damaged: {len(indptr)} pointers, expected {major + 1}")
-    n_indices, n_data = indices.shape[0], data.shape[0]  # a zarr array has no len
-    stored = {int(indptr[-1]), n_indices, n_data}
+    n_indices, n_values = indices.shape[0], data.shape[0]  # a zarr array has no len
+    stored = {int(indptr[-1]), n_indices, n_values}
     if len(stored) > 1 or indptr[0] != 0:
         raise ValueError(
-            f"{where} is damaged: {n_indices} indices and {n_data} values, pointers "
+            f"{where} is damaged: {n_indices} indices and {n_values} values, pointers "
             f"from {indptr[0]} to {indptr[-1]}; expected as many of each, and pointers from 0"
         )
     falls = np.flatnonzero(indptr[1:] < indptr[:-1])

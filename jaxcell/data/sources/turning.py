@@ -16,7 +16,7 @@ BLOCK = 2**22  # stored values moved at once
 MOST = 2**16  # rows of a bucket, and buckets: what two bytes tell apart
 
 
-def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
+def turned(indptr, indices, data, n_cells, folder=None, mark=None, where="the matrix"):
     """CSC on disk → CSR on disk, in two passes over blocks of stored values and one over buckets.
 
     A bucket is a run of rows. The values of a block are put apart by bucket, which a radix sort
@@ -36,6 +36,8 @@ def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
         default unnamed files under TMPDIR, which the system frees when the arrays go.
     mark : str
         What the content depends on.
+    where : str
+        Name of the matrix, in the error of an index that is no cell's.
 
     Returns
     -------
@@ -48,12 +50,13 @@ def turned(indptr, indices, data, n_cells, where, folder=None, mark=None):
     done = folder and _finished(Path(folder), mark, kinds, nnz)
     if done:
         return done
+    shift = _shift(nnz, n_cells)
+    starts = _starts(indices, n_cells, where, shift)  # refuses before any file is made
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     columns, values = (OnDisk.new(kind, nnz, folder, name) for name, kind in kinds.items())
     rows = OnDisk.new(np.uint16, nnz)
-    shift = _shift(nnz, n_cells)
-    starts = _part_by_bucket(indptr, indices, data, n_cells, shift, (rows, columns, values), where)
+    _part_by_bucket(indptr, indices, data, starts, shift, (rows, columns, values))
     row_pointers = np.zeros(n_cells + 1, np.int64)
     for bucket, (a, b) in enumerate(itertools.pairwise(starts)):
         first = bucket << shift
@@ -82,21 +85,27 @@ def _shift(nnz, n_cells):
     return shift
 
 
-def _part_by_bucket(indptr, indices, data, n_cells, shift, parted, where):
-    """Fill (rows within the bucket, columns, values); where each bucket starts i64 [buckets + 1].
+def _starts(indices, n_cells, where, shift):
+    """Where the values of each bucket start, i64 [buckets + 1]."""
+    sizes = np.zeros(((n_cells - 1) >> shift) + 1, np.int64)
+    for block in _blocks(indices.shape[0]):
+        rows = indices[block]
+        check_indices(rows, n_cells, where, "cells")
+        sizes += np.bincount(rows >> shift, minlength=len(sizes))
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _blocks(nnz):
+    return [slice(a, min(a + BLOCK, nnz)) for a in range(0, nnz, BLOCK)]
+
+
+def _part_by_bucket(indptr, indices, data, starts, shift, parted):
+    """Fill (rows within the bucket, columns, values), by `_starts`.
 
     Within a bucket the values keep their order: it is CSC.
     """
-    nnz, n_buckets = data.shape[0], ((n_cells - 1) >> shift) + 1
-    blocks = [slice(a, min(a + BLOCK, nnz)) for a in range(0, nnz, BLOCK)]
-    sizes = np.zeros(n_buckets, np.int64)
-    for block in blocks:
-        rows = indices[block]
-        check_indices(rows, n_cells, where, "cells")
-        sizes += np.bincount(rows >> shift, minlength=n_buckets)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
     free = starts[:-1].copy()  # where the next value of each bucket goes
-    for block in blocks:
+    for block in _blocks(data.shape[0]):
         row, value = indices[block], data[block]
         bucket = (row >> shift).astype(np.uint16)
         order = np.argsort(bucket, kind="stable")  # a radix sort, for two bytes
@@ -104,14 +113,13 @@ def _part_by_bucket(indptr, indices, data, n_cells, shift, parted, where):
         column = np.repeat(np.arange(len(indptr) - 1, dtype=parted[1].dtype), np.diff(within))
         row = (row & ((1 << shift) - 1)).astype(np.uint16)
         moved = row[order], column[order], value[order]
-        counts = np.bincount(bucket, minlength=n_buckets)
+        counts = np.bincount(bucket, minlength=len(free))
         ends = np.cumsum(counts)
         for i in np.flatnonzero(counts):
             a, b, to = ends[i] - counts[i], ends[i], free[i]
             for array, part in zip(parted, moved, strict=True):
                 array[to : to + counts[i]] = part[a:b]
         free += counts
-    return starts
 
 
 def _finished(folder, mark, kinds, nnz):

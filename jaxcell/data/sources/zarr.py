@@ -20,8 +20,9 @@ class ZarrSource(H5adSource, FileSource):
     def _opened(self):
         return opened(self.path)
 
-    def _check_matrix(self, matrix):
-        super()._check_matrix(matrix)
+    def _check_shape(self, file):
+        super()._check_shape(file)
+        matrix = self._matrix(file)
         for part in ("data", "indices") if hasattr(matrix, "keys") else ():
             array = matrix[part]
             there, all_ = array.nchunks_initialized, array.nchunks
