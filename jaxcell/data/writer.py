@@ -111,21 +111,22 @@ class Writing:
             labels = part.labels[rows]
             cells = project(chunk, part.columns, self.n_genes)
             for s, name in enumerate(SPLITS):
-                mine = _chosen(split == s)
+                mine = _chosen(cells, split == s)
                 if mine is not None:
-                    shards[name].write(cells[mine], dataset[mine], total[mine], labels[mine])
+                    shards[name].write(mine[1], *(x[mine[0]] for x in (dataset, total, labels)))
             for one in np.unique(dataset[split == TRAIN]).tolist():
-                mine = _chosen((split == TRAIN) & (dataset == one))
-                sums.add(one, cells[mine], total[mine])
+                index, mine = _chosen(cells, (split == TRAIN) & (dataset == one))
+                sums.add(one, mine, total[index])
             if advance:
                 advance(chunk.shape[0])
 
 
-def _chosen(mask):
-    """An index of the chosen: of all of them a slice, None if there are none."""
+def _chosen(cells, mask):
+    """(index, those cells) of the chosen, not copied where that is all; None if there are none."""
     if mask.all():
-        return slice(None)
-    return np.flatnonzero(mask) if mask.any() else None
+        return slice(None), cells
+    index = np.flatnonzero(mask)
+    return (index, cells[index]) if len(index) else None
 
 
 def write_store(
