@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _VERBS = {
     "prepare": "jaxcell.data.prepare",
     "manifest": "jaxcell.data.listing",
+    "verify": "jaxcell.data.verification",
     "train": "jaxcell.main",
     "plan": "jaxcell.planning.plan",
     "embed": "jaxcell.embedding",

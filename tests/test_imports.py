@@ -20,6 +20,7 @@ STUDIES = {
 }
 PUBLIC = (
     "manifest",
+    "verify",
     "embed",
     "phenoprint",
     "evaluate",

@@ -139,8 +139,9 @@ def open_inputs(manifest: Manifest, data, only=()):
     for entry, paths in found:
         sources = [open_source(path, counts=entry.counts) for path in paths]
         for source, path in zip(sources, paths, strict=True):
-            source.spec = str(path)
+            source.spec = os.path.abspath(path) if os.path.exists(path) else path
         _check_columns(entry, sources)
+        _check_measured_by(entry, manifest.labels)
         for source in sources:
             # By the file's own columns, before labels take their places.
             wanted = _wanted(source, entry, manifest.seed)
@@ -195,6 +196,19 @@ def _check_columns(entry, sources):
                 f"{entry.at}.keep.{column}: found {absent[0]!r}, expected some of the column's "
                 f"values: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
             )
+
+
+def _check_measured_by(entry, labels):
+    """The column that says what was measured is the file's own, in every process that reads it."""
+    name = entry.measured_by
+    options = labels.get(name, {})
+    if name in labels and (
+        entry.labels.get(name, name) != name or options.get("map") or options.get("ontology")
+    ):
+        raise ValueError(
+            f"{entry.at}.measured_by: found {name!r}, a label that is mapped; expected a column "
+            "as the file has it"
+        )
 
 
 def _label(source, entry, manifest, maps, ontologies):

@@ -193,7 +193,8 @@ def _open_all(files, hold_out_file, counts):
         raise ValueError("no input: give one or more files of raw counts, or a manifest")
     sources = [open_source(file, counts=counts) for file in files]
     for source, file in zip(sources, files, strict=True):
-        source.spec = None if isinstance(file, anndata.AnnData) else str(file)
+        if not isinstance(file, anndata.AnnData):  # how other processes open it, wherever they are
+            source.spec = os.path.abspath(file) if Path(file).exists() else str(file)
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"

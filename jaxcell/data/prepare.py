@@ -283,7 +283,7 @@ def _survey(work, run, sources, matches, asked, progress):
     with _bar("checking", sources, progress) as bar:
         tasks = pending(surveying, bar.update)
         for i, source in enumerate(sources):
-            source.settle(work.settled(i))
+            source.settle(work.settled(i).absolute())
         run(surveying, tasks, bar.update)
     return surveying.surveys()
 

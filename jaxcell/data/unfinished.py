@@ -41,7 +41,7 @@ class KeptResults:
     def get(self, name):
         """Arrays of a block, or None where there are none or the file is not whole."""
         try:
-            with np.load(self._path(name)) as arrays:
+            with open(self._path(name), "rb") as file, np.load(file) as arrays:
                 return dict(arrays)  # each is compared with its checksum
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
             return None
