@@ -10,9 +10,10 @@ import numpy as np
 from jaxcell.ablations.bioformers import OTHER
 from jaxcell.ablations.cells import check_files, sha256, store_of, thinned
 from jaxcell.data.genes import identify
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match
 from jaxcell.data.prepare import prepare
 from jaxcell.data.sources import open_source
+from jaxcell.data.union import union
 from jaxcell.evaluation import masked
 from jaxcell.masked_prediction import predict, regress
 from jaxcell.training.checkpoint import load_model

@@ -109,16 +109,23 @@ def strip_version(name):
 
 @dataclass(frozen=True)
 class GeneNames:
-    """Names of a file's columns; '' = unknown. symbols, ensembl: tuples [n_var]."""
+    """Names of a file's columns; '' = unknown. symbols, ensembl: tuples [n_var].
+
+    spelled [n_var] or (): how the file spells them, where names were put in their place; note: why.
+    """
 
     symbols: tuple[str, ...]
     ensembl: tuple[str, ...]
+    spelled: tuple[str, ...] = ()
+    note: str = ""
 
     def __len__(self):
         return len(self.symbols)
 
     def show(self, columns):
         """Names of some columns, as the file spells them."""
+        if self.spelled:
+            return tuple(self.spelled[i] for i in columns)
         return tuple(self.symbols[i] or self.ensembl[i] or f"column {i}" for i in columns)
 
 

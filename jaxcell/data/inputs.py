@@ -12,10 +12,11 @@ from jaxcell.data.filters import Filters
 from jaxcell.data.labelling import read_changes, relabelled
 from jaxcell.data.manifest import Entry, Manifest
 from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.in_memory import PBMC68K
+from jaxcell.data.sources.opening import KINDS
+from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import classes, lacking
-
-ADDRESSES = ("soma:", "census:", "scanpy:", "gs://", "s3://")  # no files of the data folder
 
 
 @dataclass
@@ -95,10 +96,17 @@ def found_files(manifest, data, only=()):
 
 
 def matches(path, data):
-    """What a path, glob or address of a manifest names; [] where nothing is there."""
-    if path.startswith(ADDRESSES):
+    """What a path, pattern, folder or address of a manifest names; [] where nothing is there.
+
+    KIND:PATH is looked up in the folder as a path is, but for a Census and for URIs.
+    """
+    kind, colon, rest = path.partition(":")
+    if path == PBMC68K or kind == "census" or "://" in path:
         return [path]
-    return sorted(glob.glob(str(Path(data) / path), recursive=True))
+    if colon and kind in KINDS:
+        return [f"{kind}:{place}" for place in sorted(glob.glob(str(Path(data) / rest)))]
+    place = str(Path(data) / path)
+    return [str(p) for p in expand(place)] if glob.glob(place, recursive=True) else []
 
 
 def beside(path, manifest, data):
@@ -137,9 +145,7 @@ def open_inputs(manifest: Manifest, data, only=()):
     maps, ontologies = _label_options(manifest, data)
     inputs = []
     for entry, paths in found:
-        sources = [open_source(path, counts=entry.counts) for path in paths]
-        for source, path in zip(sources, paths, strict=True):
-            source.spec = os.path.abspath(path) if os.path.exists(path) else path
+        sources = [open_source(path, counts=entry.counts, **entry.kind) for path in paths]
         _check_columns(entry, sources)
         _check_measured_by(entry, manifest.labels)
         for source in sources:
@@ -153,7 +159,7 @@ def open_inputs(manifest: Manifest, data, only=()):
                     identifiers=entry.identifiers,
                     duplicates=entry.duplicates,
                     allow_non_integer=entry.allow_non_integer,
-                    measured_by=entry.measured_by,
+                    measured_by=entry.measured_by or column_of([source]),
                     filters=entry.filters,
                     whole=entry.split,
                     wanted=wanted,

@@ -41,7 +41,17 @@ class Entry:
     most: int | None = None
     filters: Filters = field(default_factory=Filters)
     split: str | None = None
+    features: list = field(default_factory=list)
+    value_filter: str | None = None
+    measurement: str | None = None
+    genes_in: str | None = None
     expect: dict = field(default_factory=dict)
+
+    @property
+    def kind(self):
+        """What only some kinds of input take, for `open_source`."""
+        given = {n: getattr(self, n) for n in ("value_filter", "measurement", "genes_in")}
+        return {"features": self.features, **given}
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class Manifest:
     split: dict = field(default_factory=dict)
     vocabulary: dict = field(default_factory=dict)
     gene_map: str | None = None
+    orthologs: str | None = None
     values: str = "counts"
     hvg: dict = field(default_factory=dict)
     seed: int = 0

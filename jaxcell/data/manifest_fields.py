@@ -188,7 +188,8 @@ SOURCE = {
     "identifiers": one_of(*IDENTIFIERS), "duplicates": one_of(*DUPLICATES),
     "allow_non_integer": truth, "measured_by": text, "dataset": text, "labels": each(or_null(text)),
     "keep": each(texts), "share": share, "most": some, "filters": filters,
-    "split": one_of("train", "valid"), "expect": table(EXPECT),
+    "split": one_of("train", "valid"), "expect": table(EXPECT), "features": texts,
+    "value_filter": text, "measurement": text, "genes_in": one_of("rows", "columns"),
 }  # fmt: skip
 VOCABULARY = {"file": text, "where": text, "genes": count}
 COMPUTE = {"cells": some, "epochs": some, "times": amount}
@@ -196,7 +197,7 @@ HVG = {"number": some, "flavor": one_of(*FLAVORS), "batch": text}
 CORPUS = {
     "name": text, "about": text, "paper": text, "base": text, "remove": texts,
     "filters": filters, "caps": CAPS, "labels": each(label), "split": table(SPLIT),
-    "vocabulary": table(VOCABULARY), "gene_map": text, "values": one_of(*VALUES),
+    "vocabulary": table(VOCABULARY), "gene_map": text, "orthologs": text, "values": one_of(*VALUES),
     "hvg": table(HVG), "seed": whole, "shards": some, "compute": table(COMPUTE),
     "expect": table(EXPECT),
 }  # fmt: skip

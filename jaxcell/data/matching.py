@@ -1,7 +1,8 @@
-"""Which column of a file is which gene of a vocabulary, and the vocabulary of several files.
+"""Which column of a file is which gene of a vocabulary.
 
 A gene is found by, in this order: the Ensembl id and then the symbol that the file itself gives,
-exactly as spelled; then what a gene map says of them. Nothing is guessed and nothing downloaded.
+exactly as spelled; then what a gene map says of them; then, of a few columns, the symbol in another
+case. Nothing is downloaded.
 n_var = columns of a file, V = genes of the vocabulary.
 """
 
@@ -10,12 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.genes import GeneNames
-from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.data.letter_case import another_species, ignoring_case
 
 DUPLICATES = ("error", "sum", "first")
-LEVELS = ("Ensembl id", "symbol", "gene map")
-_GIVE_MAP = (
+LEVELS = ("Ensembl id", "symbol", "gene map", "symbol in another case")
+ORTHOLOGS = (
+    "Give a table of orthologs (jaxcell prepare --orthologs), or a gene map with them as aliases"
+)
+GIVE_MAP = (
     "give a gene map (--gene-map FILE, or JAXCELL_GENES=FILE; tab-separated: ensembl, symbol, "
     "aliases with | between)"
 )
@@ -35,9 +38,13 @@ class GeneMatch:
         Genes of the vocabulary that the file lacks; names of the file that the vocabulary lacks;
         genes of the vocabulary that several columns of the file are.
     levels : dict
-        Columns matched by 'Ensembl id', 'symbol' and 'gene map'.
+        Columns matched by 'Ensembl id', 'symbol', 'gene map' and 'symbol in another case'.
     where, duplicates : str
         The file, and what was done with duplicated genes.
+    level : i8 [n_var]
+        Which of the levels each column was found at; -1 = none.
+    note : str
+        What was done to the names before.
     """
 
     columns: np.ndarray
@@ -48,6 +55,8 @@ class GeneMatch:
     levels: dict[str, int]
     where: str
     duplicates: str
+    level: np.ndarray
+    note: str = ""
 
     @property
     def n_matched(self):
@@ -77,6 +86,8 @@ class GeneMatch:
         ):
             if names:
                 text.append(f"{len(names)} {what}: {_some(names)}.")
+        if self.note:
+            text.append(f"{self.note}.")
         return " ".join(text)
 
 
@@ -127,9 +138,11 @@ def match(names, vocabulary, gene_map=None, duplicates="error", where="the file"
     """
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates is {duplicates!r}; known: {', '.join(DUPLICATES)}")
-    columns, level = _find(names, vocabulary, gene_map)
+    columns, level, foreign = find(names, vocabulary, gene_map)
     if not (columns >= 0).any():
         raise ValueError(_no_match(names, vocabulary, where))
+    if foreign:
+        raise ValueError(other_species(names, foreign, (columns >= 0).sum(), where))
     order = np.flatnonzero(columns >= 0)
     genes, first, times = np.unique(columns[order], return_index=True, return_counts=True)
     duplicated = tuple(vocabulary.names[i] for i in genes[times > 1])
@@ -154,18 +167,23 @@ def match(names, vocabulary, gene_map=None, duplicates="error", where="the file"
         levels={what: int((level == i).sum()) for i, what in enumerate(LEVELS)},
         where=where,
         duplicates=duplicates,
+        level=level,
+        note=names.note,
     )
 
 
-def _find(names, vocabulary, gene_map):
-    """Gene index i32 [n_var] (-1 = none) and level [n_var] at which it was found."""
+def find(names, vocabulary, gene_map):
+    """Gene index i32 [n_var] (-1 = none), level i8 [n_var], and the columns of another species.
+
+    The last are those that would be genes if case were ignored, where they are the more.
+    """
     by_ensembl, by_symbol = vocabulary.by_ensembl, vocabulary.by_symbol
     n_var = len(names)
     columns, level = np.full(n_var, -1, np.int32), np.full(n_var, -1, np.int8)
     tables = [lambda s, e: by_ensembl.get(e, -1), lambda s, e: by_symbol.get(s, -1)]
     if gene_map is not None:
         # The vocabulary's own blanks are filled too, so that an alias finds its approved symbol.
-        known = [gene_map.complete(s, e)[1] for s, e in zip(*_pairs(vocabulary), strict=True)]
+        known = [gene_map.complete(s, e)[1] for s, e in zip(*pairs_of(vocabulary), strict=True)]
         mapped = {e: i for i, e in reversed(list(enumerate(known))) if e} | by_ensembl
 
         def through_map(symbol, ensembl):
@@ -175,19 +193,34 @@ def _find(names, vocabulary, gene_map):
         tables.append(through_map)
     taken = np.zeros(len(vocabulary) + 1, bool)  # the last stands for -1 and stays False
     for i, table in enumerate(tables):
-        found = np.array([table(s, e) for s, e in zip(*_pairs(names), strict=True)], np.int32)
+        found = np.array([table(s, e) for s, e in zip(*pairs_of(names), strict=True)], np.int32)
         new = (columns < 0) & (found >= 0) & ~taken[found]
         columns[new], level[new] = found[new], i
         taken[found[new]] = True
-    return columns, level
+    by_case = ignoring_case(names, vocabulary, columns)
+    new = by_case >= 0
+    if another_species(columns, by_case):
+        return columns, level, np.flatnonzero(new).tolist()
+    columns[new], level[new] = by_case[new], len(LEVELS) - 1
+    return columns, level, []
 
 
-def _pairs(names):
+def pairs_of(names):
+    """(symbols, Ensembl ids) of GeneNames or a Vocabulary."""
     return names.symbols, names.ensembl
 
 
 def _some(names, most=5):
     return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
+def other_species(names, foreign, n_exact, where):
+    """The error of a file whose columns are genes mostly if case is ignored."""
+    return (
+        f"{where}: {len(foreign)} columns would be genes if case were ignored "
+        f"({_some(names.show(foreign[:6]))}), and {n_exact} are as they are spelled: is this "
+        f"another species? {ORTHOLOGS}"
+    )
 
 
 def _no_match(names, vocabulary, where):
@@ -196,87 +229,10 @@ def _no_match(names, vocabulary, where):
     text += f"{_some(theirs)}. "
     folded = {name.casefold() for name in vocabulary.symbols if name}
     if any(name.casefold() in folded for name in names.symbols if name):
-        return text + "They would match if case were ignored: is this another species?"
+        text += "They would match if case were ignored: is this another species? "
+        return text + ORTHOLOGS
     if (any(names.ensembl) and not any(vocabulary.ensembl)) or (
         any(vocabulary.ensembl) and not any(names.ensembl)
     ):
-        return text + f"One has Ensembl ids and the other symbols: {_GIVE_MAP}"
+        return text + f"One has Ensembl ids and the other symbols: {GIVE_MAP}"
     return text + "Are they the same species and kind of feature? See --identifiers"
-
-
-def union(files, gene_map=None):
-    """Vocabulary of all genes of several files.
-
-    Files that give both names of a gene come first, so that they join files that give only one.
-
-    Parameters
-    ----------
-    files : dict
-        {name of the file: GeneNames}.
-    gene_map : GeneMap, optional
-        Fills in names that a file does not give.
-
-    Returns
-    -------
-    Vocabulary
-
-    Raises
-    ------
-    ValueError
-        Some files have symbols, others Ensembl ids, and nothing says which is which.
-    """
-    symbols, ensembl = [], []
-    only = {"symbols": [], "Ensembl ids": []}
-    for where in sorted(files, key=lambda file: _share_with_both(files[file]), reverse=True):
-        names = files[where] if gene_map is None else _completed(files[where], gene_map)
-        genes = _find(names, Vocabulary(symbols, ensembl), None)[0]
-        _add(symbols, ensembl, names, genes)
-        genes = _find(names, Vocabulary(symbols, ensembl), None)[0]
-        genes = genes[genes >= 0]
-        if np.mean([ensembl[i] == "" for i in genes]) > 0.5:
-            only["symbols"].append(where)
-        elif np.mean([symbols[i] == "" for i in genes]) > 0.5:
-            only["Ensembl ids"].append(where)
-    if all(only.values()):
-        named = "; ".join(f"{', '.join(where)} by {how} only" for how, where in only.items())
-        raise ValueError(
-            f"mixed identifiers: genes are named in {named}, and nothing says which is which: "
-            f"{_GIVE_MAP}"
-        )
-    return Vocabulary(symbols, ensembl)
-
-
-def _share_with_both(names):
-    return np.mean([bool(s and e) for s, e in zip(*_pairs(names), strict=True)])
-
-
-def _completed(names, gene_map):
-    """Names with the Ensembl ids of the map, an alias' only where no other column has that id."""
-    ensembl = [e or gene_map.ensembl_of.get(s, "") for s, e in zip(*_pairs(names), strict=True)]
-    taken = set(ensembl)
-    for i, symbol in enumerate(names.symbols):
-        alias = gene_map.alias_of.get(symbol)
-        if not ensembl[i] and alias and alias not in taken:
-            ensembl[i] = alias
-            taken.add(alias)
-    pairs = zip(names.symbols, ensembl, strict=True)
-    symbols = [s or gene_map.symbol_of.get(e, "") for s, e in pairs]
-    return GeneNames(tuple(symbols), tuple(ensembl))
-
-
-def _add(symbols, ensembl, names, genes):
-    """Fill blanks of the genes that were found (genes [n_var] >= 0); append the others once."""
-    known_symbols, known_ensembl = set(symbols), set(ensembl)
-    for s, e, i in zip(*_pairs(names), genes, strict=True):
-        if i >= 0 and not symbols[i] and s not in known_symbols:
-            symbols[i] = s
-        elif i >= 0 and not ensembl[i] and e not in known_ensembl:
-            ensembl[i] = e
-    with_id = {s for s, e in zip(*_pairs(names), strict=True) if e} | set(symbols)
-    for s, e, i in zip(*_pairs(names), genes, strict=True):
-        if i < 0 and (e not in known_ensembl if e else s and s not in with_id):
-            symbols.append(s)
-            ensembl.append(e)
-            known_ensembl.add(e)
-            if not e:
-                with_id.add(s)

@@ -10,7 +10,8 @@ from jaxcell.data.filters import Filters
 from jaxcell.data.inputs import Input, beside, open_inputs
 from jaxcell.data.manifest import Manifest, read_manifest
 from jaxcell.data.refusals import check_values
-from jaxcell.data.sources import open_source
+from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
 
@@ -30,7 +31,8 @@ class Order:
     labels : list of str, obs columns of the inputs' sources
     hold_out : list of (column, value)
     fraction : share of the other cells drawn for validation
-    seed, gene_map, vocabulary, values, hvg, hvg_flavor, hvg_batch, shards : as `prepare` takes them
+    seed, gene_map, vocabulary, values, hvg, hvg_flavor, hvg_batch, shards, orthologs, features : as
+        `prepare` takes them
     options : dict, what store.json keeps
     manifest : Manifest or None
     whole : whether these are all of its sources
@@ -49,6 +51,8 @@ class Order:
     hvg_flavor: str | None = None
     hvg_batch: str | None = None
     shards: int | None = None
+    orthologs: str | None = None
+    features: list = field(default_factory=list)
     options: dict = field(default_factory=dict)
     manifest: Manifest | None = None
     whole: bool = True
@@ -75,24 +79,33 @@ def order_files(asked):
     filters = Filters(**{name: asked[name] for name in FILTERS})
     filters.check_values(asked["values"])
     flavor = (asked["hvg_flavor"] or "seurat") if asked["hvg"] else None
-    each = {n: asked[n] for n in ("identifiers", "duplicates", "allow_non_integer", "measured_by")}
-    same = ("seed", "values", "hvg", "hvg_batch")
+    features = [asked["features"]] if isinstance(asked["features"], str) else asked["features"]
+    kinds = {
+        "features": list(features), "value_filter": asked["soma_filter"],
+        "measurement": asked["soma_measurement"], "genes_in": asked["genes_in"],
+    }  # fmt: skip
+    opened = _open_all(asked["files"], asked["hold_out_file"], asked["counts"], kinds)
+    each = {n: asked[n] for n in ("identifiers", "duplicates", "allow_non_integer")}
+    each["measured_by"] = asked["measured_by"] or column_of([source for source, _ in opened])
+    same = ("seed", "values", "hvg", "hvg_batch", "orthologs")
     order = Order(
         [
             Input(source, filters=filters, whole="valid" if held else None, **each)
-            for source, held in _open_all(asked["files"], asked["hold_out_file"], asked["counts"])
+            for source, held in opened
         ],
         labels,
         hold_out,
         fraction=asked["hold_out_fraction"],
         hvg_flavor=flavor,
+        features=kinds["features"],
         **{name: asked[name] for name in (*same, "gene_map", "vocabulary", "shards")},
     )
     order.options = {
         "counts": asked["counts"], "labels": labels, "hold_out": list(map("=".join, hold_out)),
         "hold_out_fraction": order.fraction, **{name: asked[name] for name in same},
+        "orthologs": asked["orthologs"] and str(asked["orthologs"]),
         "min_genes": filters.min_genes, "min_cells": filters.min_cells, **filters.asked,
-        "hvg_flavor": flavor, **each,
+        "hvg_flavor": flavor, **each, **{name: given for name, given in kinds.items() if given},
     }  # fmt: skip
     return order
 
@@ -130,6 +143,8 @@ def order_manifest(asked, defaults):
         hvg_flavor=hvg.get("flavor", "seurat") if hvg else None,
         hvg_batch=hvg.get("batch"),
         shards=asked["shards"] or manifest.shards,
+        orthologs=manifest.orthologs and beside(manifest.orthologs, manifest, data),
+        features=sorted({kind for entry in manifest.sources for kind in entry.features}),
         manifest=manifest,
         whole=not only,
         allow=asked["allow_different_counts"],
@@ -180,9 +195,9 @@ def _plain(value):
     return (list(value) or None) if isinstance(value, list | tuple) else value
 
 
-def _open_all(files, hold_out_file, counts):
+def _open_all(files, hold_out_file, counts, kinds):
     """Sources, each under a name of its own, and whether each is wholly for validation."""
-    files, held = _listed(files), _listed(hold_out_file)
+    files, held = expand(files), expand(hold_out_file)
     held_places = [_place(file) for file in held]
     places = [_place(file) for file in files]
     for file, place in zip(files, places, strict=True):
@@ -191,10 +206,8 @@ def _open_all(files, hold_out_file, counts):
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts, or a manifest")
-    sources = [open_source(file, counts=counts) for file in files]
-    for source, file in zip(sources, files, strict=True):
-        if not isinstance(file, anndata.AnnData):  # how other processes open it, wherever they are
-            source.spec = os.path.abspath(file) if Path(file).exists() else str(file)
+    given = {option: value for option, value in kinds.items() if value}
+    sources = [open_source(file, counts=counts, **given) for file in files]
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"
@@ -207,4 +220,6 @@ def _listed(files):
 
 def _place(file):
     """The same for two spellings of a path: no file may be in both splits."""
-    return id(file) if isinstance(file, anndata.AnnData) else os.path.realpath(file)
+    if isinstance(file, anndata.AnnData):
+        return id(file)
+    return os.path.realpath(str(file).removeprefix("soma:"))

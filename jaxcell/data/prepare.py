@@ -11,13 +11,17 @@ from jaxcell.data.corpus import budget, held_cells, limit
 from jaxcell.data.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.matching import match, union
+from jaxcell.data.mapping import write_mapping
+from jaxcell.data.matching import match
 from jaxcell.data.order import order_files, order_manifest
+from jaxcell.data.orthologs import read_orthologs, translated
 from jaxcell.data.parts import part_of
+from jaxcell.data.sources.features import check_features
 from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
 from jaxcell.data.survey import Asked, Surveying
 from jaxcell.data.unfinished import request_of, unfinished
+from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
 from jaxcell.data.writer import write_store
@@ -59,6 +63,11 @@ def prepare(
     shards=None,
     progress=True,
     beam=None,
+    orthologs=None,
+    features=(),
+    soma_filter=None,
+    soma_measurement=None,
+    genes_in=None,
 ):
     """Make a store from files of raw counts.
 
@@ -69,7 +78,7 @@ def prepare(
     ----------
     out : path
         The store's folder; must not exist.
-    files : path, AnnData, ``'scanpy:pbmc68k_reduced'``, or a list of these
+    files : what `open_source` opens, a folder or a pattern of these, or a list
         Each is a dataset of its own, or several by `measured_by`.
     manifest : path or str, optional
         Instead of files and of all options but those that follow and gene_map, shards, progress and
@@ -114,7 +123,8 @@ def prepare(
     measured_by : str, optional
         obs column of merged files whose batches had different panels. Each of its values is a
         dataset of its own, and a gene without any count in a value's kept cells is not measured
-        there. Files without the column stay one dataset.
+        there. Files without the column stay one dataset. Of the Census it is 'dataset_id' by
+        default, and its presence matrix says which genes a dataset measured.
     hvg : int, optional
         Keep so many highly variable genes, chosen over all files by their kept training cells, in
         the vocabulary's order. All of them are read once more for it, or twice (seurat_v3).
@@ -134,6 +144,15 @@ def prepare(
     beam : str, optional
         Options of an Apache Beam pipeline that does the blocks, '' for its defaults; see
         ``jaxcell.data.beam``. By default this process does them.
+    orthologs : path, optional
+        Tab-separated their gene, our gene: the genes of files of another species are taken for
+        their one-to-one orthologs, and their other genes are left out.
+    features : list of str
+        Types of features (10x's feature_types) to keep beside genes, such as 'Antibody Capture'.
+    soma_filter, soma_measurement : str, optional
+        Cells ("tissue == 'lung'") and measurement ('RNA') of SOMA experiments.
+    genes_in : {'rows', 'columns'}, optional
+        Where bulk tables have their genes, if their names do not say it.
 
     Returns
     -------
@@ -159,14 +178,16 @@ def prepare(
         order = order_manifest(given, prepare.__kwdefaults__)
     inputs, sources = order.inputs, [one.source for one in order.inputs]
     whole = [one.whole == "valid" for one in inputs]
+    check_features(sources, order.features)
     check_columns(sources, whole, order.labels, order.hold_out)
     refusals.check_datasets(inputs)
     if order.manifest:
         check_before(order)
     gene_map = read_gene_map(order.gene_map)
-    names = [identify(one.source.var, one.identifiers, one.source.name) for one in inputs]
+    own = [identify(one.source.var, one.identifiers, one.source.name) for one in inputs]
+    names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
-    matches, asked = _asked(order, names, genes, gene_map)
+    matches, asked = _asked(order, own, names, genes, gene_map)
     with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
         splits = _splits(order, surveys)
@@ -189,6 +210,10 @@ def prepare(
             )
             for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
+        for part, ours, found in zip(parts, names, matches, strict=True):
+            told = write_mapping(work.store, ours, found, genes)
+            for facts in part.facts:
+                facts |= {"mapping": told, "left_out": part.source.left_out}
         with _bar("writing", sources, progress) as bar:
             write_store(
                 work.store,
@@ -218,6 +243,15 @@ def _engine(beam):
     return engine(beam)
 
 
+def _translated(names, orthologs):
+    """The names of each source, those of another species' genes by their orthologs."""
+    table = read_orthologs(orthologs)
+    names = [translated(own, table) for own in names]
+    if table and not any(own.note for own in names):
+        raise ValueError(f"no source has the genes that {orthologs} translates (--orthologs)")
+    return names
+
+
 def _vocabulary(order, names, gene_map):
     """The genes that the store is made of: those asked for, or all of the sources."""
     if not order.vocabulary:
@@ -229,12 +263,12 @@ def _vocabulary(order, names, gene_map):
     return genes
 
 
-def _asked(order, names, genes, gene_map):
-    """The GeneMatch of each source, and what its survey goes by."""
+def _asked(order, given, names, genes, gene_map):
+    """The GeneMatch of each source, and what its survey goes by; given: names before orthologs."""
     matches, asked = [], []
-    for one, own in zip(order.inputs, names, strict=True):
+    for one, own, ours in zip(order.inputs, given, names, strict=True):
         where, filters, mito = one.source.name, one.filters, None
-        matches.append(match(own, genes, gene_map, one.duplicates, where))
+        matches.append(match(ours, genes, gene_map, one.duplicates, where))
         if filters.max_mito is not None:
             mito = mitochondrial(own, gene_map, filters.mito_prefix, where)
         more = one.wanted, one.allow_non_integer, order.values, one.measured_by

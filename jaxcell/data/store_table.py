@@ -76,6 +76,8 @@ def table(store):
     for source, facts in sources.items():
         if divided and not facts["value"]:
             lines.append(f"{source} has no column for --measured-by: it is one dataset")
+        for kind, n in facts.get("left_out", {}).items():
+            lines.append(f"{source}: {n:,} columns are {kind}, no genes: left out (--features)")
         for column in facts["without_labels"]:
             lines.append(f"{source} has no {column}: unknown for all its cells")
         for column, found in facts.get("missing_values", {}).items():

@@ -59,7 +59,8 @@ class Asked:
     allow_non_integer : warn of non-integer values instead of refusing them
     values : 'counts' or 'log1p', what the sources hold
     measured_by : obs column or None; a gene without a count in the kept cells of a value is not
-        measured there. A source without this column is one dataset
+        measured there, unless the source itself says which are. A source without this column is
+        one dataset
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -205,7 +206,10 @@ def gather(source, match, asked, found):
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered[None]
     if len(values) > 1 or values[0]:
-        measured = filtered & np.any([b["detected"] for b in found], axis=0)
+        detected = np.any([b["detected"] for b in found], axis=0)
+        if source.presence and source.presence.column == asked.measured_by:
+            detected = source.presence.of(source, values, match, detected)
+        measured = filtered & detected
     for i in np.unique(dataset[kept]):
         if not measured[i].any():
             raise ValueError(

@@ -192,7 +192,7 @@ def write_store(
     files |= {
         p.relative_to(folder).as_posix(): file_facts(p)
         for p in folder.rglob("*")
-        if p.is_file() and p.suffix in (".json", ".npy", ".npz") and p.name != "store.json"
+        if p.is_file() and p.suffix in (".json", ".npy", ".npz", ".tsv") and p.name != "store.json"
     }
     summary = {
         "schema_version": SCHEMA_VERSION,

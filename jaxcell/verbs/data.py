@@ -4,13 +4,17 @@ import sys
 
 from jaxcell.verbs import options
 
+INPUTS = (
+    "h5ad, zarr, loom, 10x (folder of mtx, or h5), SOMA (folder, or soma:URI), "
+    "census:VERSION/ORGANISM, a bulk table, scanpy:pbmc68k_reduced; or a folder or 'PATTERN' of "
+    "these"
+)
+
 
 def prepare(p):
     """Arguments of ``jaxcell prepare``."""
     out = p.add_argument("out", metavar="OUT", help="the store, a folder that must not exist")
-    files = p.add_argument(
-        "files", metavar="FILE", nargs="+", default=(), help="h5ad, or scanpy:pbmc68k_reduced"
-    )
+    files = p.add_argument("files", metavar="FILE", nargs="+", default=(), help=INPUTS)
     # Not by nargs ? and *: these would take no FILE that stands behind an option.
     out.required = files.required = False
     _manifest(p)
@@ -31,6 +35,27 @@ def prepare(p):
         "--measured-by",
         metavar="OBS",
         help="for merged files: a gene without any count in a value of OBS is not measured there",
+    )
+    p.add_argument(
+        "--features",
+        nargs="+",
+        default=(),
+        metavar="TYPE",
+        help="features to keep beside genes, by their type: 'Antibody Capture'",
+    )
+    p.add_argument(
+        "--soma-filter", metavar="WHICH", help="cells of SOMA experiments: \"tissue == 'lung'\""
+    )
+    p.add_argument("--soma-measurement", metavar="NAME", help="of SOMA experiments; RNA by default")
+    p.add_argument(
+        "--genes-in",
+        choices=("rows", "columns"),
+        help="where bulk tables have their genes, if their names do not say it",
+    )
+    p.add_argument(
+        "--orthologs",
+        metavar="TSV",
+        help="their gene, our gene: takes files of another species by one-to-one orthologs",
     )
     p.add_argument("--vocabulary", metavar="FILE", help="vocabulary.json, a store, or a gene list")
     p.add_argument("--hvg", type=int, metavar="N", help="keep the N most variable genes")

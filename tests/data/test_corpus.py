@@ -15,11 +15,12 @@ from jaxcell.data.filters import Filters, mitochondrial
 from jaxcell.data.genes import identify
 from jaxcell.data.listing import manifest as listing
 from jaxcell.data.manifest import read_manifest
-from jaxcell.data.matching import match, union
+from jaxcell.data.matching import match
 from jaxcell.data.prepare import prepare
 from jaxcell.data.sources import open_source
 from jaxcell.data.store import Store
 from jaxcell.data.survey import REMOVED, Asked, gather, survey_block
+from jaxcell.data.union import union
 from tests.data.conftest import dense
 
 GENES = ["MT-ND1", "MT-CO1", *(f"G{i}" for i in range(38))]
@@ -400,7 +401,7 @@ def test_on_the_command_line(folder, capsys, monkeypatch):
     assert Store.open("store").sizes["train"] == 240
     assert "train for 30 epochs of these 240 (config.epochs)" in capsys.readouterr().out
     cli.main(["prepare", "--manifest", "mine.yaml", "--data", str(folder), "--list"])
-    assert "first   first/*.h5ad  2 files" in capsys.readouterr().out
+    assert "first   first/*.h5ad  yes, 2" in capsys.readouterr().out
     cli.main(["prepare", "--list"])
     assert "diverse_rna_k562_controls  DiverseRNA with K562 controls" in capsys.readouterr().out
     cli.main(["prepare", "plain", "second.h5ad", "--max-mito", "0.05", "--min-total", "20"])

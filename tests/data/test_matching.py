@@ -3,7 +3,8 @@ import pytest
 import scipy.sparse as sp
 
 from jaxcell.data.genes import GeneNames, read_gene_map
-from jaxcell.data.matching import match, project, union
+from jaxcell.data.matching import match, project
+from jaxcell.data.union import union
 from jaxcell.data.vocabulary import Vocabulary
 
 E1, E2, E3 = "ENSG00000000001", "ENSG00000000002", "ENSG00000000003"
@@ -28,7 +29,8 @@ def test_ensembl_first_then_symbol():
     assert found.n_matched == 3
     assert found.missing == ()
     assert found.unmatched == ("D", "column 4")
-    assert found.levels == {"Ensembl id": 1, "symbol": 2, "gene map": 0}
+    assert list(found.levels.values()) == [1, 2, 0, 0]
+    assert found.level.tolist() == [0, 1, 1, -1, -1]
 
 
 def test_report_names_what_is_missing():

@@ -280,7 +280,7 @@ def test_files_that_are_wrong(h5ad, make, tmp_path):
     with pytest.raises(ValueError, match="no input"):
         make([])
     with pytest.raises(ValueError, match="unknown kind of input"):
-        make(tmp_path / "matrix.csv")
+        make(tmp_path / "matrix.parquet")
 
 
 def test_output_that_exists_is_refused_before_anything_is_read(make, tmp_path):

@@ -1,4 +1,4 @@
-"""An h5ad file as a source: dense, CSR or CSC, in X, raw or a layer."""
+"""An h5ad file as a source: dense, CSR or CSC, in X, raw or a layer; any compression."""
 
 import contextlib
 import hashlib
@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import anndata
-import h5py
 import numpy as np
 import scipy.sparse as sp
 
+from jaxcell.data.sources import hdf5
 from jaxcell.data.sources.source import Source
 from jaxcell.data.sources.turning import turned
 
@@ -32,7 +32,7 @@ class H5adSource(Source):
     def __init__(self, path, counts="X", chunk_cells=None):
         self.path, self.name = Path(path), str(path)
         self._turned = None  # of CSC: row pointers, columns and values in files
-        with opened(self.path) as file:
+        with self._opened() as file:
             self.obs = anndata.io.read_elem(file["obs"])
             self.n_cells = len(self.obs)
             self.places = ["X"] if "X" in file else []
@@ -45,7 +45,11 @@ class H5adSource(Source):
 
     def at(self, counts):
         """The same cells with the counts of another place."""
-        return H5adSource(self.path, counts, self._chunk_cells)
+        return type(self)(self.path, counts, self._chunk_cells)
+
+    def _opened(self):
+        """Context with the root group; another file format of the same layout has its own."""
+        return opened(self.path)
 
     def _matrix(self, file):
         return file["raw/X" if self.counts == "raw" else self.counts]
@@ -54,8 +58,8 @@ class H5adSource(Source):
         matrix = self._matrix(file)
         expected = (self.n_cells, len(self.var))
         shape, stored = _shape(matrix), None
-        if isinstance(matrix, h5py.Group):
-            stored = matrix["indptr"][-1], len(matrix["indices"]), len(matrix["data"])
+        if _sparse(matrix):
+            stored = matrix["indptr"][-1], *(matrix[part].shape[0] for part in ("indices", "data"))
         if shape != expected or (stored and len(set(map(int, stored))) > 1):
             raise ValueError(
                 f"{self.path} is damaged: {self.counts} is {shape[0]} × {shape[1]} with "
@@ -65,9 +69,9 @@ class H5adSource(Source):
     def _read(self, slices):
         if not slices:
             return
-        with opened(self.path) as file:
+        with self._opened() as file:
             matrix = self._matrix(file)
-            if isinstance(matrix, h5py.Dataset):
+            if not _sparse(matrix):
                 yield from (matrix[rows] for rows in slices)
                 return
             first, indices, data = slices[0].start, matrix["indices"], matrix["data"]
@@ -85,9 +89,9 @@ class H5adSource(Source):
 
     def settle(self, folder):
         """Lay CSC down as CSR in a folder, once for all passes and all processes."""
-        with opened(self.path) as file:
+        with self._opened() as file:
             matrix = self._matrix(file)
-            if isinstance(matrix, h5py.Group) and _format(matrix) == "csc":
+            if _sparse(matrix) and _format(matrix) == "csc":
                 self._turn(matrix, folder)
                 self._settled = folder
 
@@ -112,30 +116,21 @@ class H5adSource(Source):
 @contextlib.contextmanager
 def opened(path):
     """The HDF5 file of an h5ad."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file, so not an h5ad")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
-    with file:
+    with hdf5.opened(path, "an h5ad") as file:
         lacking = [name for name in ("obs", "var") if name not in file]
         if lacking:
             raise ValueError(
                 f"{path} is HDF5 but not an h5ad: it has {list(file)}, not {' and '.join(lacking)}"
             )
-        try:
-            yield file
-        except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
-            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+        yield file
+
+
+def _sparse(matrix):
+    return hasattr(matrix, "keys")  # a group of data, indices and indptr, not an array
 
 
 def _shape(matrix):
-    shape = matrix.shape if isinstance(matrix, h5py.Dataset) else matrix.attrs.get("shape")
+    shape = matrix.attrs.get("shape") if _sparse(matrix) else matrix.shape
     return tuple(map(int, matrix.attrs["h5sparse_shape"] if shape is None else shape))
 
 

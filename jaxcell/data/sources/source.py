@@ -1,5 +1,7 @@
 """What every input of `prepare` is: cells as CSR chunks, a few at a time."""
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -19,12 +21,17 @@ class Source:
         Where counts may be: X, raw, layers/NAME.
     counts : str
         Which of them these are.
-    spec : str or None
+    left_out : dict
+        {type: number} of the features that are no genes and were left out.
+    presence : Presence or None
+        Which genes each value of an obs column measured, where the source itself says so.
+    spec, options
         What `open_source` opens it by, in this process or another; None in memory.
     """
 
-    spec = None
-    _settled = None
+    left_out: ClassVar = {}
+    options: ClassVar = {}
+    presence = spec = _settled = None
 
     def _choose(self, counts, chunk_cells):
         if counts not in self.places:
@@ -76,18 +83,18 @@ class Source:
                 f"{self.name} is in the memory of this process and cannot be read by others: write "
                 "it as h5ad and give the file"
             )
-        return _reopened, (self.spec, self.counts, self._chunk_cells, self._settled)
+        how = {**self.options, "counts": self.counts, "chunk_cells": self._chunk_cells}
+        return _reopened, (self.spec, how, self._settled)
 
     def __repr__(self):
         return f"{self.name}[{self.counts}]: {self.n_cells} cells × {len(self.var)} genes"
 
 
-def _reopened(spec, counts, chunk_cells, settled):
+def _reopened(spec, how, settled):
     """A source that another process has opened, and settled in a folder."""
     from jaxcell.data.sources.opening import open_source
 
-    source = open_source(spec, counts=counts, chunk_cells=chunk_cells)
-    source.spec = spec
+    source = open_source(spec, **how)
     if settled is not None:
         source.settle(settled)
     return source

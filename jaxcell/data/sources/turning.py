@@ -38,7 +38,7 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None):
         Columns ascend within a row. Disk: nnz × (2 or 4 + the value's size) bytes, and for a while
         two more for each.
     """
-    nnz, n_genes = len(data), len(indptr) - 1
+    nnz, n_genes = data.shape[0], len(indptr) - 1  # a zarr array has no len
     kinds = {"columns": np.uint16 if n_genes <= MOST else np.int32, "values": data.dtype}
     done = folder and _finished(Path(folder), mark, kinds, nnz)
     if done:
@@ -82,7 +82,7 @@ def _part_by_bucket(indptr, indices, data, n_cells, shift, parted):
 
     Within a bucket the values keep their order: it is CSC.
     """
-    nnz, n_buckets = len(data), ((n_cells - 1) >> shift) + 1
+    nnz, n_buckets = data.shape[0], ((n_cells - 1) >> shift) + 1
     blocks = [slice(a, min(a + BLOCK, nnz)) for a in range(0, nnz, BLOCK)]
     sizes = np.zeros(n_buckets, np.int64)
     for block in blocks:

@@ -115,9 +115,9 @@ def test_missing_empty_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.h5ad does not exist"):
         open_source(tmp_path / "absent.h5ad")
     with pytest.raises(
-        ValueError, match=r"unknown kind of input '\.loom'; known: FILE\.h5ad, scan"
+        ValueError, match=r"unknown kind of input '\.parquet'; known: FILE\.h5ad, STORE"
     ):
-        open_source(tmp_path / "a.loom")
+        open_source(tmp_path / "a.parquet")
     (tmp_path / "a.h5ad").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.h5ad is empty \(0 bytes\)"):
         open_source(tmp_path / "a.h5ad")

@@ -1,0 +1,223 @@
+"""A SOMA experiment as a source, by tiledbsoma: a folder, a cloud address, the CELLxGENE Census."""
+
+import contextlib
+import hashlib
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from jaxcell.data.sources.presence import Presence
+from jaxcell.data.sources.source import Source
+
+EXTRA = "pip install 'jaxcell[soma]'"
+CONFIG = {"soma.init_buffer_bytes": 2**26}  # of each column read at once; TileDB's own is 1 GB
+PRESENCE = "feature_dataset_presence_matrix"
+DATASETS = "dataset_id"  # obs column of the Census whose values its presence matrix is about
+MARKERS = ("__tiledb_group.tdb", "__group")  # of a folder that TileDB calls a group
+
+
+class SomaSource(Source):
+    """A SOMA experiment, or one organism of a Census; opened anew by each read.
+
+    ``obs`` holds all columns of the chosen cells: of a whole Census that is several GB, so choose.
+
+    Parameters
+    ----------
+    path : str
+        Folder or URI of an experiment. Of a Census (``census=True``) VERSION/ORGANISM, such as
+        2025-01-30/homo_sapiens, or FOLDER/ORGANISM for a copy of it.
+    counts : str
+        'X', which is X/raw or else the only layer, or 'X/LAYER'.
+    value_filter : str, optional
+        Which cells: ``"tissue == 'lung' and is_primary_data == True"``, in TileDB's syntax.
+    measurement : str
+        Name of the measurement.
+    """
+
+    def __init__(
+        self,
+        path,
+        counts="X",
+        chunk_cells=None,
+        value_filter=None,
+        measurement="RNA",
+        census=False,
+    ):
+        self.path, self.name = str(path), str(path)
+        self._filter, self._measurement, self._census = value_filter, measurement, census
+        self._digest = None
+        with self._opened() as (root, experiment):
+            self.obs, self._cells = self._table(experiment.obs, ("obs_id",), value_filter)
+            part = _member(experiment.ms, measurement, f"{self.name} has no measurement")
+            self.var, self._genes = self._table(part.var, ("var_id", "feature_id"))
+            self.places = [f"X/{layer}" for layer in sorted(part.X)] if "X" in part else []
+            self.n_cells = len(self.obs)
+            if self.n_cells == 0 and value_filter:
+                raise ValueError(f"{self.name}: no cell has {value_filter} (--soma-filter)")
+            if counts == "X":
+                counts = self.places[0] if len(self.places) == 1 else "X/raw"
+            self._choose(counts, chunk_cells)
+            if census and PRESENCE in part:
+                self.presence = self._read_presence(root, part[PRESENCE])
+
+    @contextlib.contextmanager
+    def _opened(self):
+        """The root (of a Census, else None) and the experiment; SOMA's errors as ValueError."""
+        soma = import_soma()
+        context = soma.SOMATileDBContext(tiledb_config=CONFIG)
+        with contextlib.ExitStack() as stack:
+            try:
+                if not self._census:
+                    root, experiment = None, stack.enter_context(_open(self.path, context))
+                else:
+                    where, _, organism = self.path.rpartition("/")
+                    root = stack.enter_context(_open_census(where, context))
+                    among = root["census_data"]
+                    experiment = _member(among, organism, f"the Census {where} has no organism")
+                if not isinstance(experiment, soma.Experiment):
+                    raise ValueError(f"{self.name} is a SOMA {experiment.soma_type}, no experiment")
+                yield root, experiment
+            except soma.DoesNotExistError as error:
+                raise FileNotFoundError(f"{self.name} is not a SOMA experiment: {error}") from error
+            except soma.SOMAError as error:
+                raise ValueError(f"{self.name}: {str(error).splitlines()[0]}") from error
+
+    def _table(self, frame, names, value_filter=None):
+        """A table [n] by soma_joinid, named by the first of ``names`` it has; its joinids [n]."""
+        soma = import_soma()
+        try:
+            columns = [c for c in frame.schema.names if c != "observation_joinid"]
+            table = frame.read(value_filter=value_filter, column_names=columns).concat()
+        except soma.SOMAError as error:
+            said = str(error).splitlines()[0]
+            raise ValueError(
+                f"{self.name}: cells where {value_filter!r}: {said}; obs has "
+                f"{', '.join(columns)} (--soma-filter)"
+            ) from error
+        table = table.to_pandas().sort_values("soma_joinid", ignore_index=True)
+        ids = table.pop("soma_joinid").to_numpy(np.int64)
+        name = next((name for name in names if name in table), None)
+        table.index = pd.Index(ids if name is None else table[name].to_numpy())
+        return table, ids
+
+    def _read_presence(self, root, matrix):
+        """What the Census knows of the datasets of the chosen cells."""
+        given = root["census_info"]["datasets"].read(column_names=["soma_joinid", DATASETS])
+        rows = given.concat().to_pandas().set_index(DATASETS)["soma_joinid"]
+        values = sorted(map(str, pd.unique(self.obs[DATASETS])))
+        unknown = [value for value in values if value not in rows.index]
+        if unknown:
+            raise ValueError(
+                f"{self.name} is damaged: {len(unknown)} datasets of obs are not in "
+                f"census_info/datasets: {', '.join(unknown[:3])}"
+            )
+        ids = rows[values].to_numpy()
+        found = self._sparse(matrix, np.sort(ids)).astype(bool).toarray()
+        return Presence(
+            DATASETS, dict(zip(values, found[np.argsort(np.argsort(ids))], strict=True))
+        )
+
+    def at(self, counts):
+        """The same cells with the counts of another layer."""
+        options = self._filter, self._measurement, self._census
+        return SomaSource(self.path, counts, self._chunk_cells, *options)
+
+    def chunks(self, start=0, stop=None):
+        """As of every source; a pass over all cells also takes the checksum on its way."""
+        parts = [hashlib.sha256() for _ in range(3)]
+        for chunk in super().chunks(start, stop):
+            given = np.diff(chunk.indptr), chunk.indices, chunk.data
+            for part, array, kind in zip(parts, given, ("<i8", "<i4", "<f8"), strict=True):
+                part.update(np.ascontiguousarray(array, kind))
+            yield chunk
+        if start == 0 and stop in (None, self.n_cells):
+            named = hashlib.sha256("\n".join(map(str, self.var.index)).encode())
+            for part in parts:
+                named.update(part.digest())
+            self._digest = named.hexdigest()
+
+    def _read(self, slices):
+        soma = import_soma()
+        with self._opened() as (_, experiment):
+            matrix = self._layer(experiment)
+            read = self._sparse if isinstance(matrix, soma.SparseNDArray) else self._dense
+            for rows in slices:
+                yield read(matrix, self._cells[rows])
+
+    def _layer(self, experiment):
+        return experiment.ms[self._measurement].X[self.counts.removeprefix("X/")]
+
+    def _sparse(self, matrix, ids):
+        """CSR [ids, n_var] of a sparse array; ids ascending."""
+        row, column, value = [], [], []
+        whole = ids[-1] - ids[0] == len(ids) - 1
+        for table in matrix.read((slice(ids[0], ids[-1]) if whole else ids,)).tables():
+            genes = table["soma_dim_1"].to_numpy()
+            place = np.minimum(np.searchsorted(self._genes, genes), len(self._genes) - 1)
+            if (self._genes[place] != genes).any():
+                raise ValueError(f"{self.name} is damaged: {matrix.uri} has genes that var has not")
+            row.append(np.searchsorted(ids, table["soma_dim_0"].to_numpy()))
+            column.append(place)
+            value.append(table["soma_data"].to_numpy())
+        shape = (len(ids), len(self._genes))
+        if not row:
+            return sp.csr_matrix(shape, dtype=np.float32)
+        ends = np.concatenate(row), np.concatenate(column)
+        return sp.csr_matrix((np.concatenate(value), ends), shape)
+
+    def _dense(self, matrix, ids):
+        """Array [ids, n_var] of a dense array, by runs of neighbours."""
+        runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
+        parts = [matrix.read((slice(int(r[0]), int(r[-1])),)).to_numpy() for r in runs]
+        return np.vstack(parts)[:, self._genes]
+
+    def stamp(self):
+        """Chosen cells and the number of values in the whole layer."""
+        with self._opened() as (_, experiment):
+            matrix = self._layer(experiment)
+            n_values = getattr(matrix, "nnz", matrix.shape)
+        cells = hashlib.sha256(np.ascontiguousarray(self._cells)).hexdigest()[:12]
+        return f"{self.n_cells} cells {cells} of {n_values} values"
+
+    def checksum(self):
+        """sha256 of the gene names and of the counts of the chosen cells."""
+        if self._digest is None:
+            for _ in self.chunks():
+                pass
+        return self._digest
+
+
+def is_soma(path):
+    """Whether a folder is a group of TileDB, so maybe a SOMA experiment."""
+    return path.is_dir() and any((path / name).exists() for name in MARKERS)
+
+
+def import_soma():
+    """Tiledbsoma."""
+    try:
+        import tiledbsoma
+    except ImportError as error:
+        raise ImportError(f"SOMA experiments are read by tiledbsoma: {EXTRA}") from error
+    return tiledbsoma
+
+
+def _open(uri, context):
+    return import_soma().open(uri, context=context)
+
+
+def _open_census(where, context):
+    """A Census by its version, or by the address of a copy."""
+    if "/" in where:
+        return _open(where, context)
+    try:
+        import cellxgene_census
+    except ImportError as error:
+        raise ImportError(f"the Census {where} is read by cellxgene-census: {EXTRA}") from error
+    return cellxgene_census.open_soma(census_version=where, tiledb_config=CONFIG)
+
+
+def _member(collection, name, lacking):
+    if name not in collection:
+        raise ValueError(f"{lacking} {name!r}; it has {', '.join(sorted(collection))}")
+    return collection[name]

@@ -1,0 +1,215 @@
+"""SOMA experiments, and one laid out like the CELLxGENE Census, made here."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+
+from jaxcell.data.genes import identify
+from jaxcell.data.prepare import prepare
+from jaxcell.data.sources import open_source
+from jaxcell.data.sources.soma import PRESENCE
+from tests.conftest import ROOT
+from tests.data.conftest import ENSEMBL, GENES, cells, counts
+from tests.data.sources.conftest import check, read
+from tests.data.test_prepare import everything
+
+soma = pytest.importorskip("tiledbsoma")
+import tiledbsoma.io  # noqa: E402
+
+
+def write(uri, adata, layer="raw"):
+    tiledbsoma.io.from_anndata(str(uri), adata, measurement_name="RNA", X_layer_name=layer)
+    return uri
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
+@pytest.mark.parametrize("spec", ["soma:{}", "{}"])
+def test_an_experiment(tmp_path, form, spec):
+    adata = cells(form(counts()), normal=form(counts(seed=1)))
+    source = open_source(spec.format(write(tmp_path / "exp", adata)), chunk_cells=7)
+    check(source, counts())
+    assert (source.places, source.counts) == (["X/normal", "X/raw"], "X/raw")
+    check(source.at("X/normal"), counts(seed=1))
+    assert source.obs.index.tolist() == adata.obs_names.tolist()
+    assert source.obs["type"].tolist() == adata.obs["type"].tolist()
+    assert identify(source.var).symbols == tuple(GENES)
+
+
+def test_the_only_layer_is_x(tmp_path):
+    source = open_source(write(tmp_path / "exp", cells(sp.csr_matrix(counts())), "data"))
+    assert source.counts == "X/data"
+    with pytest.raises(ValueError, match="has no counts at 'raw'; it has X/data "):
+        source.at("raw")
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
+def test_a_value_filter(tmp_path, form):
+    path = write(tmp_path / "exp", cells(form(counts())))
+    chosen = np.arange(30) % 3 == 1
+    source = open_source(path, value_filter="type == 'B'", chunk_cells=4)
+    np.testing.assert_array_equal(read(source), counts()[chosen])
+    np.testing.assert_array_equal(read(source, 3, 8), counts()[chosen][3:8])
+    assert source.obs["batch"].tolist() == ["b"] * 10
+    assert source.checksum() != open_source(path).checksum()
+    assert source.stamp() != open_source(path).stamp()
+    np.testing.assert_array_equal(read(source.at("X/raw")), counts()[chosen])
+
+
+def test_the_checksum_is_that_of_a_pass(tmp_path):
+    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    passed, asked = open_source(path, chunk_cells=7), open_source(path)
+    read(passed, 0, 9)
+    read(passed)
+    assert passed.checksum() == asked.checksum()
+    other = write(tmp_path / "other", cells(sp.csr_matrix(counts(seed=1))))
+    assert open_source(other).checksum() != asked.checksum()
+
+
+def test_memory_is_bounded(tmp_path):
+    adata = cells(sp.csr_matrix(counts(10_000, 200)), symbols=[f"G{i}" for i in range(200)])
+    path = write(tmp_path / "exp", adata)
+    tracemalloc.start()
+    source = open_source(path, chunk_cells=100)
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    seen = sum(float(c.sum()) for c in source.chunks())
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert seen == adata.X.sum()
+    assert peak < 3e6  # the counts alone are 8 MB as float32
+
+
+def test_what_is_wrong(tmp_path):
+    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    with pytest.raises(FileNotFoundError, match="absent is not a SOMA experiment"):
+        open_source(f"soma:{tmp_path / 'absent'}")
+    with pytest.raises(ValueError, match=r"exp/ms/RNA is a SOMA SOMAMeasurement, no experiment"):
+        open_source(path / "ms" / "RNA")
+    with pytest.raises(ValueError, match=r"has no measurement 'ATAC'; it has RNA"):
+        open_source(path, measurement="ATAC")
+    with pytest.raises(ValueError, match=r"'tissue == 1': .*tissue.*; obs has .*batch.*--soma-fil"):
+        open_source(path, value_filter="tissue == 1")
+    with pytest.raises(ValueError, match="where \"type = 'T'\""):
+        open_source(path, value_filter="type = 'T'")
+    with pytest.raises(ValueError, match=r"exp: no cell has type == 'NK' \(--soma-filter\)"):
+        open_source(path, value_filter="type == 'NK'")
+    for broken in sorted((path / "ms" / "RNA" / "X" / "raw" / "__fragments").glob("*/a0.tdb")):
+        broken.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^\S*exp: "):
+        read(open_source(path))
+
+
+def test_without_tiledbsoma_the_extra_is_named(tmp_path):
+    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    code = (
+        "import sys; sys.modules['tiledbsoma'] = None; from jaxcell.data.sources import "
+        f"open_source; open_source({str(path)!r})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "read by tiledbsoma: pip install 'jaxcell[soma]'" in found.stderr
+
+
+def panel():
+    """Counts of three datasets, cell by cell: d0 did not measure gene 0, d1 not 1 and 2."""
+    matrix = counts()
+    matrix[::3, 0] = 0
+    matrix[1::3, 1:3] = 0
+    return matrix
+
+
+@pytest.fixture
+def census_of(tmp_path):
+    """Function: counts, name → a folder laid out like the Census."""
+
+    def write_census(matrix, name="census"):
+        adata = cells(sp.csr_matrix(matrix))
+        adata.obs["dataset_id"] = pd.Categorical(np.array(["d0", "d1", "d2"])[np.arange(30) % 3])
+        adata.obs["is_primary_data"] = np.arange(30) < 21
+        index = pd.Index(ENSEMBL, name="feature_id")
+        adata.var = pd.DataFrame({"feature_name": GENES}, index=index)
+        uri = tmp_path / name
+        present = np.ones((5, 8), np.uint8)
+        present[3, 0] = present[1, 1] = present[1, 2] = 0  # datasets 3, 1, 4 are d0, d1, d2
+        with soma.Collection.create(str(uri)) as root:
+            data = root.add_new_collection("census_data")
+            write(uri / "census_data" / "homo_sapiens", adata)
+            data.set("homo_sapiens", soma.open(str(uri / "census_data" / "homo_sapiens")))
+            info = root.add_new_collection("census_info")
+            table = pa.table({"soma_joinid": [1, 3, 4], "dataset_id": ["d1", "d0", "d2"]})
+            with info.add_new_dataframe("datasets", schema=table.schema, domain=[(0, 9)]) as given:
+                given.write(table)
+        with soma.open(str(uri / "census_data/homo_sapiens/ms/RNA"), "w") as rna:
+            matrix = rna.add_new_sparse_ndarray(PRESENCE, type=pa.uint8(), shape=(5, 8))
+            matrix.write(pa.SparseCOOTensor.from_scipy(sp.coo_matrix(present)))
+            matrix.close()
+        return uri
+
+    return write_census
+
+
+@pytest.fixture
+def census(census_of):
+    return census_of(panel())
+
+
+def test_the_census_says_which_genes_a_dataset_measured(census, make):
+    spec = f"census:{census}/homo_sapiens"
+    source = open_source(spec, chunk_cells=7)
+    check(source, panel())
+    assert source.presence.column == "dataset_id"
+    assert {k: np.flatnonzero(~v).tolist() for k, v in source.presence.genes.items()} == {
+        "d0": [0], "d1": [1, 2], "d2": [],
+    }  # fmt: skip
+    store = make(spec, soma_filter="is_primary_data == True", labels=["type"])
+    assert store.sizes["train"] == 21
+    assert store.names == [f"homo_sapiens dataset_id=d{i}" for i in range(3)]
+    measured = [np.flatnonzero(~store.measured[s]).tolist() for s in store.gene_set]
+    assert measured == [[0], [1, 2], []]
+    assert (store.vocabulary.symbols, store.vocabulary.ensembl) == (tuple(GENES), tuple(ENSEMBL))
+    assert store.labels["type"] == ["B", "T"]
+    options = json.loads((store.path / "store.json").read_text())["options"]
+    assert options["value_filter"] == "is_primary_data == True"
+    assert options["measured_by"] == "dataset_id"
+
+
+def test_genes_without_a_count_may_be_measured_and_not_the_reverse(census_of, make, tmp_path):
+    matrix = panel()
+    matrix[2::3, 3] = 0  # gene 3 has no count in d2 and was measured there all the same
+    store = make(f"census:{census_of(matrix, 'one')}/homo_sapiens")
+    assert store.measured[store.gene_set].all(axis=1).tolist() == [False, False, True]
+    np.testing.assert_array_equal(everything(store)[1], matrix)
+    matrix[0, 0] = 1
+    with pytest.raises(ValueError, match="dataset_id=d0 has counts of 1 genes that its presence"):
+        prepare(tmp_path / "b", f"census:{census_of(matrix, 'two')}/homo_sapiens", progress=False)
+
+
+def test_versions_of_the_census_are_opened_by_its_own_library(census, monkeypatch):
+    library = pytest.importorskip("cellxgene_census")
+    asked = []
+
+    def open_soma(*, census_version, tiledb_config):
+        asked.append(census_version)
+        return soma.open(str(census))
+
+    monkeypatch.setattr(library, "open_soma", open_soma)
+    check(open_source("census:2025-01-30/homo_sapiens", chunk_cells=7), panel())
+    assert set(asked) == {"2025-01-30"}
+    with pytest.raises(ValueError, match=r"no organism 'mus_musculus'; it has homo_sapiens"):
+        open_source("census:2025-01-30/mus_musculus")
+    monkeypatch.setitem(sys.modules, "cellxgene_census", None)
+    with pytest.raises(ImportError, match=r"by cellxgene-census: pip install 'jaxcell"):
+        open_source("census:2025-01-30/homo_sapiens")
+
+
+def test_a_dataset_that_the_census_does_not_list(census):
+    with soma.open(str(census / "census_info" / "datasets"), "w") as table:
+        table.write(pa.table({"soma_joinid": [1], "dataset_id": ["gone"]}))
+    with pytest.raises(ValueError, match=r"1 datasets of obs are not in census_info/datasets: d1"):
+        open_source(f"census:{census}/homo_sapiens")
