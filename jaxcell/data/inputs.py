@@ -98,11 +98,13 @@ def found_files(manifest, data, only=()):
 def matches(path, data):
     """What a path, pattern, folder or address of a manifest names; [] where nothing is there.
 
-    KIND:PATH is looked up in the folder as a path is, but for a Census and for URIs.
+    KIND:PATH is looked up in the folder as a path is; a release of the Census and URIs are not.
     """
     kind, colon, rest = path.partition(":")
-    if path == PBMC68K or kind == "census" or "://" in path:
+    if path == PBMC68K or "://" in path:
         return [path]
+    if kind == "census":  # VERSION/ORGANISM, or a copy of it in FOLDER/ORGANISM
+        return [f"census:{Path(data) / rest}" if (Path(data) / rest).parent.is_dir() else path]
     if colon and kind in KINDS:
         return [f"{kind}:{place}" for place in sorted(glob.glob(str(Path(data) / rest)))]
     place = str(Path(data) / path)

@@ -1,5 +1,7 @@
 """How the columns of each source became genes, as tables of a store: all but the plain cases."""
 
+import shutil
+
 import numpy as np
 
 from jaxcell.data.matching import LEVELS
@@ -7,6 +9,26 @@ from jaxcell.data.matching import LEVELS
 FOLDER = "mapping"
 PLAIN = 2  # levels below this one are exact names, which need no table
 HEADING = ("column", "name", "gene", "how")
+
+
+def write_mappings(folder, parts, names, matches, vocabulary):
+    """`write_mapping` of each source, told in the facts of its datasets; anew after a stop.
+
+    Parameters
+    ----------
+    folder : Path
+        The store.
+    parts : list of Part
+    names : dict, {name of the source: GeneNames}
+    matches : list of GeneMatch
+    vocabulary : Vocabulary
+    """
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for part, found in zip(parts, matches, strict=True):
+        source = part.source
+        told = write_mapping(folder, names[source.name], found, vocabulary)
+        for facts in part.facts:
+            facts |= {"mapping": told, "left_out": source.left_out}
 
 
 def write_mapping(folder, names, found, vocabulary):
@@ -46,7 +68,7 @@ def write_mapping(folder, names, found, vocabulary):
     if len(rows) == 1:
         return ""
     text = "\n".join(rows) + "\n"
-    (folder / FOLDER).mkdir(exist_ok=True)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     there = sorted((folder / FOLDER).iterdir())
     same = [path for path in there if path.read_text(encoding="utf-8") == text]
     path = same[0] if same else folder / FOLDER / f"{len(there):05}.tsv"

@@ -11,7 +11,7 @@ from jaxcell.data.corpus import budget, held_cells, limit
 from jaxcell.data.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.mapping import write_mapping
+from jaxcell.data.mapping import write_mappings
 from jaxcell.data.matching import match
 from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.orthologs import read_orthologs, translated
@@ -184,7 +184,10 @@ def prepare(
     if order.manifest:
         check_before(order)
     gene_map = read_gene_map(order.gene_map)
-    own = [identify(one.source.var, one.identifiers, one.source.name) for one in inputs]
+    own = {
+        one.source.name: identify(one.source.var, one.identifiers, one.source.name)
+        for one in inputs
+    }
     names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
@@ -210,10 +213,7 @@ def prepare(
             )
             for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
-        for part, ours, found in zip(parts, names, matches, strict=True):
-            told = write_mapping(work.store, ours, found, genes)
-            for facts in part.facts:
-                facts |= {"mapping": told, "left_out": part.source.left_out}
+        write_mappings(work.store, parts, names, matches, genes)
         with _bar("writing", sources, progress) as bar:
             write_store(
                 work.store,
@@ -246,8 +246,8 @@ def _engine(beam):
 def _translated(names, orthologs):
     """The names of each source, those of another species' genes by their orthologs."""
     table = read_orthologs(orthologs)
-    names = [translated(own, table) for own in names]
-    if table and not any(own.note for own in names):
+    names = {source: translated(own, table) for source, own in names.items()}
+    if table and not any(own.note for own in names.values()):
         raise ValueError(f"no source has the genes that {orthologs} translates (--orthologs)")
     return names
 
@@ -255,8 +255,7 @@ def _translated(names, orthologs):
 def _vocabulary(order, names, gene_map):
     """The genes that the store is made of: those asked for, or all of the sources."""
     if not order.vocabulary:
-        named = {one.source.name: own for one, own in zip(order.inputs, names, strict=True)}
-        return union(named, gene_map)
+        return union(names, gene_map)
     genes = read_vocabulary(order.vocabulary)
     if order.manifest:
         check_vocabulary(order, genes)
@@ -266,11 +265,11 @@ def _vocabulary(order, names, gene_map):
 def _asked(order, given, names, genes, gene_map):
     """The GeneMatch of each source, and what its survey goes by; given: names before orthologs."""
     matches, asked = [], []
-    for one, own, ours in zip(order.inputs, given, names, strict=True):
+    for one in order.inputs:
         where, filters, mito = one.source.name, one.filters, None
-        matches.append(match(ours, genes, gene_map, one.duplicates, where))
+        matches.append(match(names[where], genes, gene_map, one.duplicates, where))
         if filters.max_mito is not None:
-            mito = mitochondrial(own, gene_map, filters.mito_prefix, where)
+            mito = mitochondrial(given[where], gene_map, filters.mito_prefix, where)
         more = one.wanted, one.allow_non_integer, order.values, one.measured_by
         asked.append(Asked(filters, mito, *more))
     return matches, asked

@@ -10,6 +10,7 @@ import scanpy as sc
 import scipy.sparse as sp
 
 from jaxcell import cli
+from jaxcell.data import blocks
 from jaxcell.data.corpus import epochs
 from jaxcell.data.filters import Filters, mitochondrial
 from jaxcell.data.genes import identify
@@ -22,6 +23,8 @@ from jaxcell.data.store import Store
 from jaxcell.data.survey import REMOVED, Asked, gather, survey_block
 from jaxcell.data.union import union
 from tests.data.conftest import dense
+from tests.data.sources.test_zarr import quietly
+from tests.data.test_beam import in_turn
 
 GENES = ["MT-ND1", "MT-CO1", *(f"G{i}" for i in range(38))]
 TYPES = ("T cell", "B cell", "NK cell", "unknown")
@@ -344,6 +347,70 @@ def test_only_some_sources(run):
         ValueError, match="found none named 'third' .--only., expected some of first"
     ):
         run(MANIFEST, only="third")
+
+
+CORPUS = (
+    MANIFEST.replace("where: shelf 1", "share: 0.6, dataset: donor, measured_by: site").replace(
+        "where: shelf 2", "keep: {site: gut}"
+    )
+    + "filters: {min_genes: 8, max_mito: 0.08, min_dispersion: 1.1}\ncaps: {cell_type: 40}\n"
+    + "split: {by: dataset, share: 0.4, types: cell_type}"
+)
+
+
+def test_workers_do_with_what_is_laid_down_for_them(run, monkeypatch):
+    """Beam's workers know the folder alone: filters and wanted cells must be there."""
+    one = run(CORPUS)
+    done = []
+    monkeypatch.setattr(blocks.rows, "__defaults__", (32,))
+    monkeypatch.setattr("jaxcell.data.prepare._engine", lambda beam: in_turn(done))
+    two = run(CORPUS, beam="")
+    assert len(done) > 12
+    assert one.content_hash == two.content_hash
+    assert one.sizes == two.sizes
+
+
+def test_a_manifest_that_was_stopped_goes_on(run, folder, monkeypatch):
+    one = run(CORPUS)
+    monkeypatch.setattr(blocks.rows, "__defaults__", (32,))
+    surveyed, left = survey_block, 7
+
+    def stop(*given):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return surveyed(*given)
+
+    monkeypatch.setattr("jaxcell.data.survey.survey_block", stop)
+    out = folder / "stopped"
+    asked = {"manifest": folder / "mine.yaml", "data": folder, "progress": False}
+    with pytest.raises(KeyboardInterrupt):
+        prepare(out, **asked)
+    (folder / "other.yaml").write_text(CORPUS + "\nseed: 3")
+    with pytest.raises(ValueError, match="of another request: manifest was"):
+        prepare(out, **asked | {"manifest": folder / "other.yaml"})
+    left = 10**6
+    two = prepare(out, **asked)
+    assert left > 10**6 - 12  # of twelve blocks seven were done
+    assert one.content_hash == two.content_hash
+
+
+@pytest.mark.parametrize("kind", ["zarr", "a folder", "zarr:"])
+def test_other_kinds_of_sources(run, folder, kind):
+    """What `open_source` opens, a manifest names: relative to the data folder."""
+    plain = run(MANIFEST)
+    with quietly():
+        study(2).write_zarr(folder / "second.zarr")
+    path = {"zarr": "second.zarr", "a folder": "below", "zarr:": "zarr:second.zarr"}[kind]
+    if kind == "a folder":
+        (folder / "below").mkdir()
+        (folder / "second.zarr").rename(folder / "below" / "second.zarr")
+    assert run(MANIFEST.replace("second.h5ad", path)).content_hash == plain.content_hash
+    with pytest.raises(FileNotFoundError, match=r"\(second\): zarr:none.zarr — where"):
+        run(MANIFEST.replace("second.h5ad", "zarr:none.zarr"))
+    with pytest.raises(ValueError, match="found genes_in='rows' .*bulk table"):
+        run(MANIFEST.replace("where: shelf 2", "genes_in: rows"))
 
 
 def test_what_stands_beside_a_manifest(run, folder):

@@ -125,10 +125,18 @@ def open_source(
             )
     source = without_other_features(opened(), features)
     if not isinstance(spec, anndata.AnnData):
-        # How other processes open it, wherever they are.
-        source.spec = os.path.abspath(spec) if Path(spec).exists() else str(spec)
-        source.options = {**asked, "features": list(features)}
+        source.spec, source.options = _anywhere(spec), {**asked, "features": list(features)}
     return source
+
+
+def _anywhere(spec):
+    """The same input for a process with another working folder."""
+    kind, colon, path = str(spec).partition(":")
+    if not colon or kind not in KINDS:
+        kind, colon, path = "", "", str(spec)
+    # Of a Census the last part is no folder of that name.
+    there = Path(path).exists() or (kind == "census" and Path(path).parent.is_dir())
+    return f"{kind}{colon}{os.path.abspath(path) if there else path}"
 
 
 def kind_of(spec):

@@ -83,18 +83,18 @@ class Source:
                 f"{self.name} is in the memory of this process and cannot be read by others: write "
                 "it as h5ad and give the file"
             )
-        how = {**self.options, "counts": self.counts, "chunk_cells": self._chunk_cells}
-        return _reopened, (self.spec, how, self._settled)
+        how = self.spec, self.counts, self._chunk_cells, self._settled
+        return _reopened, (*how, self.options)
 
     def __repr__(self):
         return f"{self.name}[{self.counts}]: {self.n_cells} cells × {len(self.var)} genes"
 
 
-def _reopened(spec, how, settled):
+def _reopened(spec, counts, chunk_cells, settled, options):
     """A source that another process has opened, and settled in a folder."""
     from jaxcell.data.sources.opening import open_source
 
-    source = open_source(spec, **how)
+    source = open_source(spec, counts=counts, chunk_cells=chunk_cells, **options)
     if settled is not None:
         source.settle(settled)
     return source

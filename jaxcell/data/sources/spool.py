@@ -17,13 +17,9 @@ class SpooledSource(FileSource):
 
     The first read copies it into unnamed temporary files of nnz × (4 + the value's size) bytes
     under TMPDIR, twice where its cells are not in order; later reads take any range from there.
-    A copy of the source in another process reads for itself.
     """
 
     _spooled = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "_spooled": None}
 
     def _blocks(self):
         """Yield cells, genes and values, arrays [n] of a bounded size, each value once."""

@@ -1,4 +1,5 @@
 import gzip
+import pickle
 import tracemalloc
 
 import h5py
@@ -42,15 +43,21 @@ def test_prefixes_of_geo(tenx):
         open_source(folder)
 
 
-def test_settled_in_a_folder_once(tenx, tmp_path, monkeypatch):
-    folder = tenx(order=1)
+@pytest.mark.parametrize("n_proteins", [0, 2])
+def test_settled_in_a_folder_once(tenx, tmp_path, monkeypatch, n_proteins):
+    n_genes = 8 - n_proteins
+    types = ["Gene Expression"] * n_genes + ["Antibody Capture"] * n_proteins
+    folder = tenx(order=1, types=types)
     source = open_source(folder)
     source.settle(tmp_path / "settled")
-    np.testing.assert_array_equal(read(source), counts())
+    np.testing.assert_array_equal(read(source), counts()[:, :n_genes])
     monkeypatch.setattr(matrix_market.MatrixMarket, "blocks", None)  # it is not read again
-    again = open_source(folder)
+    again = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(read(again, 3, 9), counts()[3:9, :n_genes])
+    monkeypatch.undo()
+    again = open_source(tenx(counts(seed=1), order=1, types=types))  # changed since
     again.settle(tmp_path / "settled")
-    np.testing.assert_array_equal(read(again, 3, 9), counts()[3:9])
+    np.testing.assert_array_equal(read(again), counts(seed=1)[:, :n_genes])
 
 
 def test_memory_is_bounded(tenx, monkeypatch):
