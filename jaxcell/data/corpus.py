@@ -8,9 +8,9 @@ import scipy.sparse as sp
 
 from jaxcell.data.caps import draw, priorities
 from jaxcell.data.dataset_split import held_out
+from jaxcell.data.filters import CAPPED
 from jaxcell.data.inputs import key
 from jaxcell.data.splits import label_codes, present_classes
-from jaxcell.data.survey import CAPPED
 
 
 def dataset_codes(inputs):

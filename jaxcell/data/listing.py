@@ -3,8 +3,9 @@
 import textwrap
 from pathlib import Path
 
-from jaxcell.data.inputs import beside, matches
-from jaxcell.data.manifest import read_manifest, shipped
+from jaxcell.data.manifest import read_manifest
+from jaxcell.data.manifest_files import shipped
+from jaxcell.data.places import beside, matches
 
 
 def manifest(name=None, data=None):

@@ -7,8 +7,9 @@ from pathlib import Path
 import anndata
 
 from jaxcell.data.filters import Filters
-from jaxcell.data.inputs import Input, beside, open_inputs
+from jaxcell.data.inputs import Input, open_inputs
 from jaxcell.data.manifest import Manifest, read_manifest
+from jaxcell.data.places import beside
 from jaxcell.data.refusals import check_values
 from jaxcell.data.sources import expand, open_source
 from jaxcell.data.sources.presence import column_of

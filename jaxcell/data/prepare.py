@@ -82,7 +82,7 @@ def prepare(
         Each is a dataset of its own, or several by `measured_by`.
     manifest : path or str, optional
         Instead of files and of all options but those that follow and gene_map, shards, progress and
-        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest``.
+        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest_fields``.
     data : path
         Folder in which the manifest's paths are looked up; by default the current one.
     only : str or list of str

@@ -9,10 +9,18 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data.manifest import read_manifest, shipped
+from jaxcell.data.manifest import read_manifest
+from jaxcell.data.manifest_files import shipped
 from jaxcell.data.prepare import prepare
 
 GENES = [f"G{i}" for i in range(30)]
+SINGLE = {"glioblastoma", "mixseq", "sciplex", "gastric", "tumour", "breast"}
+ARMS = {
+    "diverse_rna": SINGLE | {"k562", "tcga", "gtex"},
+    "diverse_rna_bulk": {"tcga", "gtex"},
+    "diverse_rna_no_bulk": SINGLE | {"k562"},
+    "diverse_rna_no_k562": SINGLE | {"tcga", "gtex"},
+}
 TYPES = ("T cell", "B cell", "NK cell")
 
 
@@ -75,6 +83,8 @@ def test_a_store_of_small_files(name, tmp_path):
     assert all(list(names) == sorted(TYPES) for names in store.labels.values())
     assert {d["values"] for d in store.datasets} == {found.values}
     assert [d["counts"] for d in store.datasets][-1] == found.sources[-1].counts
+    if name in ARMS:
+        assert {e.name for e in by_file(found)} == ARMS[name]
     genes = 7 if found.hvg else 20 if found.vocabulary else len(GENES)
     assert len(store.vocabulary) == genes
     sizes = {e.name: np.zeros(2, int) for e in found.sources}
