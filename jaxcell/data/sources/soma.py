@@ -153,12 +153,10 @@ class SomaSource(Source):
         row, column, value = [], [], []
         whole = ids[-1] - ids[0] == len(ids) - 1
         for table in matrix.read((slice(ids[0], ids[-1]) if whole else ids,)).tables():
-            genes = table["soma_dim_1"].to_numpy()
-            place = np.minimum(np.searchsorted(self._genes, genes), len(self._genes) - 1)
-            if (self._genes[place] != genes).any():
+            row.append(_places(ids, table["soma_dim_0"].to_numpy()))
+            column.append(_places(self._genes, table["soma_dim_1"].to_numpy()))
+            if (column[-1] < 0).any():
                 raise ValueError(f"{self.name} is damaged: {matrix.uri} has genes that var has not")
-            row.append(np.searchsorted(ids, table["soma_dim_0"].to_numpy()))
-            column.append(place)
             value.append(table["soma_data"].to_numpy())
         shape = (len(ids), len(self._genes))
         if not row:
@@ -221,3 +219,12 @@ def _member(collection, name, lacking):
     if name not in collection:
         raise ValueError(f"{lacking} {name!r}; it has {', '.join(sorted(collection))}")
     return collection[name]
+
+
+def _places(ids, given):
+    """Where each of some joinids stands among ascending ones, i32; -1 = nowhere."""
+    if ids[-1] - ids[0] == len(ids) - 1:
+        found = given - ids[0]
+        return np.where((found >= 0) & (found < len(ids)), found, -1).astype(np.int32)
+    found = np.minimum(np.searchsorted(ids, given), len(ids) - 1)
+    return np.where(ids[found] == given, found, -1).astype(np.int32)

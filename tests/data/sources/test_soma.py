@@ -6,7 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -19,6 +18,7 @@ from tests.data.sources.conftest import check, read
 from tests.data.test_prepare import everything
 
 soma = pytest.importorskip("tiledbsoma")
+import pyarrow as pa  # noqa: E402 - tiledbsoma brings it
 import tiledbsoma.io  # noqa: E402
 
 
