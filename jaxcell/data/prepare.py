@@ -207,7 +207,7 @@ def prepare(
                 split,
                 wanted,
                 classes,
-                checksum=str(work.kept(f"checksum-{i:05}", v.source.checksum)),
+                checksum=str(work.kept(f"checksum-{i:05}", lambda v=v: v.source.content)),
                 measured_by=one.measured_by,
                 values=order.values,
             )

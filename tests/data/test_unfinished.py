@@ -124,7 +124,27 @@ def test_another_request_is_refused_and_harms_nothing(h5ad, tmp_path, monkeypatc
     assert sorted(work.rglob("*")) == kept
 
 
-def test_labels_that_changed_in_memory_are_written_anew(tmp_path, monkeypatch):
+def test_what_changed_in_memory_is_refused_too(tmp_path, monkeypatch):
+    adata = cells()
+    with monkeypatch.context() as m:
+        stop_at(m, Writing, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", adata, **OPTIONS)
+    for change in ("obs", "X"):
+        other = adata.copy()
+        if change == "obs":
+            other.obs["type"] = "NK"
+        else:
+            other.X[3, 3] += 1
+        with pytest.raises(ValueError, match="another request: AnnData was '30 cells, X, "):
+            prepare(tmp_path / "store", other, **OPTIONS)
+    store = prepare(tmp_path / "store", adata.copy(), **OPTIONS)
+    assert files(store) == files(prepare(tmp_path / "whole", adata, **OPTIONS))
+
+
+def test_blocks_of_another_plan_are_written_anew(tmp_path, monkeypatch):
+    """Were it something that the request does not tell."""
+    monkeypatch.setattr("jaxcell.data.prepare.request_of", lambda *args: {})
     adata = cells()
     with monkeypatch.context() as m:
         stop_at(m, Writing, 3)
@@ -133,6 +153,7 @@ def test_labels_that_changed_in_memory_are_written_anew(tmp_path, monkeypatch):
     adata.obs["type"] = "NK"
     store = prepare(tmp_path / "store", adata, **OPTIONS)
     assert store.labels == {"type": ["NK"]}
+    assert {p.name for p in store.path.glob("*.array_record")} <= set(store._files)
     assert set(store.index("train", "labels")[:, 0]) == {0}
     assert verify(store.path, progress=False) == []
 
