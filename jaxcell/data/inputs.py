@@ -1,7 +1,8 @@
 """The sources of a manifest as `prepare` reads them: found, opened, with labels as asked for."""
 
+import os
+import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +27,8 @@ class Input:
     whole : 'train', 'valid' or None: what all its cells are for
     wanted : bool [n_cells], cells that are looked at, or None for all
     dataset, datasets : i32 [n_cells] and names, the datasets that splits and caps go by
-    entry : Entry of the manifest, or None
+    entry, key : Entry of the manifest, and a name of its file that does not depend on where the
+        data folder is; or None
     """
 
     source: object
@@ -40,6 +42,7 @@ class Input:
     dataset: np.ndarray | None = None
     datasets: list = field(default_factory=list)
     entry: Entry | None = None
+    key: str | None = None
 
 
 def open_inputs(manifest: Manifest, data, only=()):
@@ -67,10 +70,23 @@ def open_inputs(manifest: Manifest, data, only=()):
         sources = [open_source(path, counts=entry.counts, **entry.kind) for path in paths]
         _check_columns(entry, sources)
         _check_measured_by(entry, manifest.labels)
-        for source in sources:
-            # By the file's own columns, before labels take their places.
-            wanted = _wanted(source, entry, manifest.seed)
-            dataset, datasets = _divided(source, entry)
+        keys = [f"{entry.name}/{os.path.relpath(path, data)}" for path in paths]
+        # By the file's own columns, before labels take their places.
+        chosen = [
+            _wanted(source, entry, key, manifest.seed)
+            for source, key in zip(sources, keys, strict=True)
+        ]
+        if not any(wanted is None or wanted.any() for wanted in chosen):
+            found = f"keep {entry.keep} and share {entry.share:g}"
+            raise ValueError(f"{entry.at}: found {found}, expected one cell at least for these")
+        for source, key, wanted in zip(sources, keys, chosen, strict=True):
+            if wanted is not None and not wanted.any():
+                warnings.warn(
+                    f"{entry.at}: no cell of {source.name} is to be kept: it is left out",
+                    stacklevel=4,
+                )
+                continue
+            dataset, datasets = _divided(source, entry, key)
             _label(source, entry, manifest, maps, ontologies)
             inputs.append(
                 Input(
@@ -85,6 +101,7 @@ def open_inputs(manifest: Manifest, data, only=()):
                     dataset=dataset,
                     datasets=datasets,
                     entry=entry,
+                    key=key,
                 )
             )
     return inputs
@@ -114,12 +131,12 @@ def _check_columns(entry, sources):
             if column not in source.obs:
                 raise ValueError(f"{entry.at}.{where}: found {column!r}: {lacking(source)}")
     for column, values in entry.keep.items():
-        known = sorted({name for source in sources for name in classes(source.obs[column])[1]})
-        absent = [value for value in values if value not in known]
+        there = sorted({name for source in sources for name in classes(source.obs[column])[1]})
+        absent = [value for value in values if value not in there]
         if absent:
             raise ValueError(
                 f"{entry.at}.keep.{column}: found {absent[0]!r}, expected some of the column's "
-                f"values: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
+                f"values: {', '.join(there[:20])}{' …' if len(there) > 20 else ''}"
             )
 
 
@@ -152,7 +169,7 @@ def _label(source, entry, manifest, maps, ontologies):
     source.obs = obs
 
 
-def _wanted(source, entry, seed):
+def _wanted(source, entry, key, seed):
     """Cells with the values to keep, and of these the share that is drawn; None for all."""
     if not entry.keep and entry.share == 1:
         return None
@@ -161,14 +178,14 @@ def _wanted(source, entry, seed):
         codes, names = classes(source.obs[column])
         wanted &= np.isin(codes, [i for i, name in enumerate(names) if name in values])
     if entry.share < 1:
-        wanted &= drawn_share(key(entry, source), source.n_cells, seed, entry.share)
+        wanted &= drawn_share(key, source.n_cells, seed, entry.share)
     return wanted
 
 
-def _divided(source, entry):
+def _divided(source, entry, key):
     """Dataset of each cell i32 [n_cells], and their names: the file, or the values of a column."""
     if not entry.dataset:
-        return np.zeros(source.n_cells, np.int32), [key(entry, source)]
+        return np.zeros(source.n_cells, np.int32), [key]
     codes, names = classes(source.obs[entry.dataset])
     if (codes < 0).any():
         raise ValueError(
@@ -176,8 +193,3 @@ def _divided(source, entry):
             f"{source.name} without a value of {entry.dataset}, expected one for each"
         )
     return codes, [f"{entry.name}/{name}" for name in names]
-
-
-def key(entry, source):
-    """A name of a source that does not depend on where the data folder is."""
-    return f"{entry.name}/{Path(source.name).name}"

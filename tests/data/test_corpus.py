@@ -189,6 +189,34 @@ def test_a_share_is_drawn_by_seed(run):
     assert run(text, only="first").sizes["train"] == sum(sizes[:2])
 
 
+def test_files_of_one_name_are_two_datasets(run, folder):
+    """Split and drawn apart."""
+    for name, seed in (("x", 7), ("y", 7)):
+        (folder / "first" / name).mkdir()
+        study(seed).write_h5ad(folder / "first" / name / "same.h5ad")
+    text = MANIFEST.replace("first/*.h5ad", "first/*/same.h5ad").replace(
+        "where: shelf 2", "split: train"
+    )
+    store = run(text + "split: {by: dataset, share: 0.5}\nexpect: {datasets: 3}")
+    assert sorted(d["valid"] for d in store.datasets) == [0, 0, 120]
+    store = run(text.replace("where: shelf 1", "share: 0.5"), only="first")
+    rows = store.read("train", np.arange(store.sizes["train"]))
+    [x, y] = (rows.total[rows.dataset == i] for i in (0, 1))
+    assert len(x) != len(y) or (x != y).any()
+
+
+def test_a_file_without_a_cell_to_keep_is_left_out(run, folder):
+    study(4, types=("T cell",)).write_h5ad(folder / "first" / "t.h5ad")
+    text = MANIFEST.replace("where: shelf 1", "keep: {celltype: [B cell]}")
+    with pytest.warns(
+        UserWarning, match=r"\(first\): no cell of .*t.h5ad is to be kept: it is left"
+    ):
+        store = run(text)
+    assert len(store.datasets) == 3
+    with pytest.raises(ValueError, match=r"\(first\).keep: found .* expected what one cell has at"):
+        run(text.replace("celltype: [B cell]", "celltype: [B cell], donor: d4-0"))
+
+
 def test_caps(run):
     store = run(
         MANIFEST.replace("where: shelf 2", "most: 70") + "caps: {dataset: 90, cell_type: 50}"
