@@ -213,7 +213,7 @@ def test_a_file_without_a_cell_to_keep_is_left_out(run, folder):
     ):
         store = run(text)
     assert len(store.datasets) == 3
-    with pytest.raises(ValueError, match=r"\(first\).keep: found .* expected what one cell has at"):
+    with pytest.raises(ValueError, match=r"\(first\): found keep .* expected one cell at least"):
         run(text.replace("celltype: [B cell]", "celltype: [B cell], donor: d4-0"))
 
 
