@@ -46,7 +46,8 @@ class SomaSource(Source):
     ):
         self.path, self.name = str(path), str(path)
         self._filter, self._measurement, self._census = value_filter, measurement, census
-        self._digest = None
+        # Cells of a pass so far and the state of its checksum; the checksum, once it is known.
+        self._passed, self._digest = (-1, []), None
         with self._opened() as (root, experiment):
             self.obs, self._cells = self._table(experiment.obs, ("obs_id",), value_filter)
             part = _member(experiment.ms, measurement, f"{self.name} has no measurement")
@@ -124,14 +125,20 @@ class SomaSource(Source):
         return SomaSource(self.path, counts, self._chunk_cells, *options)
 
     def chunks(self, start=0, stop=None):
-        """As of every source; a pass over all cells also takes the checksum on its way."""
-        parts = [hashlib.sha256() for _ in range(3)]
+        """As of every source; a pass over all cells, in ranges or not, also takes the checksum."""
+        if start == 0:
+            self._passed = 0, [hashlib.sha256() for _ in range(3)]
         for chunk in super().chunks(start, stop):
-            given = np.diff(chunk.indptr), chunk.indices, chunk.data
-            for part, array, kind in zip(parts, given, ("<i8", "<i4", "<f8"), strict=True):
-                part.update(np.ascontiguousarray(array, kind))
+            done, parts = self._passed
+            if done == start:
+                start += chunk.shape[0]
+                self._passed = start, parts
+                given = np.diff(chunk.indptr), chunk.indices, chunk.data
+                for part, array, kind in zip(parts, given, ("<i8", "<i4", "<f8"), strict=True):
+                    part.update(np.ascontiguousarray(array, kind))
             yield chunk
-        if start == 0 and stop in (None, self.n_cells):
+        done, parts = self._passed
+        if done == self.n_cells:
             named = hashlib.sha256("\n".join(map(str, self.var.index)).encode())
             for part in parts:
                 named.update(part.digest())

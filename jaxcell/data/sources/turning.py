@@ -163,8 +163,11 @@ class OnDisk:
             size = os.pwrite(self._file.fileno(), left, at)
             left, at = left[size:], at + size
 
-    def __del__(self):
+    def close(self):
+        """Let go of the file."""
         self._file.close()
+
+    __del__ = close
 
     def flush(self):
         """Wait until the disk has it."""
