@@ -11,7 +11,16 @@ import time
 from pathlib import Path
 
 MEASURED = "--one"  # in a process of its own
-HEADINGS = ("source", "kind", "cells", "values", "open s", "cells/s", "2nd pass", "peak MB")
+HEADINGS = (
+    "source",
+    "kind",
+    "cells",
+    "values",
+    "open CPU s",
+    "cells / CPU s",
+    "2nd pass",
+    "peak MB",
+)
 
 
 def measure(spec):
@@ -20,21 +29,21 @@ def measure(spec):
     Returns
     -------
     dict
-        cells, values and total (sum of all counts); seconds of opening and of either pass, of
-        which the first may lay a copy down; peak_mb, the growth of this process' highest resident
-        memory from before it was opened, pages of mapped files among it.
+        cells, values and total (sum of all counts); seconds of all cores for opening and for either
+        pass, of which the first may lay a copy down (other work on the machine leaves them as they
+        are); peak_mb, the growth of this process' highest resident memory from before it opened.
     """
     from jaxcell.data.sources import open_source
     from jaxcell.data.sources.opening import kind_of
 
-    before, start = _peak_mb(), time.perf_counter()
+    before, start = _peak_mb(), time.process_time()
     source = open_source(spec)
-    opened = time.perf_counter()
+    opened = time.process_time()
     values, total = _pass(source)
-    once = time.perf_counter()
+    once = time.process_time()
     if _pass(source) != (values, total):
         raise ValueError(f"{spec}: the second pass read other counts than the first")
-    twice = time.perf_counter()
+    twice = time.process_time()
     return {
         "source": Path(spec).name,
         "kind": kind_of(spec)[0],

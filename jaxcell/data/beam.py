@@ -47,14 +47,12 @@ def engine(options):
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     except ImportError as error:
         raise ImportError("Beam is needed: pip install 'jaxcell[beam]'") from error
     words = shlex.split(options or HERE.format(os.cpu_count()))
-    asked = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *words])
-    name = asked.view_as(StandardOptions).runner
-    # DirectRunner would first fetch another runner, Prism, from the network; this is its own.
-    runner = FnApiRunner() if name in (None, "DirectRunner") else None
+    asked = PipelineOptions(["--default_sdk_harness_log_level=ERROR", *words])
+    local = asked.view_as(StandardOptions).runner in (None, "DirectRunner")
+    runner = _local_runner(asked) if local else None
 
     def run(work, tasks, advance=None):
         if not tasks:
@@ -75,6 +73,20 @@ def engine(options):
             advance(work.cells(task))
 
     return run
+
+
+def _local_runner(asked):
+    """What DirectRunner comes to, without its try to fetch another one, Prism, from the network."""
+    from apache_beam.portability.api import beam_provision_api_pb2 as provision
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner, fn_runner
+    from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+    options = JobServiceHandle.encode_pipeline_options(asked.get_all_options())
+    return FnApiRunner(
+        provision_info=fn_runner.ExtendedProvisionInfo(
+            provision.ProvisionInfo(pipeline_options=options)
+        )
+    )
 
 
 def lay_down(work):

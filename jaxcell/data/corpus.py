@@ -8,9 +8,8 @@ import scipy.sparse as sp
 
 from jaxcell.data.caps import draw, priorities
 from jaxcell.data.dataset_split import held_out
-from jaxcell.data.inputs import key
+from jaxcell.data.filters import CAPPED
 from jaxcell.data.splits import label_codes, present_classes
-from jaxcell.data.survey import CAPPED
 
 
 def dataset_codes(inputs):
@@ -40,7 +39,7 @@ def capped(manifest, inputs, surveys):
     if not manifest.caps and all(one.entry.most is None for one in inputs):
         return kept
     priority = [
-        priorities(key(one.entry, one.source), len(v.kept), manifest.seed)
+        priorities(one.key, len(v.kept), manifest.seed)
         for one, v in zip(inputs, surveys, strict=True)
     ]
     entries = list(dict.fromkeys(one.entry.name for one in inputs))

@@ -41,7 +41,9 @@ def held_out(cells, share, seed, names):
     """
     number = len(names)
     if number < 2:
-        raise ValueError(f"a split by dataset needs two datasets or more; found {', '.join(names)}")
+        raise ValueError(
+            f"a split by dataset needs two datasets or more; found {', '.join(names) or 'none'}"
+        )
     present = np.asarray(cells) > 0
     wanted = min(max(round(share * number), 1), number - 1)
     held = np.zeros(number, bool)

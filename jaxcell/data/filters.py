@@ -11,6 +11,9 @@ import numpy as np
 MITOCHONDRIAL = "MT-"  # how the symbols of mitochondrial genes begin; case does not matter
 CELL_FILTERS = ("min_genes", "max_genes", "min_total", "max_total", "max_mito")
 GENE_FILTERS = ("min_cells", "min_frequency", "min_dispersion")
+# What removes a cell, by number; those of the filters first.
+REMOVED = ("", *CELL_FILTERS, "not_asked_for", "beyond_cap")
+UNWANTED, CAPPED = len(REMOVED) - 2, len(REMOVED) - 1
 # Of logarithms: sums, shares of them, and variance over mean say nothing of quality.
 OF_COUNTS = ("min_total", "max_total", "max_mito", "min_dispersion")
 
@@ -186,3 +189,33 @@ def mitochondrial(names, gene_map=None, prefix=MITOCHONDRIAL, where="the file"):
 def fact(name):
     """What datasets.json calls the number that a filter removed: min_genes -> below_min_genes."""
     return f"{'below' if name.startswith('min') else 'above'}_{name}"
+
+
+def none_kept(source, removed, filters, most):
+    """That no cell of a source is left, and why."""
+    asked = filters.asked
+    if asked.keys() & set(CELL_FILTERS) == {"min_genes"} and not (removed == UNWANTED).any():
+        return (
+            f"{source.name}: none of the {source.n_cells} cells has {filters.min_genes} genes > 0 "
+            f"(the most is {most}); lower --min-genes"
+        )
+    each = ", ".join(
+        f"{name} {asked.get(name, '')}".rstrip() + f": {cells:,}"
+        for i, name in enumerate(REMOVED)
+        if (cells := int((removed == i).sum()))
+    )
+    return (
+        f"{source.name}: the filters leave none of the {source.n_cells} cells; removed are by "
+        f"{each}"
+    )
+
+
+def no_gene(source, filters, sums, few):
+    """That no gene of a source is left, and why."""
+    if filters.asked.keys() & set(GENE_FILTERS) == {"min_cells"}:
+        return (
+            f"{source.name}: no gene is > 0 in {filters.min_cells} of the {sums.cells} kept cells "
+            f"(the most is {sums.cells_with.max()}); lower --min-cells"
+        )
+    each = ", ".join(f"{name} {filters.asked[name]}: {n:,}" for name, n in few.items() if n)
+    return f"{source.name}: the filters leave none of its genes; removed are by {each}"

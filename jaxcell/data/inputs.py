@@ -1,9 +1,8 @@
 """The sources of a manifest as `prepare` reads them: found, opened, with labels as asked for."""
 
-import glob
 import os
+import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -12,10 +11,10 @@ from jaxcell.data.filters import Filters
 from jaxcell.data.labelling import read_changes, relabelled
 from jaxcell.data.manifest import Entry, Manifest
 from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
+from jaxcell.data.places import beside, found_files
 from jaxcell.data.sources import open_source
+from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import classes, lacking
-
-ADDRESSES = ("soma:", "census:", "scanpy:", "gs://", "s3://")  # no files of the data folder
 
 
 @dataclass
@@ -28,7 +27,8 @@ class Input:
     whole : 'train', 'valid' or None: what all its cells are for
     wanted : bool [n_cells], cells that are looked at, or None for all
     dataset, datasets : i32 [n_cells] and names, the datasets that splits and caps go by
-    entry : Entry of the manifest, or None
+    entry, key : Entry of the manifest, and a name of its file that does not depend on where the
+        data folder is; or None
     """
 
     source: object
@@ -42,77 +42,7 @@ class Input:
     dataset: np.ndarray | None = None
     datasets: list = field(default_factory=list)
     entry: Entry | None = None
-
-
-def found_files(manifest, data, only=()):
-    """Where each source lies: list of (Entry, [paths or addresses]).
-
-    Parameters
-    ----------
-    manifest : Manifest
-    data : path
-        Folder in which relative paths are looked up.
-    only : names of sources, by default all
-
-    Raises
-    ------
-    FileNotFoundError
-        Files are missing: all of them, each with where it is to be had.
-    ValueError
-        `only` names no source, or two sources have a file in common.
-    """
-    unknown = [name for name in only if name not in [s.name for s in manifest.sources]]
-    if unknown:
-        raise ValueError(
-            f"{manifest.file}: sources: found none named {unknown[0]!r} (--only), expected some of "
-            f"{', '.join(s.name for s in manifest.sources)}"
-        )
-    asked = [s for s in manifest.sources if not only or s.name in only]
-    found = [(entry, [matches(path, data) for path in entry.path]) for entry in asked]
-    missing = [
-        f"{entry.at}: {path} — where: {entry.where}"
-        for entry, places in found
-        for path, files in zip(entry.path, places, strict=True)
-        if not files
-    ]
-    missing += _missing_vocabulary(manifest, data)
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} files are not in the folder {data} (--data):\n  "
-            + "\n  ".join(missing)
-        )
-    found = [(entry, [p for files in places for p in files]) for entry, places in found]
-    seen = {}
-    for entry, paths in found:
-        for path in map(os.path.realpath, paths):
-            other = seen.setdefault(path, entry)
-            if other is not entry or list(map(os.path.realpath, paths)).count(path) > 1:
-                raise ValueError(
-                    f"{entry.at}.path: found {path}, expected a file that no other path names "
-                    f"({other.at})"
-                )
-    return found
-
-
-def matches(path, data):
-    """What a path, glob or address of a manifest names; [] where nothing is there."""
-    if path.startswith(ADDRESSES):
-        return [path]
-    return sorted(glob.glob(str(Path(data) / path), recursive=True))
-
-
-def beside(path, manifest, data):
-    """A file that the manifest names: in the data folder, or in the manifest's own."""
-    places = [Path(data) / path, manifest.folder / path]
-    return next((str(place) for place in places if place.is_file()), str(places[0]))
-
-
-def _missing_vocabulary(manifest, data):
-    name = manifest.vocabulary.get("file")
-    if not name or Path(beside(name, manifest, data)).exists():
-        return []
-    where = manifest.vocabulary.get("where", "not stated")
-    return [f"{manifest.file}: vocabulary.file: {name} — where: {where}"]
+    key: str | None = None
 
 
 def open_inputs(manifest: Manifest, data, only=()):
@@ -130,19 +60,33 @@ def open_inputs(manifest: Manifest, data, only=()):
     Raises
     ------
     FileNotFoundError, ValueError
-        As `found_files` and `open_source`; an obs column that is not there, a value to keep that no
-        cell of a source has, or labels that are no terms of the ontology.
+        As ``jaxcell.data.places.found_files`` and `open_source`; an obs column that is not there,
+        a value to keep that no cell of a source has, or labels that are no terms of the ontology.
     """
     found = found_files(manifest, data, only)
     maps, ontologies = _label_options(manifest, data)
     inputs = []
     for entry, paths in found:
-        sources = [open_source(path, counts=entry.counts) for path in paths]
+        sources = [open_source(path, counts=entry.counts, **entry.kind) for path in paths]
         _check_columns(entry, sources)
-        for source in sources:
-            # By the file's own columns, before labels take their places.
-            wanted = _wanted(source, entry, manifest.seed)
-            dataset, datasets = _divided(source, entry)
+        _check_measured_by(entry, manifest.labels)
+        keys = [f"{entry.name}/{os.path.relpath(path, data)}" for path in paths]
+        # By the file's own columns, before labels take their places.
+        chosen = [
+            _wanted(source, entry, key, manifest.seed)
+            for source, key in zip(sources, keys, strict=True)
+        ]
+        if not any(wanted is None or wanted.any() for wanted in chosen):
+            found = f"keep {entry.keep} and share {entry.share:g}"
+            raise ValueError(f"{entry.at}: found {found}, expected one cell at least for these")
+        for source, key, wanted in zip(sources, keys, chosen, strict=True):
+            if wanted is not None and not wanted.any():
+                warnings.warn(
+                    f"{entry.at}: no cell of {source.name} is to be kept: it is left out",
+                    stacklevel=4,
+                )
+                continue
+            dataset, datasets = _divided(source, entry, key)
             _label(source, entry, manifest, maps, ontologies)
             inputs.append(
                 Input(
@@ -150,13 +94,14 @@ def open_inputs(manifest: Manifest, data, only=()):
                     identifiers=entry.identifiers,
                     duplicates=entry.duplicates,
                     allow_non_integer=entry.allow_non_integer,
-                    measured_by=entry.measured_by,
+                    measured_by=entry.measured_by or column_of([source]),
                     filters=entry.filters,
                     whole=entry.split,
                     wanted=wanted,
                     dataset=dataset,
                     datasets=datasets,
                     entry=entry,
+                    key=key,
                 )
             )
     return inputs
@@ -186,13 +131,26 @@ def _check_columns(entry, sources):
             if column not in source.obs:
                 raise ValueError(f"{entry.at}.{where}: found {column!r}: {lacking(source)}")
     for column, values in entry.keep.items():
-        known = sorted({name for source in sources for name in classes(source.obs[column])[1]})
-        absent = [value for value in values if value not in known]
+        there = sorted({name for source in sources for name in classes(source.obs[column])[1]})
+        absent = [value for value in values if value not in there]
         if absent:
             raise ValueError(
                 f"{entry.at}.keep.{column}: found {absent[0]!r}, expected some of the column's "
-                f"values: {', '.join(known[:20])}{' …' if len(known) > 20 else ''}"
+                f"values: {', '.join(there[:20])}{' …' if len(there) > 20 else ''}"
             )
+
+
+def _check_measured_by(entry, labels):
+    """The column that says what was measured is the file's own, in every process that reads it."""
+    name = entry.measured_by
+    options = labels.get(name, {})
+    if name in labels and (
+        entry.labels.get(name, name) != name or options.get("map") or options.get("ontology")
+    ):
+        raise ValueError(
+            f"{entry.at}.measured_by: found {name!r}, a label that is mapped; expected a column "
+            "as the file has it"
+        )
 
 
 def _label(source, entry, manifest, maps, ontologies):
@@ -211,7 +169,7 @@ def _label(source, entry, manifest, maps, ontologies):
     source.obs = obs
 
 
-def _wanted(source, entry, seed):
+def _wanted(source, entry, key, seed):
     """Cells with the values to keep, and of these the share that is drawn; None for all."""
     if not entry.keep and entry.share == 1:
         return None
@@ -220,14 +178,14 @@ def _wanted(source, entry, seed):
         codes, names = classes(source.obs[column])
         wanted &= np.isin(codes, [i for i, name in enumerate(names) if name in values])
     if entry.share < 1:
-        wanted &= drawn_share(key(entry, source), source.n_cells, seed, entry.share)
+        wanted &= drawn_share(key, source.n_cells, seed, entry.share)
     return wanted
 
 
-def _divided(source, entry):
+def _divided(source, entry, key):
     """Dataset of each cell i32 [n_cells], and their names: the file, or the values of a column."""
     if not entry.dataset:
-        return np.zeros(source.n_cells, np.int32), [key(entry, source)]
+        return np.zeros(source.n_cells, np.int32), [key]
     codes, names = classes(source.obs[entry.dataset])
     if (codes < 0).any():
         raise ValueError(
@@ -235,8 +193,3 @@ def _divided(source, entry):
             f"{source.name} without a value of {entry.dataset}, expected one for each"
         )
     return codes, [f"{entry.name}/{name}" for name in names]
-
-
-def key(entry, source):
-    """A name of a source that does not depend on where the data folder is."""
-    return f"{entry.name}/{Path(source.name).name}"

@@ -1,11 +1,11 @@
 """What a manifest needs, what of it is there, and where the rest is to be had: a table."""
 
-import os
 import textwrap
 from pathlib import Path
 
-from jaxcell.data.inputs import ADDRESSES, beside, matches
-from jaxcell.data.manifest import read_manifest, shipped
+from jaxcell.data.manifest import read_manifest
+from jaxcell.data.manifest_files import shipped
+from jaxcell.data.places import beside, matches
 
 
 def manifest(name=None, data=None):
@@ -42,13 +42,12 @@ def manifest(name=None, data=None):
 
 
 def _there(path, data):
-    if data is None or path.startswith(ADDRESSES):
+    if data is None:
         return ""
-    files = matches(path, data)
-    if not files:
-        return "no"
-    size = sum(os.path.getsize(file) for file in files) / 1e9
-    return f"{len(files):,} file{'s' if len(files) > 1 else ''}, {size:.2g} GB"
+    found = matches(path, data)
+    if found == [path]:  # an address
+        return ""
+    return f"yes, {len(found):,}" if len(found) > 1 else "yes" if found else "no"
 
 
 def _table(rows):

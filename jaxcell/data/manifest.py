@@ -1,20 +1,16 @@
 """A corpus as data: a YAML file that names sources, filters, labels, splits, and what to expect.
 
-``jaxcell/manifests`` holds those of the papers; `jaxcell.data.manifest_fields` every field.
+``jaxcell/manifests`` holds those of the papers, `jaxcell.data.manifest_fields` tells every field.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-
-import yaml
 
 from jaxcell.data import manifest_fields as known
 from jaxcell.data.filters import Filters
-
-SUFFIXES = (".yaml", ".yml")
+from jaxcell.data.manifest_files import locate, merged
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,17 @@ class Entry:
     most: int | None = None
     filters: Filters = field(default_factory=Filters)
     split: str | None = None
+    features: list = field(default_factory=list)
+    value_filter: str | None = None
+    measurement: str | None = None
+    genes_in: str | None = None
     expect: dict = field(default_factory=dict)
+
+    @property
+    def kind(self):
+        """What only some kinds of input take, for `open_source`."""
+        given = {n: getattr(self, n) for n in ("value_filter", "measurement", "genes_in")}
+        return {"features": self.features, **given}
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Manifest:
     split: dict = field(default_factory=dict)
     vocabulary: dict = field(default_factory=dict)
     gene_map: str | None = None
+    orthologs: str | None = None
     values: str = "counts"
     hvg: dict = field(default_factory=dict)
     seed: int = 0
@@ -74,12 +81,6 @@ class Manifest:
     def sha256(self):
         """Hash of the content, whatever the layout of the file and of its bases."""
         return hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
-
-
-def shipped():
-    """Names of the manifests inside the package, sorted."""
-    folder = resources.files("jaxcell.manifests")
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.suffix == ".yaml")
 
 
 def read_manifest(given):
@@ -101,97 +102,8 @@ def read_manifest(given):
         Not YAML, or a field that is unknown, missing or wrong: file, path of the field, what was
         found and what is expected.
     """
-    path = _locate(given, None)
-    return _corpus(_merged(path, ()), path)
-
-
-def _locate(given, folder):
-    """The file of a name or path; a base's path is relative to the folder of what names it."""
-    place = Path(folder or ".") / str(given)
-    if place.suffix in SUFFIXES and place.is_file():
-        return place
-    inside = resources.files("jaxcell.manifests") / f"{str(given).removesuffix('.yaml')}.yaml"
-    if "/" not in str(given) and inside.is_file():
-        return Path(str(inside))
-    raise FileNotFoundError(
-        f"manifest {given}: no such YAML file, and none of that name is shipped; shipped are "
-        f"{', '.join(shipped())}"
-    )
-
-
-def _merged(path, chain):
-    """What a file says, over what its base says; checked field by field."""
-    if path.resolve() in chain:
-        cycle = " → ".join(p.name for p in (*chain, path))
-        raise ValueError(f"{path.name}: base: found a circle {cycle}, expected an end of it")
-    own = _checked(_load(path), path.name)
-    if not own.get("base"):
-        return own
-    try:
-        below = _locate(own["base"], path.parent)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path.name}: base: {error}") from None
-    return _over(_merged(below, (*chain, path.resolve())), own, path.name)
-
-
-def _load(path):
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping of fields")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without a field twice: the last would win in silence."""
-
-    def construct_mapping(self, node, deep=False):
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"{twice!r} stands twice in the mapping of line {line}")
-        return super().construct_mapping(node, deep)
-
-
-def _checked(content, file):
-    """The fields of one file, each by its check; sources {name: fields}."""
-    content = dict(content)
-    entries = content.pop("sources", [])
-    if not isinstance(entries, list):
-        known.fail(f"{file}: sources", entries, "a list of sources, each with a name")
-    found, sources = known.table(known.CORPUS)(content, f"{file}: "), {}
-    for number, entry in enumerate(entries):
-        at = f"{file}: sources[{number}]"
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-            at += f" ({entry['name']})"
-        entry = known.table(known.SOURCE)(entry, at)
-        if not entry.get("name"):
-            known.fail(f"{at}.name", None, "a name")
-        if entry["name"] in sources:
-            raise ValueError(f"{at}.name: found {entry['name']!r} again, expected another name")
-        sources[entry["name"]] = {**entry, "at": at}
-    return {**found, "sources": sources}
-
-
-def _over(base, own, file):
-    """Fields of `own` over those of `base`: mappings field by field, sources by their name."""
-    absent = [name for name in own.get("remove") or () if name not in base["sources"]]
-    if absent:
-        known.fail(f"{file}: remove", absent[0], f"one of {', '.join(base['sources'])}")
-    kept = {k: v for k, v in base["sources"].items() if k not in (own.get("remove") or ())}
-    sources = _deep(kept, own["sources"])
-    return {**_deep(base, own), "sources": sources}
-
-
-def _deep(base, own):
-    merged = dict(base)
-    for name, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = _deep(merged[name], value) if both else value
-    return merged
+    path = locate(given)
+    return _corpus(merged(path), path)
 
 
 def _corpus(found, path):

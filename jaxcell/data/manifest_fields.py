@@ -1,5 +1,42 @@
 """What each field of a manifest may hold: tables of checks, and the errors they raise.
 
+The fields of a file; all but name and sources may be left out, and null leaves out what a base
+says::
+
+    base: diverse_rna          # a shipped name, or a file beside this one: fields below change its
+    remove: [tcga]             # sources of the base to leave out; sources of a name are changed
+    name, about, paper: texts
+    sources:                   # each with
+      - name: mine             # of the corpus' own
+        path: mine/*.h5ad      # in --data: a file, folder, pattern, soma:…; or a list
+        where: GSE…            # where it is to be had; told when it is missing
+        counts, identifiers, duplicates, allow_non_integer, measured_by, features, genes_in: as
+                               # options of `prepare`; value_filter, measurement: of SOMA
+        labels: {cell_type: their_column, tissue: null}   # null: there is none. Or of the same name
+        dataset: donor         # column of its datasets, for splits and caps; else each file is one
+        keep: {gene: [non-targeting]}   # cells with these values of a column
+        share: 0.1             # of the cells, drawn by seed; then at `most` so many
+        split: valid           # or train: all its cells
+        filters: …             # over those of the corpus, field by field
+        expect: …              # as of the corpus
+    filters: {min_genes: 200}  # `jaxcell.data.filters`; cells first, then genes, per source
+    labels:
+      cell_type: {ontology: cl.obo, map: names.tsv, unresolved: unknown}
+                               # their text → ours by `map`, then the id of the term (ontology: a
+                               # file, or cellxgene); error by default where there is none
+    caps: {dataset: 5000, cell_type: 20000}   # most cells of each, drawn by seed, one cap after
+                               # the other, over all sources; after the filters, which count all
+    split: {by: dataset, share: 0.2, types: cell_type, hold_out: [batch=x]}   # or by: cell
+    vocabulary: {file: genes.txt, where: …, genes: 19362}
+    hvg: {number: 1000, flavor: bioformer, batch: donor}
+    values, gene_map, orthologs, seed, shards: as options of `prepare`
+    compute: {cells: 1434299, epochs: 200, times: 2}   # prepare tells the epochs for as much
+    expect: {cells: 1.4M, genes: 44349, datasets: 9, train: …, valid: …, train_datasets: …,
+             valid_datasets: …, classes: {cell_type: 30+}}   # of what is written
+
+A number is written as the paper has it: 932K means 931 500 to 932 500, 30K+ at least that, and one
+without a unit itself.
+
 A check takes (value, where) and gives the value as the corpus uses it. ``where`` is 'FILE: path of
 the field', as in 'mine.yaml: sources[3].counts'.
 """
@@ -188,7 +225,8 @@ SOURCE = {
     "identifiers": one_of(*IDENTIFIERS), "duplicates": one_of(*DUPLICATES),
     "allow_non_integer": truth, "measured_by": text, "dataset": text, "labels": each(or_null(text)),
     "keep": each(texts), "share": share, "most": some, "filters": filters,
-    "split": one_of("train", "valid"), "expect": table(EXPECT),
+    "split": one_of("train", "valid"), "expect": table(EXPECT), "features": texts,
+    "value_filter": text, "measurement": text, "genes_in": one_of("rows", "columns"),
 }  # fmt: skip
 VOCABULARY = {"file": text, "where": text, "genes": count}
 COMPUTE = {"cells": some, "epochs": some, "times": amount}
@@ -196,7 +234,7 @@ HVG = {"number": some, "flavor": one_of(*FLAVORS), "batch": text}
 CORPUS = {
     "name": text, "about": text, "paper": text, "base": text, "remove": texts,
     "filters": filters, "caps": CAPS, "labels": each(label), "split": table(SPLIT),
-    "vocabulary": table(VOCABULARY), "gene_map": text, "values": one_of(*VALUES),
+    "vocabulary": table(VOCABULARY), "gene_map": text, "orthologs": text, "values": one_of(*VALUES),
     "hvg": table(HVG), "seed": whole, "shards": some, "compute": table(COMPUTE),
     "expect": table(EXPECT),
 }  # fmt: skip

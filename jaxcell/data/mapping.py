@@ -19,15 +19,16 @@ def write_mappings(folder, parts, names, matches, vocabulary):
     folder : Path
         The store.
     parts : list of Part
-    names : list of GeneNames
+    names : dict, {name of the source: GeneNames}
     matches : list of GeneMatch
     vocabulary : Vocabulary
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    for part, own, found in zip(parts, names, matches, strict=True):
-        told = write_mapping(folder, own, found, vocabulary)
+    for part, found in zip(parts, matches, strict=True):
+        source = part.source
+        told = write_mapping(folder, names[source.name], found, vocabulary)
         for facts in part.facts:
-            facts |= {"mapping": told, "left_out": part.source.left_out}
+            facts |= {"mapping": told, "left_out": source.left_out}
 
 
 def write_mapping(folder, names, found, vocabulary):

@@ -99,6 +99,9 @@ def project(matrix, columns, n_genes):
     Column j becomes gene columns[j]; -1 leaves it out; columns of the same gene are summed.
     """
     matrix = sp.csr_matrix(matrix)
+    same = n_genes == len(columns) and np.array_equal(columns, np.arange(n_genes))
+    if same and matrix.has_canonical_format and np.all(matrix.data):
+        return matrix  # the file's genes are the vocabulary's
     gene = np.asarray(columns)[matrix.indices]
     keep = (gene >= 0) & (matrix.data != 0)
     data, pointers = matrix.data, matrix.indptr

@@ -7,11 +7,12 @@ from pathlib import Path
 import anndata
 
 from jaxcell.data.filters import Filters
-from jaxcell.data.inputs import Input, beside, open_inputs
+from jaxcell.data.inputs import Input, open_inputs
 from jaxcell.data.manifest import Manifest, read_manifest
+from jaxcell.data.places import beside
 from jaxcell.data.refusals import check_values
 from jaxcell.data.sources import expand, open_source
-from jaxcell.data.sources.features import check_features
+from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
 
@@ -31,7 +32,8 @@ class Order:
     labels : list of str, obs columns of the inputs' sources
     hold_out : list of (column, value)
     fraction : share of the other cells drawn for validation
-    seed, gene_map, vocabulary, values, hvg, hvg_flavor, hvg_batch, shards : as `prepare` takes them
+    seed, gene_map, vocabulary, values, hvg, hvg_flavor, hvg_batch, shards, orthologs, features : as
+        `prepare` takes them
     options : dict, what store.json keeps
     manifest : Manifest or None
     whole : whether these are all of its sources
@@ -50,6 +52,8 @@ class Order:
     hvg_flavor: str | None = None
     hvg_batch: str | None = None
     shards: int | None = None
+    orthologs: str | None = None
+    features: list = field(default_factory=list)
     options: dict = field(default_factory=dict)
     manifest: Manifest | None = None
     whole: bool = True
@@ -76,34 +80,34 @@ def order_files(asked):
     filters = Filters(**{name: asked[name] for name in FILTERS})
     filters.check_values(asked["values"])
     flavor = (asked["hvg_flavor"] or "seurat") if asked["hvg"] else None
-    each = {n: asked[n] for n in ("identifiers", "duplicates", "allow_non_integer", "measured_by")}
-    same = ("seed", "values", "hvg", "hvg_batch")
-    kinds = _kinds(asked)
-    inputs = [
-        Input(source, filters=filters, whole="valid" if held else None, **each)
-        for source, held in _open_all(
-            asked["files"], asked["hold_out_file"], asked["counts"], kinds
-        )
-    ]
-    for one in inputs:
-        if not asked["measured_by"] and one.source.presence:
-            one.measured_by = one.source.presence.column
+    features = [asked["features"]] if isinstance(asked["features"], str) else asked["features"]
+    kinds = {
+        "features": list(features), "value_filter": asked["soma_filter"],
+        "measurement": asked["soma_measurement"], "genes_in": asked["genes_in"],
+    }  # fmt: skip
+    opened = _open_all(asked["files"], asked["hold_out_file"], asked["counts"], kinds)
+    each = {n: asked[n] for n in ("identifiers", "duplicates", "allow_non_integer")}
+    each["measured_by"] = asked["measured_by"] or column_of([source for source, _ in opened])
+    same = ("seed", "values", "hvg", "hvg_batch", "orthologs")
     order = Order(
-        inputs,
+        [
+            Input(source, filters=filters, whole="valid" if held else None, **each)
+            for source, held in opened
+        ],
         labels,
         hold_out,
         fraction=asked["hold_out_fraction"],
         hvg_flavor=flavor,
+        features=kinds["features"],
         **{name: asked[name] for name in (*same, "gene_map", "vocabulary", "shards")},
     )
     order.options = {
         "counts": asked["counts"], "labels": labels, "hold_out": list(map("=".join, hold_out)),
         "hold_out_fraction": order.fraction, **{name: asked[name] for name in same},
+        "orthologs": asked["orthologs"] and str(asked["orthologs"]),
         "min_genes": filters.min_genes, "min_cells": filters.min_cells, **filters.asked,
-        "hvg_flavor": flavor, **each, **kinds,
+        "hvg_flavor": flavor, **each, **{name: given for name, given in kinds.items() if given},
     }  # fmt: skip
-    if asked["orthologs"]:
-        order.options["orthologs"] = str(asked["orthologs"])
     return order
 
 
@@ -152,6 +156,8 @@ def order_manifest(asked, defaults):
         hvg_flavor=hvg.get("flavor", "seurat") if hvg else None,
         hvg_batch=hvg.get("batch"),
         shards=asked["shards"] or manifest.shards,
+        orthologs=manifest.orthologs and beside(manifest.orthologs, manifest, data),
+        features=sorted({kind for entry in manifest.sources for kind in entry.features}),
         manifest=manifest,
         whole=not only,
         allow=asked["allow_different_counts"],
@@ -213,8 +219,8 @@ def _open_all(files, hold_out_file, counts, kinds):
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts, or a manifest")
-    sources = [open_source(file, counts=counts, **kinds) for file in files]
-    check_features(sources, kinds.get("features", ()))
+    given = {option: value for option, value in kinds.items() if value}
+    sources = [open_source(file, counts=counts, **given) for file in files]
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"

@@ -17,6 +17,7 @@ from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.orthologs import read_orthologs, translated
 from jaxcell.data.parts import part_of
 from jaxcell.data.repeats import check_cells
+from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
@@ -83,7 +84,7 @@ def prepare(
         Each is a dataset of its own, or several by `measured_by`.
     manifest : path or str, optional
         Instead of files and of all options but those that follow and gene_map, shards, progress and
-        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest``.
+        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest_fields``.
     data : path
         Folder in which the manifest's paths are looked up; by default the current one.
     only : str or list of str
@@ -179,14 +180,19 @@ def prepare(
         order = order_manifest(given, prepare.__kwdefaults__)
     inputs, sources = order.inputs, [one.source for one in order.inputs]
     whole = [one.whole == "valid" for one in inputs]
+    check_features(sources, order.features)
     check_columns(sources, whole, order.labels, order.hold_out)
     refusals.check_datasets(inputs)
     if order.manifest:
         check_before(order)
     gene_map = read_gene_map(order.gene_map)
-    names = _names(inputs, orthologs)
+    own = {
+        one.source.name: identify(one.source.var, one.identifiers, one.source.name)
+        for one in inputs
+    }
+    names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
-    matches, asked = _asked(order, names, genes, gene_map)
+    matches, asked = _asked(order, own, names, genes, gene_map)
     with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
@@ -240,14 +246,11 @@ def _engine(beam):
     return engine(beam)
 
 
-def _names(inputs, orthologs):
-    """GeneNames of each source, those of another species as our orthologs."""
+def _translated(names, orthologs):
+    """The names of each source, those of another species' genes by their orthologs."""
     table = read_orthologs(orthologs)
-    names = [
-        translated(identify(one.source.var, one.identifiers, one.source.name), table)
-        for one in inputs
-    ]
-    if table and not any(own.note for own in names):
+    names = {source: translated(own, table) for source, own in names.items()}
+    if table and not any(own.note for own in names.values()):
         raise ValueError(f"no source has the genes that {orthologs} translates (--orthologs)")
     return names
 
@@ -255,24 +258,23 @@ def _names(inputs, orthologs):
 def _vocabulary(order, names, gene_map):
     """The genes that the store is made of: those asked for, or all of the sources."""
     if not order.vocabulary:
-        named = {one.source.name: own for one, own in zip(order.inputs, names, strict=True)}
-        check_species(named, gene_map)
-        return union(named, gene_map)
+        check_species(names, gene_map)
+        return union(names, gene_map)
     genes = read_vocabulary(order.vocabulary)
     if order.manifest:
         check_vocabulary(order, genes)
     return genes
 
 
-def _asked(order, names, genes, gene_map):
-    """The GeneMatch of each source, and what its survey goes by."""
+def _asked(order, given, names, genes, gene_map):
+    """The GeneMatch of each source, and what its survey goes by; given: names before orthologs."""
     matches, asked = [], []
-    for one, own in zip(order.inputs, names, strict=True):
+    for one in order.inputs:
         where, filters, mito = one.source.name, one.filters, None
-        matches.append(match(own, genes, gene_map, one.duplicates, where))
+        matches.append(match(names[where], genes, gene_map, one.duplicates, where))
         warn_few(matches[-1])
         if filters.max_mito is not None:
-            mito = mitochondrial(own, gene_map, filters.mito_prefix, where)
+            mito = mitochondrial(given[where], gene_map, filters.mito_prefix, where)
         more = one.wanted, one.allow_non_integer, order.values, one.measured_by
         asked.append(Asked(filters, mito, *more))
     return matches, asked

@@ -39,7 +39,7 @@ TABLE = {  # heading of each of the facts of a dataset
 def table(store):
     """Aligned text; of many datasets the first 40."""
     divided = any(facts.get("value") for facts in store.datasets)
-    asked = {name: any(d.get(name) for d in store.datasets) for name in REMOVERS}
+    asked = {name: any(facts.get(name) for facts in store.datasets) for name in REMOVERS}
     asked |= {"undetected": divided, "not_chosen": bool(store._hvg.get("hvg"))}
     columns = [c for c in TABLE if asked.get(c, True)]
     rows = [[TABLE[c] for c in columns]]

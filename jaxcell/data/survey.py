@@ -7,14 +7,17 @@ import numpy as np
 
 from jaxcell.data import blocks
 from jaxcell.data.checks import check_chunk
-from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, Filters, GeneTotals
+from jaxcell.data.filters import (
+    GENE_FILTERS,
+    UNWANTED,
+    Filters,
+    GeneTotals,
+    no_gene,
+    none_kept,
+)
 from jaxcell.data.gene_sums import row_sums
 from jaxcell.data.matching import GeneMatch
 from jaxcell.data.splits import classes
-
-# What removes a cell, by number; those of the filters first.
-REMOVED = ("", *CELL_FILTERS, "not_asked_for", "beyond_cap")
-UNWANTED, CAPPED = len(REMOVED) - 2, len(REMOVED) - 1
 
 
 @dataclass
@@ -61,8 +64,8 @@ class Asked:
     allow_non_integer : warn of non-integer values instead of refusing them
     values : 'counts' or 'log1p', what the sources hold
     measured_by : obs column or None; a gene without a count in the kept cells of a value is not
-        measured there, unless the source itself says which are. A source without this column is one
-        dataset
+        measured there, unless the source itself says which are. A source without this column is
+        one dataset
     """
 
     filters: Filters = field(default_factory=Filters)
@@ -197,14 +200,14 @@ def gather(source, match, asked, found):
     if not total.any():
         raise ValueError(f"{source.name}, {source.counts}: all {source.n_cells} cells are empty")
     if not kept.any():
-        raise ValueError(_none_kept(source, removed, asked.filters, int(n_genes.max())))
+        raise ValueError(none_kept(source, removed, asked.filters, int(n_genes.max())))
     few = {}
     if asked.filters.of_genes:
         fails = asked.filters.genes(sums)
         few = {name: int((filtered & (fails == i)).sum()) for i, name in enumerate(GENE_FILTERS, 1)}
         filtered &= fails == 0
     if not filtered.any():
-        raise ValueError(_no_gene(source, asked.filters, sums, few))
+        raise ValueError(no_gene(source, asked.filters, sums, few))
     if looks and asked.values == "counts":
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered[None]
@@ -233,36 +236,6 @@ def gather(source, match, asked, found):
         values,
         looks,
     )
-
-
-def _none_kept(source, removed, filters, most):
-    """That no cell of a source is left, and why."""
-    asked = filters.asked
-    if asked.keys() & set(CELL_FILTERS) == {"min_genes"} and not (removed == UNWANTED).any():
-        return (
-            f"{source.name}: none of the {source.n_cells} cells has {filters.min_genes} genes > 0 "
-            f"(the most is {most}); lower --min-genes"
-        )
-    each = ", ".join(
-        f"{name} {asked.get(name, '')}".rstrip() + f": {cells:,}"
-        for i, name in enumerate(REMOVED)
-        if (cells := int((removed == i).sum()))
-    )
-    return (
-        f"{source.name}: the filters leave none of the {source.n_cells} cells; removed are by "
-        f"{each}"
-    )
-
-
-def _no_gene(source, filters, sums, few):
-    """That no gene of a source is left, and why."""
-    if filters.asked.keys() & set(GENE_FILTERS) == {"min_cells"}:
-        return (
-            f"{source.name}: no gene is > 0 in {filters.min_cells} of the {sums.cells} kept cells "
-            f"(the most is {sums.cells_with.max()}); lower --min-cells"
-        )
-    each = ", ".join(f"{name} {filters.asked[name]}: {n:,}" for name, n in few.items() if n)
-    return f"{source.name}: the filters leave none of its genes; removed are by {each}"
 
 
 def divide(source, measured_by):

@@ -163,6 +163,7 @@ def unfinished(out, request):
                 )
             work.store.rename(out)
         except BaseException as error:
+            # A refusal is mended by another request; all else is worth going on after.
             if work.written or (work.done > 1 and not isinstance(error, REFUSALS)):
                 print(f"what is done is kept in {folder}: the same prepare will go on from there")
                 raise
@@ -193,8 +194,12 @@ def _locked(folder, out):
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         os.fsync(file.fileno())
-        yield
-        file.truncate(0)  # where there are no locks, nobody holds it now
+        try:
+            yield
+        finally:
+            file.truncate(0)  # where there are no locks, nobody holds it now
+    with contextlib.suppress(OSError):  # on NFS an open file stays, and its folder with it
+        folder.rmdir()
 
 
 def _holder(file):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from jaxcell.data.manifest import read_manifest, shipped
+from jaxcell.data.manifest import read_manifest
 from jaxcell.data.manifest_fields import count
+from jaxcell.data.manifest_files import shipped
 
 SMALL = """
 name: small

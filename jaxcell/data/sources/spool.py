@@ -1,12 +1,12 @@
-"""Counts that come cell by cell, or in any order, as text: once into temporary files, then CSR."""
+"""Counts that come cell by cell, or in any order, as text: once into files, then CSR from there."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
 from jaxcell.data.sources.file import FileSource
+from jaxcell.data.sources.turning import OnDisk
 
 BLOCK = 2**21  # values moved at once
 MARK = "done.txt"
@@ -15,8 +15,9 @@ MARK = "done.txt"
 class SpooledSource(FileSource):
     """A source that can only be read from end to end; a kind gives ``_blocks`` and ``_spool_as``.
 
-    The first read copies it into unnamed temporary files of nnz × (4 + the value's size) bytes
-    under TMPDIR, twice where its cells are not in order; later reads take any range from there.
+    The first read copies it into files of nnz × (8 + the value's size) bytes, twice where its cells
+    are not in order; later reads take any range from there. The files have no name, under TMPDIR,
+    or lie in the folder that the source was settled in, where other processes find them.
     """
 
     _spooled = None
@@ -31,36 +32,54 @@ class SpooledSource(FileSource):
 
     def settle(self, folder):
         """Lay the copy down in a folder, where this and other processes find it again."""
-        self._spooled = kept(Path(folder), self.stamp())
+        folder, (size, dtype) = Path(folder), self._spool_as()
+        self._spooled = kept(folder, self.stamp(), size, dtype)
         if self._spooled is None:
-            self._spooled = keep(Path(folder), self.stamp(), *self._spool())
+            folder.mkdir(parents=True, exist_ok=True)
+            self._spooled = self._spool(folder)
+            keep(folder, self.stamp(), *self._spooled)
         self._settled = folder
 
-    def _spool(self):
-        spool = Spool(self.n_cells, *self._spool_as())
-        for block in self._blocks():
-            spool.append(*block)
+    def _spool(self, folder=None):
+        spool = Spool(self.n_cells, *self._spool_as(), folder)
+        try:
+            for block in self._blocks():
+                spool.append(*block)
+        except BaseException:
+            spool.close()
+            raise
         return spool.finish()
 
     def _read(self, slices):
         if self._spooled is None:
             self._spooled = self._spool()
-        indptr, columns, values = self._spooled
+        indptr, genes, values = self._spooled
         for rows in slices:
             a, b = indptr[rows.start], indptr[rows.stop]
             pointers = indptr[rows.start : rows.stop + 1] - a
             shape = (len(pointers) - 1, len(self.var))
-            part = np.array(values[a:b]), np.array(columns[a:b]), pointers
-            yield sp.csr_matrix(part, shape)
+            yield sp.csr_matrix((values[a:b], genes[a:b], pointers), shape)
 
 
 class Spool:
-    """CSR in temporary files, from values in any order of the cells."""
+    """CSR in files, from values in any order of the cells.
 
-    def __init__(self, n_cells, n_values, dtype):
+    Parameters
+    ----------
+    n_cells, n_values : int
+    dtype : of the values
+    folder : Path, optional
+        Where the genes and values lie under these names; by default in files without a name.
+    """
+
+    def __init__(self, n_cells, n_values, dtype, folder=None):
         self._per_cell = np.zeros(n_cells, np.int64)
-        self._cells, self._genes = _temporary(n_values, np.int32), _temporary(n_values, np.int32)
-        self._values = _temporary(n_values, dtype)
+        self._kinds = (np.int32, np.int32, dtype)
+        self._arrays = [
+            OnDisk.new(np.int32, n_values),
+            OnDisk.new(np.int32, n_values, folder, "genes"),
+            OnDisk.new(dtype, n_values, folder, "values"),
+        ]
         self._done, self._last, self._in_order = 0, 0, True
 
     def append(self, cells, genes, values):
@@ -68,55 +87,70 @@ class Spool:
         if not len(cells):
             return
         rows = slice(self._done, self._done + len(cells))
-        self._cells[rows], self._genes[rows], self._values[rows] = cells, genes, values
+        for array, part in zip(self._arrays, (cells, genes, values), strict=True):
+            array[rows] = part
         self._per_cell += np.bincount(cells, minlength=len(self._per_cell))
         self._in_order &= bool(cells[0] >= self._last and (np.diff(cells) >= 0).all())
         self._last, self._done = cells[-1], rows.stop
 
+    def close(self):
+        """Let go of the files."""
+        for array in self._arrays:
+            array.close()
+
     def finish(self):
-        """Pointers i64 [n_cells + 1], columns and values, memory-mapped [nnz]."""
+        """Pointers i64 [n_cells + 1]; genes and values, to be sliced [nnz]."""
         indptr = np.concatenate([[0], np.cumsum(self._per_cell)])
-        if self._in_order:
-            return indptr, self._genes, self._values
-        genes, values = _temporary(self._done, np.int32), _temporary(self._done, self._values.dtype)
-        free = indptr[:-1].copy()  # where the next value of each cell goes
+        if not self._in_order:
+            self._sort(indptr)
+        return indptr, *self._arrays[1:]
+
+    def _sort(self, indptr):
+        """Put the values apart by runs of cells, each then sorted in memory."""
+        # A run is of about BLOCK values, more where a single cell has more.
+        run_of = (np.maximum(indptr[1:] - 1, 0) // BLOCK).astype(np.int64)
+        first = np.flatnonzero(np.diff(run_of, prepend=-1))
+        run_of = np.cumsum(np.diff(run_of, prepend=run_of[0]) > 0)  # numbered without gaps
+        parted = [OnDisk.new(kind, self._done) for kind in self._kinds]
+        free = indptr[first].copy()
         for start in range(0, self._done, BLOCK):
-            block = slice(start, min(start + BLOCK, self._done))
-            cells = self._cells[block]
+            block = [array[start : start + BLOCK] for array in self._arrays]
+            run = run_of[block[0]]
+            order = np.argsort(run, kind="stable")
+            sizes = np.bincount(run, minlength=len(first))
+            ends = np.cumsum(sizes)
+            for i in np.flatnonzero(sizes):
+                mine = order[ends[i] - sizes[i] : ends[i]]
+                for array, part in zip(parted, block, strict=True):
+                    array[free[i] : free[i] + sizes[i]] = part[mine]
+            free += sizes
+        for a, b in zip(indptr[first], [*indptr[first[1:]], self._done], strict=True):
+            cells, genes, values = (array[a:b] for array in parted)
             order = np.argsort(cells, kind="stable")
-            present, first, times = np.unique(cells[order], return_index=True, return_counts=True)
-            target = np.repeat(free[present] - first, times) + np.arange(len(order))
-            genes[target], values[target] = self._genes[block][order], self._values[block][order]
-            free[present] += times
-        return indptr, genes, values
+            self._arrays[1][a:b], self._arrays[2][a:b] = genes[order], values[order]
 
 
 def keep(folder, mark, indptr, genes, values):
-    """Copy what a spool finished into a folder; what the copy is, in the same order.
+    """Make what a spool finished in a folder known to `kept`.
 
     mark : str
         What the content depends on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {"indptr": indptr, "genes": genes, "values": values}
-    for name, array in arrays.items():
-        path = folder / f"{name}.npy"
-        copy = np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
-        for start in range(0, len(array), BLOCK):
-            copy[start : start + BLOCK] = array[start : start + BLOCK]
-        copy.flush()
+    np.save(folder / "indptr.npy", indptr)
+    genes.flush(), values.flush()
     (folder / MARK).write_text(mark, encoding="utf-8")
-    return kept(folder, mark)
 
 
-def kept(folder, mark):
-    """What `keep` laid down whole in a folder under this mark, memory-mapped, or None."""
-    if not (folder / MARK).is_file() or (folder / MARK).read_text(encoding="utf-8") != mark:
+def kept(folder, mark, size, dtype):
+    """What `keep` made known whole in a folder under this mark, as `Spool.finish`, or None."""
+    try:
+        if (folder / MARK).read_text(encoding="utf-8") != mark:
+            return None
+        indptr = np.load(folder / "indptr.npy")
+        return (
+            indptr,
+            OnDisk.old(np.int32, size, folder, "genes"),
+            OnDisk.old(dtype, size, folder, "values"),
+        )
+    except (OSError, ValueError):
         return None
-    names = "indptr", "genes", "values"
-    return tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
-
-
-def _temporary(size, dtype):
-    with tempfile.TemporaryFile(prefix="jaxcell-") as file:
-        return np.memmap(file, dtype, "w+", shape=(max(size, 1),))

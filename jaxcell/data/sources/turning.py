@@ -143,7 +143,7 @@ class OnDisk:
         self._name, self._number = file.name, os.dup(file.fileno())
         self.dtype, self._size = np.dtype(dtype), size
         # Not the file object: of garbage in a circle nobody knows which part is finalised first.
-        weakref.finalize(self, os.close, self._number)
+        self._close = weakref.finalize(self, os.close, self._number)
 
     @classmethod
     def new(cls, dtype, size, folder=None, name=None):
@@ -183,6 +183,10 @@ class OnDisk:
         while len(left):
             size = os.pwrite(self._number, left, at)
             left, at = left[size:], at + size
+
+    def close(self):
+        """Let go of the file."""
+        self._close()
 
     def flush(self):
         """Wait until the disk has it."""

@@ -211,3 +211,32 @@ def test_a_dataset_that_the_census_does_not_list(census):
         table.write(pa.table({"soma_joinid": [1], "dataset_id": ["gone"]}))
     with pytest.raises(ValueError, match=r"1 datasets of obs are not in census_info/datasets: d1"):
         open_source(f"census:{census}/homo_sapiens")
+
+
+def test_a_manifest_of_the_census(census, tmp_path):
+    """Split by its datasets, each with the genes that the presence matrix says."""
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nlabels: {type: {}}\nsplit: {by: dataset, share: 0.34}\n"
+        "expect: {train_datasets: 2, valid_datasets: 1}\n"
+        "sources:\n  - name: census\n    path: census:census/homo_sapiens\n"
+        "    dataset: dataset_id\n    value_filter: is_primary_data == True\n"
+        "    expect: {cells: 21, datasets: 3}\n"
+    )
+    given = {"manifest": tmp_path / "mine.yaml", "data": tmp_path, "progress": False}
+    store = prepare(tmp_path / "store", **given)
+    assert store.names == [f"homo_sapiens dataset_id=d{i}" for i in range(3)]
+    measured = [np.flatnonzero(~store.measured[s]).tolist() for s in store.gene_set]
+    assert measured == [[0], [1, 2], []]
+    assert sorted(d["valid"] for d in store.datasets) == [0, 0, 7]
+
+
+def test_a_manifest_of_an_experiment(tmp_path):
+    write(tmp_path / "exp", cells(counts()))
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nsources: [{name: a, path: 'soma:exp', measured_by: batch}]"
+    )
+    store = prepare(
+        tmp_path / "store", manifest=tmp_path / "mine.yaml", data=tmp_path, progress=False
+    )
+    assert store.sizes["train"] == 30
+    assert [d["value"] for d in store.datasets] == ["a", "b", "c"]
