@@ -9,8 +9,8 @@ look at the file to the last checksum; imports are in the memory, not in the tim
 is then read back and compared with the file, and the store verified. Cells a second of one core
 count processor time, so that a busy machine changes them little. Files are removed as soon as they
 are done with: a million cells are 17 GB and their store 6, CSC takes 13 more while it is prepared.
-With --kill each run is ended by SIGKILL when half of its blocks are written, and started again. DIR
-gets prepare.json and prepare.png, the terminal a table.
+With --kill each run is ended by SIGKILL when half of its blocks are written; what is measured is
+the next, which goes on. DIR gets prepare.json and prepare.png, the terminal a table.
 """
 
 import argparse
@@ -57,7 +57,6 @@ def main(argv=None):
         "machine": {
             "processors": os.cpu_count(),
             "processor": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
             "load": os.getloadavg()[0],
         },
         "genes": asked.genes,
@@ -67,7 +66,8 @@ def main(argv=None):
     }
     (asked.out / "prepare.json").write_text(json.dumps(found, indent=1))
     print("\n" + table(rows))
-    draw(rows, asked.out / "prepare.png")
+    if not asked.kill:
+        draw(rows, asked.out / "prepare.png")
 
 
 def _arguments():
@@ -99,6 +99,8 @@ def one(asked, form, cells):
         if asked.kill:
             row |= {"killed": kill_half_way(file, store, cells, asked.shards)}
         row |= _child(file, store, asked.shards)
+        if asked.kill:
+            row["cells_per_s_core"] = None  # some of the cells had been done before
         row["store_bytes"] = sum(p.stat().st_size for p in store.rglob("*") if p.is_file())
         row["problems"] = verify(store, progress=False)
         row["compared"] = compare(file, form, Store.open(store), asked.seed)
@@ -163,7 +165,7 @@ def kill_half_way(file, store, cells, shards=None):
 
 
 def compare(file, form, store, seed):
-    """Whether a sample of the store's cells is what the file holds."""
+    """Whether a sample of the store's cells is what the file holds; of CSC, in some genes."""
     random = np.random.default_rng(seed)
     cells = np.sort(random.permutation(store.sizes["train"])[:SAMPLE])
     rows = store.read("train", cells)
@@ -187,13 +189,19 @@ def compare(file, form, store, seed):
 
 def line(row):
     """A measurement in words."""
-    text = (
-        f"{row['form']} {row['cells']:,} cells: {row['cells_per_s_core']:,.0f} cells/s of a core, "
-        f"peak {row['peak_gb']:.2f} GB, {row['wall_s']:.0f} s"
-    )
-    if "killed" in row:
-        text += f" (after a kill with {row['killed']['written']} of {row['killed']['blocks']} done)"
-    return text
+    text = f"{_name(row)}: {row['cells']:,} cells, {_rate(row)} cells/s of a core, "
+    return text + f"peak {row['peak_gb']:.2f} GB, {row['wall_s']:.0f} s"
+
+
+def _name(row):
+    killed = row.get("killed")
+    after = f", killed with {killed['written']} of {killed['blocks']} blocks" if killed else ""
+    return row["form"].upper() + after
+
+
+def _rate(row):
+    rate = row["cells_per_s_core"]
+    return "–" if rate is None else f"{rate:,.0f}"
 
 
 def table(rows):
@@ -205,10 +213,9 @@ def table(rows):
     ]
     for r in rows:
         whole = "yes" if not r["problems"] and r["compared"] else f"NO {r['problems']}"
-        name = r["form"].upper() + (", after a kill" if "killed" in r else "")
         lines.append(
-            f"| {name} | {r['cells']:,} | {r['peak_gb']:.2f} | {r['processor_s']:.1f} "
-            f"| {r['wall_s']:.1f} | {r['cells_per_s_core']:,.0f} | {AIMED[r['form']]:,} "
+            f"| {_name(r)} | {r['cells']:,} | {r['peak_gb']:.2f} | {r['processor_s']:.1f} "
+            f"| {r['wall_s']:.1f} | {_rate(r)} | {AIMED[r['form']]:,} "
             f"| {r['file_bytes'] / 1e9:.2f} | {r['store_bytes'] / 1e9:.2f} | {whole} |"
         )
     return "\n".join(lines)
@@ -233,8 +240,7 @@ def draw(rows, path):
     memory.axhline(MOST_MEMORY, ls=":", color="grey", lw=1)
     memory.set(xscale="log", xlabel="cells", ylabel="peak memory, GB", ylim=(0, None))
     seconds.set(xscale="log", yscale="log", xlabel="cells", ylabel="processor time, s")
-    memory.set_title("dotted: the bound", fontsize=9)
-    seconds.set_title("dotted: the aims", fontsize=9)
+    figure.suptitle("jaxcell prepare; dotted: what is aimed at", fontsize=9)
     memory.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
