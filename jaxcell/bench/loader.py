@@ -40,6 +40,7 @@ from jaxcell.data.unprepared import Unprepared
 
 GPUS = 8
 PAPER_RATE = 92  # cells a second of one GPU: 200 epochs of 1.434M cells in 864 H100-hours
+SHOWN = ("name", "group", "ours", "random", "loader", "absent")
 WAYS = ((1, 2), (1, 16), (32, 2), (128, 2), (128, 4))  # records at once, threads; with a latency
 
 
@@ -90,8 +91,8 @@ def measure(found, *, repeats, seconds, drop=None):
 
     Returns
     -------
-    list of dicts: name, group, ours, random, absent, warm and cold (medians, see `timed`; cold is
-    None without ``drop`` and for what reads ahead), all (each repetition's)
+    list of dicts: those of SHOWN, warm and cold (medians, see `timed`; cold is None without
+    ``drop`` and for what reads ahead), all (each repetition's)
     """
     ready = {i: made for i, side in enumerate(found) if (made := _made(side))}
     seen = {i: {"warm": [], "cold": []} for i in ready}
@@ -105,7 +106,7 @@ def measure(found, *, repeats, seconds, drop=None):
                     seen[i][kind].append(read_ahead(ready[i], seconds, **found[i].ahead))
     rows = []
     for i, side in enumerate(found):
-        row = {name: getattr(side, name) for name in ("name", "group", "ours", "random", "absent")}
+        row = {name: getattr(side, name) for name in SHOWN}
         all_of = seen.get(i, {"warm": [], "cold": []})
         rows.append(row | {kind: _medians(each) for kind, each in all_of.items()} | {"all": all_of})
     return rows

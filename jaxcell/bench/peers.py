@@ -151,7 +151,7 @@ def as_csr(matrix):
 PEERS = (
     ("h5py, row by row", "h5py", True, h5py_rows),
     ("anndata backed", "anndata", True, anndata_rows),
-    ("AnnCollection", "torch", True, anncollection),
+    ("AnnCollection", "anndata", True, anncollection),
     ("AnnLoader", "torch", True, annloader),
     ("scDataset, blocks of 1", "scdataset", True, scdataset_random),
     ("TileDB-SOMA-ML, chunks of 1", "tiledbsoma_ml", True, soma_random),
