@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Each verb is imported where it is first used, so that `import jaxcell` stays below a second.
 _VERBS = {
     "prepare": "jaxcell.data.prepare",
+    "verify": "jaxcell.data.verification",
     "train": "jaxcell.main",
     "plan": "jaxcell.planning.plan",
     "embed": "jaxcell.embedding",

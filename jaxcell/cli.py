@@ -66,6 +66,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="jaxcell", description=__doc__)
     add = parser.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
     data.prepare(add("prepare", help="h5ad files with raw counts → a store to train on"))
+    data.verify(add("verify", help="is a store whole: checksums and agreement of its files"))
     add(
         "train",
         help="train by a config; takes what python -m jaxcell.main takes",

@@ -19,6 +19,7 @@ STUDIES = {
     "results",
 }
 PUBLIC = (
+    "verify",
     "embed",
     "phenoprint",
     "evaluate",

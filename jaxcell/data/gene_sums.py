@@ -23,9 +23,10 @@ class GeneSums:
             np.divide(1, each, out=weights[:, i], where=each > 0)
         # One pass over the values for three sums.
         one[1][[1, 3, 4]] += (cells.T @ weights).T
+        gene = cells.indices.astype(np.intp)  # what bincount would make of them each time
         squares = np.square(cells.data, dtype=np.float64)
-        one[1][2] += np.bincount(cells.indices, squares, minlength=self._n_genes)
-        one[1][0] += np.bincount(cells.indices, minlength=self._n_genes)
+        one[1][2] += np.bincount(gene, squares, minlength=self._n_genes)
+        one[1][0] += np.bincount(gene, minlength=self._n_genes)
 
     def packed(self):
         """Arrays that `unpack` takes: only genes with a count."""

@@ -168,7 +168,7 @@ def prepare(
                 split,
                 wanted,
                 classes,
-                checksum=str(work.kept(f"checksum-{i:05}", v.source.checksum)),
+                checksum=str(work.kept(f"checksum-{i:05}", lambda v=v: v.source.content)),
                 measured_by=measured_by,
                 values=values,
             )
@@ -214,7 +214,8 @@ def _open_all(files, hold_out_file, counts):
         raise ValueError("no input: give one or more files of raw counts")
     sources = [open_source(file, counts=counts) for file in files]
     for source, file in zip(sources, files, strict=True):
-        source.spec = None if isinstance(file, anndata.AnnData) else str(file)
+        if not isinstance(file, anndata.AnnData):  # how other processes open it, wherever they are
+            source.spec = os.path.abspath(file) if Path(file).exists() else str(file)
     in_memory = [source for source in sources if source.name == "AnnData"]
     for number, source in enumerate(in_memory if len(in_memory) > 1 else [], 1):
         source.name = f"AnnData {number}"
@@ -236,7 +237,7 @@ def _survey(work, run, sources, matches, asked, progress):
     with _bar("checking", sources, progress) as bar:
         tasks = pending(surveying, bar.update)
         for i, source in enumerate(sources):
-            source.settle(work.settled(i))
+            source.settle(work.settled(i).absolute())
         run(surveying, tasks, bar.update)
     return surveying.surveys()
 

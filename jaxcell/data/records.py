@@ -101,9 +101,11 @@ def encode_batch(indptr, ids, counts, dataset, total, labels):
     heads["version"], heads["flags"], heads["n"] = VERSION, kind, np.diff(indptr)
     heads["dataset"], heads["total"] = dataset, total
     size = _HEADER.itemsize + 4 * labels.shape[1]
-    labels = np.ascontiguousarray(labels, "<i4").view(np.uint8).reshape(len(heads), -1)
-    front = np.concatenate([heads.view(np.uint8).reshape(len(heads), -1), labels], axis=1)
-    front, ids = memoryview(front.tobytes()), _bytes(ids, "<u4")
+    labels = np.ascontiguousarray(labels, "<i4").tobytes()
+    labels = np.frombuffer(labels, np.uint8).reshape(len(heads), size - _HEADER.itemsize)
+    heads = np.frombuffer(heads.tobytes(), np.uint8).reshape(len(heads), _HEADER.itemsize)
+    front = memoryview(np.concatenate([heads, labels], axis=1).tobytes())
+    ids = _bytes(ids, "<u4")
     of_value = np.repeat(kind, np.diff(indptr)) if kind.any() else None
     packed = {}
     for k in np.unique(kind).tolist():

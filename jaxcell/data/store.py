@@ -11,6 +11,7 @@ from jaxcell.data.memory import keep_freed
 from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.records import decode_batch
 from jaxcell.data.remote import Remote, is_url
+from jaxcell.data.store_table import table
 from jaxcell.data.vocabulary import Vocabulary
 
 SCHEMA_VERSION = 1
@@ -18,21 +19,6 @@ SPLITS = ("train", "valid")
 INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256
 VALUES = ("counts", "log1p")  # what a store holds: raw counts, or values that are normalised
-TABLE_ROWS = 40  # datasets that the table shows
-TABLE = {  # heading of each of the facts of a dataset
-    "source": "source",
-    "cells": "cells",
-    "below_min_genes": "few genes",
-    "train": "train",
-    "valid": "valid",
-    "genes": "genes",
-    "unmatched": "unmatched",
-    "below_min_cells": "few cells",
-    "undetected": "no count",
-    "not_chosen": "not chosen",
-    "measured": "measured",
-    "kind": "counts",
-}
 
 
 class Store:
@@ -197,7 +183,7 @@ class Store:
         return self.index(split, "dataset")
 
     def verify(self, records=True):
-        """Compare the checksum of every file with the one written by `prepare`.
+        """Compare every file with what `prepare` wrote, and the files with each other.
 
         Parameters
         ----------
@@ -208,74 +194,22 @@ class Store:
         Raises
         ------
         ValueError
-            A file has changed; the message names all that have.
+            A file has changed or does not fit the others; the message names all that have.
         """
-        files = {n: f for n, f in self._files.items() if records or not n.endswith("array_record")}
-        changed = [n for n, facts in files.items() if facts != file_facts(self._file(n))]
-        if changed:
-            raise ValueError(f"{self.path} is damaged: {', '.join(changed)} changed since prepare")
+        from jaxcell.data.verification import verify
+
+        if self._remote:  # of its copies the checksums alone
+            files = {n: f for n, f in self._files.items() if records or ".array_record" not in n}
+            problems = [n for n, facts in files.items() if facts != file_facts(self._file(n))]
+            problems = [f"{name} changed since prepare" for name in problems]
+        else:
+            problems = verify(self.path, records=records, progress=False)
+        if problems:
+            raise ValueError(f"{self.path} is damaged: {'; '.join(problems)}")
 
     def table(self):
         """What was kept and dropped per dataset, as aligned text; of many the first 40."""
-        divided = any(facts.get("value") for facts in self.datasets)
-        asked = {"undetected": divided, "not_chosen": bool(self._hvg.get("hvg"))}
-        columns = [c for c in TABLE if asked.get(c, True)]
-        rows = [[TABLE[c] for c in columns]]
-        for name, facts in zip(self.names[:TABLE_ROWS], self.datasets, strict=False):
-            kind = "NOT integer" if facts["non_integer"] else "integer"
-            shown = {**facts, "source": name, "kind": f"{facts['counts']}, {kind}"}
-            rows.append([f"{v:,}" if isinstance(v := shown[c], int) else v for c in columns])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        left = {0, len(widths) - 1}
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i in left else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        rest = self.datasets[TABLE_ROWS:]
-        if rest:
-            cells = ", ".join(f"{sum(d[c] for d in rest):,} {c}" for c in ("cells", *SPLITS))
-            lines.append(f"… and {len(rest):,} more datasets: {cells}")
-        lines.append(
-            "left out: cells with few genes (--min-genes), columns unmatched to a gene of the "
-            "vocabulary, genes in few cells (--min-cells)"
-        )
-        if divided:
-            lines.append("no count: not measured in that dataset (--measured-by)")
-        if asked["not_chosen"]:
-            lines.append(self._chosen())
-        sources = {facts["source"]: facts for facts in self.datasets}
-        for source, facts in sources.items():
-            if divided and not facts["value"]:
-                lines.append(f"{source} has no column for --measured-by: it is one dataset")
-            for column in facts["without_labels"]:
-                lines.append(f"{source} has no {column}: unknown for all its cells")
-            for column, found in facts.get("missing_values", {}).items():
-                each = ", ".join(f"{value!r} {cells:,}" for value, cells in found.items())
-                cells = sum(found.values())
-                lines.append(f"{source}: {column} unknown for {cells:,} cells ({each})")
-        classes = ", ".join(
-            f"{column} ({len(names)} classes)" for column, names in self.labels.items()
-        )
-        lines.append(f"labels: {classes or 'none'}")
-        lines.append(
-            f"store {self.path}: {sum(self.sizes.values()):,} cells × {len(self.vocabulary):,} "
-            f"genes, at most {self.max_nonzero:,} genes > 0 in a cell"
-        )
-        return "\n".join(lines)
-
-    def _chosen(self):
-        flavor, batch = self._hvg["hvg_flavor"], self._hvg["hvg_batch"]
-        how = f"batches by {batch or 'dataset'}"
-        if flavor == "bioformer":
-            how = "over all cells, of genes measured in 9 of 10 datasets"
-        return (
-            f"not chosen: genes beyond the {self._hvg['hvg']:,} most variable of the training "
-            f"cells (--hvg), flavour {flavor}, {how}"
-        )
+        return table(self)
 
 
 def panel_width(most):

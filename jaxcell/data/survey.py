@@ -91,11 +91,12 @@ class Surveying:
     tasks : list of (source, start, stop)
     """
 
-    def __init__(self, sources, matches, asked, results):
+    def __init__(self, sources, matches, asked, results, tasks=None):
         self.sources, self.matches, self.asked, self.results = sources, matches, asked, results
-        self.tasks = [
-            (i, *rows) for i, source in enumerate(sources) for rows in blocks.rows(source.n_cells)
-        ]
+        self.tasks = tasks
+        if tasks is None:
+            each = enumerate(sources)
+            self.tasks = [(i, *rows) for i, source in each for rows in blocks.rows(source.n_cells)]
 
     def cells(self, task):
         """Cells of a task."""

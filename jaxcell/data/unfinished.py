@@ -21,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell import __version__
+from jaxcell.data import blocks
+
 REFUSALS = (ValueError, ImportError, FileNotFoundError)
 
 
@@ -41,7 +44,7 @@ class KeptResults:
     def get(self, name):
         """Arrays of a block, or None where there are none or the file is not whole."""
         try:
-            with np.load(self._path(name)) as arrays:
+            with open(self._path(name), "rb") as file, np.load(file) as arrays:
                 return dict(arrays)  # each is compared with its checksum
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
             return None
@@ -107,6 +110,7 @@ class Unfinished:
 def request_of(options, shards, genes, sources, matches):
     """What decides over the content: a prepare that was stopped goes on with no other."""
     request = {**options, "shards": shards, "vocabulary": genes.sha256}
+    request |= {"jaxcell": __version__, "cells of a block": blocks.CELLS}
     for source, found in zip(sources, matches, strict=True):
         columns = hashlib.sha256(found.columns.tobytes()).hexdigest()[:12]
         request[source.name] = (
@@ -157,8 +161,6 @@ def unfinished(out, request):
                 raise FileExistsError(
                     f"{out} appeared while it was being prepared; the new one is in {work.store}"
                 )
-            for left in work.store.glob("*.partial"):
-                left.unlink()
             work.store.rename(out)
         except BaseException as error:
             if work.written or (work.done > 1 and not isinstance(error, REFUSALS)):

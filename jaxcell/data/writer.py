@@ -187,6 +187,9 @@ def write_store(
     writing = Writing(folder, parts, first, len(vocabulary), tasks, results, mark)
     run(writing, pending(writing, advance), advance)
     digests, most, files = assemble(writing, len(datasets), len(labels))
+    for left in folder.glob("*.array_record*"):
+        if left.name not in files:  # of a try that a kill ended, or of cells that changed since
+            left.unlink()
     for digest in digests:
         content.update(digest_text(digest).encode())
     files |= {

@@ -1,4 +1,6 @@
-"""``jaxcell prepare`` on the command line."""
+"""``jaxcell prepare`` and ``verify`` on the command line."""
+
+import sys
 
 from jaxcell.verbs import options
 
@@ -35,11 +37,43 @@ def prepare(p):
     )
     p.add_argument("--hvg-batch", metavar="OBS", help="batches of --hvg; each dataset by default")
     p.add_argument("--seed", type=int, default=0, help="of the fraction held out")
+    p.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="record files of each split; by default one for each 65 536 cells",
+    )
+    p.add_argument(
+        "--beam", action="store_true", help="do the blocks of cells as an Apache Beam pipeline"
+    )
+    p.add_argument(
+        "--beam-options",
+        metavar="OPTIONS",
+        help='of the pipeline, as one word: "--runner=FlinkRunner …"; by default this machine\'s '
+        "processors",
+    )
     options.genes(p)
 
     def run(asked):
         from jaxcell import prepare
 
+        options = asked.pop("beam_options")
+        asked["beam"] = (options or "") if asked["beam"] or options else None
         prepare(asked.pop("out"), asked.pop("files"), **asked)
+
+    p.set_defaults(verb=run)
+
+
+def verify(p):
+    """Arguments of ``jaxcell verify``."""
+    p.add_argument("store", metavar="STORE", help="a folder that jaxcell prepare made")
+
+    def run(asked):
+        from jaxcell import verify
+
+        problems = verify(asked["store"])
+        if problems:
+            sys.exit("\n".join(f"error: {asked['store']}: {text}" for text in problems))
+        print(f"{asked['store']} is whole: every file is as prepare wrote it, and they agree")
 
     p.set_defaults(verb=run)

@@ -143,3 +143,24 @@ def test_union_does_not_make_an_alias_a_second_gene(gene_map):
     assert v.ensembl == (E1, E2)
     v = union({"f": names(("OLD_A", ""), ("A", ""))}, gene_map)
     assert v.ensembl == ("", E1)
+
+
+def test_project_renames_sorts_and_sums_and_leaves_its_input():
+    random = np.random.default_rng(0)
+    dense = random.poisson(1, (20, 6)).astype(np.float32)
+    for columns in (
+        [0, 1, 2, 3, 4, 5],
+        [5, 3, 1, 0, 2, 4],
+        [0, 0, 1, 1, -1, 2],
+        [-1, 4, 0, 4, 2, 0],
+    ):
+        matrix = sp.csr_matrix(dense)
+        found = project(matrix, np.array(columns, np.int32), 7)
+        wanted = np.zeros((20, 7), np.float32)
+        for j, gene in enumerate(columns):
+            if gene >= 0:
+                wanted[:, gene] += dense[:, j]
+        np.testing.assert_array_equal(found.toarray(), wanted)
+        assert found.has_canonical_format
+        assert (found.data > 0).all()
+        np.testing.assert_array_equal(matrix.toarray(), dense)

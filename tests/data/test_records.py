@@ -1,7 +1,9 @@
+import struct
+
 import numpy as np
 import pytest
 
-from jaxcell.data.records import VERSION, decode_batch, encode
+from jaxcell.data.records import VERSION, decode_batch, encode, encode_batch
 
 
 def test_layout_is_the_documented_one():
@@ -58,3 +60,29 @@ def test_other_versions_and_lengths_are_refused():
         decode_batch([record], 2)
     with pytest.raises(ValueError, match="unknown count type 7"):
         decode_batch([record[:1] + bytes([7]) + record[2:]], 1)
+
+
+def test_a_batch_is_the_cells_one_by_one():
+    """Against the format as its docstring gives it, written here with struct."""
+    random = np.random.default_rng(0)
+    tops = [3, 2**16 - 1, 2**16, 2**32 - 256, 2**32]
+    rows = [random.integers(1, 1 + min(t, 9), 5).astype(np.float64) for t in tops]
+    for row, top in zip(rows, tops, strict=True):
+        row[2] = top
+    rows += [np.array([0.5, 2.0]), np.array([]), np.array([7.0])]
+    ids = [np.sort(random.choice(900, len(row), replace=False)) for row in rows]
+    labels = random.integers(-1, 9, (len(rows), 2)).astype(np.int32)
+    total = random.random(len(rows)).astype(np.float32)
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    found = encode_batch(
+        indptr, np.concatenate(ids), np.concatenate(rows), np.arange(len(rows)), total, labels
+    )
+    kinds = [0, 0, 1, 1, 2, 2, 0, 0]
+    for i, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
+        n = len(row)
+        wanted = struct.pack("<BBIHf2i", 1, kind, n, i, total[i], *labels[i])
+        wanted += struct.pack(f"<{n}I", *ids[i])
+        letter = "HIf"[kind]
+        wanted += struct.pack(f"<{n}{letter}", *(row if kind == 2 else row.astype(int)))
+        assert found[i] == wanted
+    assert encode_batch([0], np.empty(0, int), np.empty(0), [], [], np.empty((0, 2), int)) == []

@@ -5,6 +5,7 @@ import hashlib
 import anndata
 import numpy as np
 import scipy.sparse as sp
+from pandas.util import hash_pandas_object
 
 from jaxcell.data.sources.source import Source
 
@@ -13,8 +14,6 @@ PBMC68K = "scanpy:pbmc68k_reduced"
 
 class AnnDataSource(Source):
     """An AnnData in memory (or backed: read chunk by chunk)."""
-
-    _checksum = None  # when it is known: a pass over all counts
 
     def __init__(self, adata, name, counts="X", chunk_cells=None):
         self.name, self._adata, self.obs, self.n_cells = name, adata, adata.obs, adata.n_obs
@@ -40,14 +39,16 @@ class AnnDataSource(Source):
 
     def checksum(self):
         """sha256 of the gene names and of the counts."""
-        if self._checksum:
-            return self._checksum
         digest = hashlib.sha256("\n".join(map(str, self.var.index)).encode())
         for chunk in self.chunks():
             for part in (chunk.indptr, chunk.indices, chunk.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
-        self._checksum = digest.hexdigest()
-        return self._checksum
+        return digest.hexdigest()
+
+    def stamp(self):
+        """Checksums of the counts and of obs."""
+        obs = hash_pandas_object(self.obs).to_numpy().tobytes()
+        return f"{self.content}, obs {hashlib.sha256(obs).hexdigest()[:12]}"
 
 
 def pbmc68k_reduced():

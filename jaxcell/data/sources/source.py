@@ -1,5 +1,7 @@
 """What every input of `prepare` is: cells as CSR chunks, a few at a time."""
 
+import functools
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -69,9 +71,14 @@ class Source:
         """sha256 of what was read."""
         raise NotImplementedError
 
+    @functools.cached_property
+    def content(self):
+        """The checksum, found once."""
+        return self.checksum()
+
     def stamp(self):
         """What changes when the content does; quicker than the checksum where that can be."""
-        return self.checksum()
+        return self.content
 
     def settle(self, folder):
         """Make any range of cells quick to read, if need be by files in ``folder`` (not made yet).

@@ -1,0 +1,136 @@
+"""Is a store what `prepare` wrote? Checksums of its files, and whether they fit each other."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+from tqdm import tqdm
+
+from jaxcell.data.store import INDEX_COLUMNS, Store
+
+READ = 2**22  # bytes hashed at a time
+LOOKED_AT = 64  # cells of each record file that are compared with the index
+
+
+def verify(path, *, records=True, progress=True):
+    """Find what is wrong with a store.
+
+    Every file is compared with the size and sha256 that `prepare` wrote down. Where all are whole,
+    the numbers of cells of files, index and statistics must agree, and some cells of each record
+    file, the first and the last among them, must be those of the index.
+
+    Parameters
+    ----------
+    path : path
+        The store.
+    records : bool
+        False leaves out the record files.
+    progress : bool
+        Show a bar of the bytes read.
+
+    Returns
+    -------
+    list of str
+        What is wrong, each with the name of its file; empty for a store that is whole.
+
+    Raises
+    ------
+    FileNotFoundError
+        No store is there.
+    ValueError
+        It has another schema version.
+    """
+    path = Path(path)
+    try:
+        summary = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        files = summary["files"]
+    except FileNotFoundError:
+        Store.open(path)  # says what is there instead
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"store.json cannot be read: {error!r}"]
+    listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
+    total = sum(facts["bytes"] for facts in listed.values())
+    with tqdm(
+        total=total, desc="verifying", unit="B", unit_scale=True, disable=not progress
+    ) as bar:
+        found = [_wrong(path / name, name, facts, bar.update) for name, facts in listed.items()]
+    problems = [text for text in found if text]
+    problems += [
+        f"{other.name} is no file of this store"
+        for other in sorted(path.glob("*.array_record"))
+        if other.name not in files
+    ]
+    return problems or _disagreements(Store.open(path), summary, records)
+
+
+def _wrong(path, name, facts, advance):
+    """What is wrong with a file, or None."""
+    if not path.is_file():
+        return f"{name} is missing"
+    size, asked = path.stat().st_size, facts["bytes"]
+    if size != asked:
+        what = "is truncated" if size < asked else "has grown"
+        return f"{name} {what}: {size} bytes, {asked} were written"
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(READ):
+            digest.update(part)
+            advance(len(part))
+    if digest.hexdigest() != facts["sha256"]:
+        return f"{name} changed since prepare: its sha256 is another"
+    return None
+
+
+def _disagreements(store, summary, records):
+    """What does not fit in a store whose files are whole."""
+    problems = []
+
+    def expect(what, found, expected):
+        if found != expected:
+            problems.append(f"{what}: found {found}, expected {expected}")
+
+    most = 0
+    for split, size in store.sizes.items():
+        index = {column: store.index(split, column) for column in INDEX_COLUMNS}
+        for column, array in index.items():
+            expect(f"index/{split}/{column}.npy, cells", len(array), size)
+        said = sum(facts[split] for facts in store.datasets)
+        expect(f"datasets.json, {split} cells", said, size)
+        if size:
+            most = max(most, int(index["n_genes"].max()))
+            codes = {"dataset": (index["dataset"], store.names)}
+            columns = index["labels"].T
+            codes |= {c: (columns[i], names) for i, (c, names) in enumerate(store.labels.items())}
+            for column, (code, names) in codes.items():
+                beyond = int((code >= len(names)).sum())
+                expect(f"index/{split}, cells of no known {column}", beyond, 0)
+        if records:
+            _compare(store, summary, split, index, expect)
+    expect("the index, most genes > 0 of a cell", most, store.max_nonzero)
+    train = np.bincount(store.index("train", "dataset"), minlength=len(store.names))
+    expect("gene_stats.npz, training cells", store.stats["cells"].tolist(), train.tolist())
+    expect("measured.npy, gene sets", len(store.measured), int(store.gene_set.max()) + 1)
+    return problems
+
+
+def _compare(store, summary, split, index, expect):
+    """The record files of a split with its index."""
+    names = sorted(name for name in summary["files"] if name.startswith(f"{split}-"))
+    first = 0
+    for name in names:
+        reader = ArrayRecordReader(str(store.path / name))
+        size = reader.num_records()
+        reader.close()
+        here = np.unique(np.linspace(first, first + size - 1, LOOKED_AT).astype(int))
+        first += size
+        if first > store.sizes[split]:
+            break
+        rows = store.read(split, here)
+        found = {**vars(rows), "n_genes": np.diff(rows.indptr)}
+        for column in INDEX_COLUMNS:
+            same = np.array_equal(found[column], index[column][here])
+            expect(f"{name}, {column} as in the index", same, True)
+    expect(f"{split}-*.array_record, cells", first, store.sizes[split])
