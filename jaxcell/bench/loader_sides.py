@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxcell import config
-from jaxcell.bench.peers import PEERS, as_csr
+from jaxcell.bench.peers import PEERS, TOGETHER, as_csr
 from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.matching import project
 from jaxcell.data.mixture import Permutations
@@ -28,6 +28,7 @@ class Side:
     make : () -> function that reads the next batch and returns how many cells it held
     ours, random : whose it is, and whether each cell's place is random
     loader : whether it is a loader; otherwise what no loader is expected to beat, for comparison
+    together : batches that come at once, and are timed together
     absent : why it cannot be timed
     ahead : how Grain reads ahead, where it does; then ``make`` gives the batches
     """
@@ -38,6 +39,7 @@ class Side:
     ours: bool = True
     random: bool = True
     loader: bool = True
+    together: int = 1
     absent: str = ""
     ahead: dict = field(default_factory=dict)
 
@@ -69,6 +71,7 @@ def sides(store, unprepared, path, folder, batch, workers=(0, 2), threads=(1, 2,
         known = importlib.util.find_spec(package) is not None
         absent = "" if known else f"{package} is not installed"
         how = dict(ours=False, random=random, absent=absent, loader=package != "h5py")
+        how["together"] = 1 if random else TOGETHER
         found.append(Side(name, RAW, lambda m=make: _sized(m(path, batch, folder)), **how))
         tokens = lambda m=make: tokenised(store, columns, m(path, batch, folder))  # noqa: E731
         found.append(Side(name, TXFM, lambda t=tokens: _lengths(t()), **how))
