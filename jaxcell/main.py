@@ -81,7 +81,7 @@ def require_store(c):
     if not c.data.store:
         raise ValueError(
             "config.data.store is not set: make a store with `jaxcell prepare STORE FILE.h5ad …` "
-            "and pass --config.data.store=STORE"
+            "and pass --config.data.store=STORE, or for a first look --config.data.store=FILE.h5ad"
         )
 
 

@@ -8,12 +8,12 @@ PCR), and a linear probe on all cells, a quarter of them held out by whole batch
 """
 
 import argparse
-import resource
 import time
 from contextlib import contextmanager
 
 import numpy as np
 
+from jaxcell.bench.host import peak_gb
 from jaxcell.bench.report import check_folder, plainly, write
 from jaxcell.evaluation import scib_protocol
 from jaxcell.evaluation.trained_probes import batch_split, fit_probe
@@ -41,11 +41,6 @@ def planted(cells, dims, seed=0):
     names = [np.array([f"{what} {i}" for i in range(n)])
              for what, n in (("type", LABELS), ("batch", BATCHES))]  # fmt: skip
     return x, names[0][label], names[1][batch]
-
-
-def peak_gb():
-    """Most memory that this process has held so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def measure(cells, dims, seeds, subsample, say=print):

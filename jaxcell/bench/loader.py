@@ -40,31 +40,40 @@ from jaxcell.data.unprepared import Unprepared
 
 GPUS = 8
 PAPER_RATE = 92  # cells a second of one GPU: 200 epochs of 1.434M cells in 864 H100-hours
+SHOWN = ("name", "group", "ours", "random", "loader", "absent")
 WAYS = ((1, 2), (1, 16), (32, 2), (128, 2), (128, 4))  # records at once, threads; with a latency
 
 
-def timed(read, seconds, before=None):
-    """{clock, core}: cells a second of the clock and of processor time, over so many seconds."""
-    read()  # what is done once is not timed
+def timed(read, seconds, before=None, together=1):
+    """{clock, core}: cells a second of the clock and of processor time, over so many seconds.
+
+    together : reads that are timed as one, after ``before``
+    """
+    for _ in range(together):
+        read()  # what is done once is not timed
     clock = used = cells = 0
     while clock < seconds:
         if before:
             before()
         began, had = time.perf_counter(), time.process_time()
-        cells += read()
+        cells += sum(read() for _ in range(together))
         clock += time.perf_counter() - began
         used += time.process_time() - had
     return {"clock": cells / clock, "core": cells / max(used, 1e-9)}
 
 
-def read_ahead(batches, seconds, *, workers=0, threads=2):
-    """The same through Grain, after its first batches; of worker processes only the clock."""
-    with iterate(batches, workers=workers, threads=threads) as stream:
-        for _ in range(4 + 2 * workers):
+def read_ahead(source, seconds, *, workers=0, threads=2):
+    """The same through Grain, after its first batches; of worker processes only the clock.
+
+    At least six batches of each thread: what is made and waits at the end is not counted.
+    """
+    with iterate(source, workers=workers, threads=threads) as stream:
+        for _ in range(2 * threads + 4 * workers):
             next(stream)
-        began, had, cells = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() - began < seconds:
+        began, had, cells, batches = time.perf_counter(), time.process_time(), 0, 0
+        while time.perf_counter() - began < seconds or batches < 6 * max(threads, workers):
             cells += len(next(stream)["ids"])
+            batches += 1
         used = time.process_time() - had
         clock = cells / (time.perf_counter() - began)
         return {"clock": clock, "core": None if workers else cells / max(used, 1e-9)}
@@ -90,8 +99,8 @@ def measure(found, *, repeats, seconds, drop=None):
 
     Returns
     -------
-    list of dicts: name, group, ours, random, absent, warm and cold (medians, see `timed`; cold is
-    None without ``drop`` and for what reads ahead), all (each repetition's)
+    list of dicts: those of SHOWN, warm and cold (medians, see `timed`; cold is None without
+    ``drop`` and for what reads ahead), all (each repetition's)
     """
     ready = {i: made for i, side in enumerate(found) if (made := _made(side))}
     seen = {i: {"warm": [], "cold": []} for i in ready}
@@ -100,12 +109,13 @@ def measure(found, *, repeats, seconds, drop=None):
             for i in ready if turn % 2 == 0 else reversed(ready):
                 if not found[i].ahead:
                     before = drop if kind == "cold" else None
-                    seen[i][kind].append(timed(ready[i], seconds, before))
+                    one = timed(ready[i], seconds, before, found[i].together)
+                    seen[i][kind].append(one)
                 elif kind == "warm":
                     seen[i][kind].append(read_ahead(ready[i], seconds, **found[i].ahead))
     rows = []
     for i, side in enumerate(found):
-        row = {name: getattr(side, name) for name in ("name", "group", "ours", "random", "absent")}
+        row = {name: getattr(side, name) for name in SHOWN}
         all_of = seen.get(i, {"warm": [], "cold": []})
         rows.append(row | {kind: _medians(each) for kind, each in all_of.items()} | {"all": all_of})
     return rows

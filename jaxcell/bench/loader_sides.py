@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxcell import config
-from jaxcell.bench.peers import PEERS, as_csr
+from jaxcell.bench.peers import PEERS, TOGETHER, as_csr
 from jaxcell.data.draft import Draft, cell_keys
 from jaxcell.data.matching import project
 from jaxcell.data.mixture import Permutations
@@ -27,6 +27,8 @@ class Side:
     group : what it gives; sides of a group are compared
     make : () -> function that reads the next batch and returns how many cells it held
     ours, random : whose it is, and whether each cell's place is random
+    loader : whether it is a loader; otherwise what no loader is expected to beat, for comparison
+    together : batches that come at once, and are timed together
     absent : why it cannot be timed
     ahead : how Grain reads ahead, where it does; then ``make`` gives the batches
     """
@@ -36,6 +38,8 @@ class Side:
     make: object = None
     ours: bool = True
     random: bool = True
+    loader: bool = True
+    together: int = 1
     absent: str = ""
     ahead: dict = field(default_factory=dict)
 
@@ -66,11 +70,11 @@ def sides(store, unprepared, path, folder, batch, workers=(0, 2), threads=(1, 2,
     for name, package, random, make in PEERS:
         known = importlib.util.find_spec(package) is not None
         absent = "" if known else f"{package} is not installed"
-        how = dict(ours=False, random=random, absent=absent)
+        how = dict(ours=False, random=random, absent=absent, loader=package != "h5py")
+        how["together"] = 1 if random else TOGETHER
         found.append(Side(name, RAW, lambda m=make: _sized(m(path, batch, folder)), **how))
-        found.append(
-            Side(name, TXFM, lambda m=make: _tokens(store, columns, m(path, batch, folder)), **how)
-        )
+        tokens = lambda m=make: tokenised(store, columns, m(path, batch, folder))  # noqa: E731
+        found.append(Side(name, TXFM, lambda t=tokens: _lengths(t()), **how))
     for group, c in configs(store).items():
         one = lambda s=store, c=c: _pipeline(s, c, batch)  # noqa: E731
         found.append(Side("jaxcell", group, one))
@@ -104,13 +108,20 @@ def _sized(read):
     return lambda: read().shape[0]
 
 
+def _lengths(read):
+    return lambda: len(read()["ids"])
+
+
 def _pipeline(store, c, batch):
     batches, step = Batches(store, c, "train", batch, stop=10**9), iter(range(10**9))
     return lambda: len(batches[next(step)]["ids"])
 
 
-def _tokens(store, columns, read):
-    """A peer's cells → the batch that TxFM-B's pipeline makes of them, by the same transforms."""
+def tokenised(store, columns, read):
+    """A function that makes of a peer's next cells what TxFM-B's pipeline would.
+
+    columns : gene of each column of the cells
+    """
     c = configs(store)[TXFM]
     transforms = build_transforms(c.data, c.model)
     genes = [np.flatnonzero(m).astype(np.int32) for m in store.measured]
@@ -129,8 +140,7 @@ def _tokens(store, columns, read):
         draft = Draft(rows, genes, none, cell_keys(c.seed, epoch, np.arange(number)))
         for transform in transforms:
             transform(draft)
-        batch = draft.batch | panel(rows, store.panel_width, len(store.vocabulary))
-        return len(batch["ids"])
+        return draft.batch | panel(rows, store.panel_width, len(store.vocabulary))
 
     return one
 

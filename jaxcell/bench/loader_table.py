@@ -19,11 +19,8 @@ def aligned(lines):
 
 def best_peer(rows, group):
     """Cells a second of one core of the quickest other loader with random access; None: none."""
-    found = [
-        row["warm"]["core"]
-        for row in rows
-        if row["group"] == group and not row["ours"] and row["random"] and not row["absent"]
-    ]
+    peers = [r for r in rows if r["group"] == group and r["random"] and not r["absent"]]
+    found = [r["warm"]["core"] for r in peers if r["loader"] and not r["ours"]]
     return max(found, default=None)
 
 

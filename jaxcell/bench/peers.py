@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import scipy.sparse as sp
 
+TOGETHER = 16  # batches fetched at once by what takes neighbouring cells together
+
 
 def h5py_rows(path, batch, folder):
     """Plain h5py: the rows of X (CSR) at sorted random positions, one slice each."""
@@ -63,7 +65,7 @@ def scdataset_random(path, batch, folder):
 
 def scdataset_blocks(path, batch, folder):
     """A scDataset over a backed AnnData, 64 neighbours together, 16 batches a fetch: not random."""
-    return _scdataset(path, batch, block_size=64, fetch_factor=16)
+    return _scdataset(path, batch, block_size=64, fetch_factor=TOGETHER)
 
 
 def _scdataset(path, batch, block_size, fetch_factor):
@@ -90,7 +92,7 @@ def soma_random(path, batch, folder):
 
 def soma_blocks(path, batch, folder):
     """The same, 64 neighbours together, 16 batches fetched at a time: not random."""
-    return _soma(path, batch, folder, shuffle_chunk_size=64, io_batch_size=16 * batch)
+    return _soma(path, batch, folder, shuffle_chunk_size=64, io_batch_size=TOGETHER * batch)
 
 
 def _soma(path, batch, folder, **how):
@@ -121,7 +123,10 @@ def annbatch_blocks(path, batch, folder):
     if not place.exists():
         anndata.read_h5ad(path).write_zarr(place)
     loader = Loader(
-        batch_size=batch, chunk_size=64, preload_nchunks=max(16 * batch // 64, 1), shuffle=True
+        batch_size=batch,
+        chunk_size=64,
+        preload_nchunks=max(TOGETHER * batch // 64, 1),
+        shuffle=True,
     ).add_dataset(anndata.io.sparse_dataset(zarr.open(place)["X"]))
     return _endless(lambda: loader, lambda found: found["X"], batch)
 
@@ -151,7 +156,7 @@ def as_csr(matrix):
 PEERS = (
     ("h5py, row by row", "h5py", True, h5py_rows),
     ("anndata backed", "anndata", True, anndata_rows),
-    ("AnnCollection", "torch", True, anncollection),
+    ("AnnCollection", "anndata", True, anncollection),
     ("AnnLoader", "torch", True, annloader),
     ("scDataset, blocks of 1", "scdataset", True, scdataset_random),
     ("TileDB-SOMA-ML, chunks of 1", "tiledbsoma_ml", True, soma_random),

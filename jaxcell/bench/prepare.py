@@ -30,6 +30,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from jaxcell.bench import synthetic_cells
+from jaxcell.bench.host import peak_gb
 from jaxcell.data import blocks
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
@@ -124,14 +125,14 @@ def _child(file, store, shards):
 
 def measure(file, store, shards=None):
     """Prepare, in this process; what it took."""
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    imports, began = peak_gb(), time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_SELF)
     sizes = prepare(store, file, shards=shards, progress=False).sizes
     after = resource.getrusage(resource.RUSAGE_SELF)
     used = sum(getattr(after, k) - getattr(before, k) for k in ("ru_utime", "ru_stime"))
-    # Linux gives the highest resident set in kB; it is what /proc/self/status calls VmHWM.
     return {
-        "peak_gb": after.ru_maxrss * 1024 / 1e9,
-        "imports_gb": before.ru_maxrss * 1024 / 1e9,
+        "peak_gb": peak_gb(),
+        "imports_gb": imports,
         "processor_s": used,
         "wall_s": time.perf_counter() - began,
         "cells_per_s_core": sum(sizes.values()) / used,

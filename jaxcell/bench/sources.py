@@ -33,10 +33,11 @@ def measure(spec):
         pass, of which the first may lay a copy down (other work on the machine leaves them as they
         are); peak_mb, the growth of this process' highest resident memory from before it opened.
     """
-    from jaxcell.data.sources import open_source
+    from jaxcell.bench.host import peak_gb
+from jaxcell.data.sources import open_source
     from jaxcell.data.sources.opening import kind_of
 
-    before, start = _peak_mb(), time.process_time()
+    before, start = peak_gb() * 1000, time.process_time()
     source = open_source(spec)
     opened = time.process_time()
     values, total = _pass(source)
@@ -53,7 +54,7 @@ def measure(spec):
         "open_s": opened - start,
         "seconds": once - opened,
         "again_s": twice - once,
-        "peak_mb": _peak_mb() - before,
+        "peak_mb": peak_gb() * 1000 - before,
     }
 
 
@@ -63,12 +64,6 @@ def _pass(source):
         values += chunk.nnz
         total += float(chunk.data.sum(dtype="f8"))
     return values, total
-
-
-def _peak_mb():
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def table(rows):

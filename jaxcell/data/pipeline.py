@@ -109,6 +109,11 @@ def iterate(batches, *, workers=0, threads=2):
     """Read ahead through Grain; the batches are the same for any number of workers and threads.
 
     Yields an iterator of nested dicts of numpy arrays; closes its workers on leaving.
+
+    Threads before workers: reading, decoding and numpy's loops free the GIL, and a thread's batch
+    need not travel between processes. Measured on two busy cores, TxFM-B's batches, cells a second:
+    1, 2 and 4 threads 7 900, 7 900 and 7 500, two workers 6 000. More threads than two are for
+    machines with more cores (an H200 was fed by 12 of 16).
     """
     if not flags.FLAGS.is_parsed():
         # Grain's workers read absl's flags, which nobody parses in a script or a notebook.

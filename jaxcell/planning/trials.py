@@ -31,9 +31,9 @@ class Trials:
         self.c, self.topology, self.machine, self.say = c, topology, machine, say
         self.panel = min(PANEL, c.model.vocabulary)
         if c.data.store:
-            from jaxcell.data.store import Store
+            from jaxcell.data.unprepared import open_store
 
-            store = Store.open(c.data.store)
+            store = open_store(c, say)
             setup.adopt(c, store, say)
             self.panel = store.panel_width
         self.mesh = sharding.make_mesh(c.mesh, machine.devices)

@@ -10,7 +10,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.unprepared import Unprepared, is_source, open_store
-from tests.data.conftest import cells, counts
+from tests.data.conftest import cells, counts, dense
 
 OPTIONS = {
     "plain": {},
@@ -84,6 +84,10 @@ def test_it_travels_to_a_worker_and_reads_the_same(h5ad):
         for i, batch in enumerate(stream):
             compare(batch, Batches(found, c, "train", 16, stop=3)[i])
     assert i == 2
+    for asked in ([5], [8, 3, 3, 4, 8], [0, found.sizes["train"] - 1]):
+        rows = found.read("train", asked)
+        assert rows.ids.dtype == rows.dataset.dtype == np.int32
+        np.testing.assert_array_equal(dense(rows, 8), counts(60)[asked])
     assert len(found.read("valid", [])) == 0
 
 
