@@ -34,7 +34,7 @@ def measure(spec):
         are); peak_mb, the growth of this process' highest resident memory from before it opened.
     """
     from jaxcell.bench.host import peak_gb
-from jaxcell.data.sources import open_source
+    from jaxcell.data.sources import open_source
     from jaxcell.data.sources.opening import kind_of
 
     before, start = peak_gb() * 1000, time.process_time()
