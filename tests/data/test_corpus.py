@@ -246,6 +246,22 @@ def test_datasets_are_held_out_and_every_type_is_trained_on(run, folder):
         assert set(classes(store, "train", "cell_type")) == {*TYPES[:3], "rare", "?"}
 
 
+def test_types_are_trained_on_although_cells_are_held_out_by_value_too(run, folder):
+    """A type that one dataset has among held-out cells alone is kept by the other dataset."""
+    rare, common = study(3, types=("rare",)), study(4, types=("T cell",))
+    rare.obs["site"] = "skin"
+    anndata.concat([rare, common]).write_h5ad(folder / "first" / "a.h5ad")
+    study(5, types=("T cell", "rare")).write_h5ad(folder / "first" / "b.h5ad")
+    text = MANIFEST.replace("where: shelf 2", "split: valid")
+    for seed in range(4):
+        store = run(
+            f"{text}seed: {seed}\n"
+            "split: {by: dataset, share: 0.5, types: cell_type, hold_out: [site=skin]}"
+        )
+        assert set(classes(store, "train", "cell_type")) == {"T cell", "rare"}
+        assert set(classes(store, "train", "site")) == {"blood", "gut"}
+
+
 def test_datasets_by_a_column_and_sources_that_are_fixed(run):
     text = MANIFEST.replace("where: shelf 1", "dataset: donor").replace(
         "where: shelf 2", "split: train"
