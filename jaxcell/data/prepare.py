@@ -1,5 +1,6 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,9 @@ def prepare(
         # Genes that no source measures stay only where the vocabulary was asked for.
         wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
         if order.hvg:
-            wanted = work.kept("genes", lambda: _choose(order, surveys, splits, genes, progress))
+            # Which cells are for training is no part of the request: it may follow from files.
+            name = f"genes-{_told(splits)}"
+            wanted = work.kept(name, lambda: _choose(order, surveys, splits, genes, progress))
         if order.manifest:
             check_after(order, surveys, splits, wanted)
         classes = {column: present_classes(column, surveys) for column in order.labels}
@@ -300,6 +303,11 @@ def _splits(order, surveys):
     ]
     refusals.check_splits(splits, asked=order.splits)
     return splits
+
+
+def _told(splits):
+    """What tells these splits from others, in a word."""
+    return hashlib.sha256(b"".join(split.tobytes() for split in splits)).hexdigest()[:16]
 
 
 def _choose(order, surveys, splits, genes, progress):
