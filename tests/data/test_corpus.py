@@ -177,6 +177,17 @@ def test_a_source_keeps_what_it_names(run):
     assert "not asked for" in store.table()
 
 
+def test_cells_that_stand_twice_may_be_left_out_of_one_source(run, folder):
+    """An atlas has a study's cells again; `keep` says where each is taken from."""
+    both = anndata.concat([study(0), study(2)])
+    both.obs["primary"] = np.where(both.obs_names.str.startswith("0"), "no", "yes")
+    both.write_h5ad(folder / "second.h5ad")
+    with pytest.raises(ValueError, match="second.h5ad: 120 of its cells are in .*a.h5ad too"):
+        run(MANIFEST)
+    store = run(MANIFEST.replace("where: shelf 2", "keep: {primary: 'yes'}"))
+    assert store.sizes["train"] == 360
+
+
 def test_a_share_is_drawn_by_seed(run):
     text = MANIFEST.replace("where: shelf 1", "share: 0.3")
     first = run(text)
