@@ -111,18 +111,6 @@ def order_files(asked):
     return order
 
 
-def _kinds(asked):
-    """Options of some kinds of sources that were given, as `open_source` takes them."""
-    features = asked["features"]
-    given = {
-        "features": [features] if isinstance(features, str) else list(features),
-        "value_filter": asked["soma_filter"],
-        "measurement": asked["soma_measurement"],
-        "genes_in": asked["genes_in"],
-    }
-    return {name: value for name, value in given.items() if value}
-
-
 def order_manifest(asked, defaults):
     """The order of a call with a manifest, which says all but what is in BESIDE.
 
