@@ -202,8 +202,9 @@ def _together(looks, read, gene_map):
         for where, one in names.items():
             match(one, known, gene_map, where=where)
 
+    all_ = slice(None)  # what prepare will leave out is not known yet
     whole = [
-        SimpleNamespace(source=read[id(look)], total=look.depth, n_genes=look.n_genes)
+        SimpleNamespace(source=read[id(look)], total=look.depth, n_genes=look.n_genes, kept=all_)
         for look in looks
         if look.read == look.n_cells
     ]
