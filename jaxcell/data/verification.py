@@ -9,9 +9,11 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tqdm import tqdm
 
 from jaxcell.data.remote import Remote, is_url
-from jaxcell.data.store import INDEX_COLUMNS, Store
+from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store
 
 READ = 2**22  # bytes hashed at a time
+FIELDS = ("schema_version", "sizes", "max_nonzero", "content_hash", "options")
+FILES = ("vocabulary.json", "labels.json", "measured.npy", "datasets.json", "gene_stats.npz")
 LOOKED_AT = 64  # cells of each record file that are compared with the index
 
 
@@ -47,12 +49,15 @@ def verify(path, *, records=True, progress=True):
     path = path if remote else Path(path)
     try:
         summary = remote.summary if remote else json.loads((path / "store.json").read_bytes())
+        lacking = _lacking(summary)
         files = summary["files"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         Store.open(path)  # says what is there instead
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"store.json cannot be read: {error!r}"]
+    if lacking:
+        return [f"store.json is damaged: it lacks {', '.join(lacking)}"]
     place = remote.file if remote else path.joinpath
     listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
     total = sum(facts["bytes"] for facts in listed.values())
@@ -67,6 +72,15 @@ def verify(path, *, records=True, progress=True):
         if other.name not in files
     ]
     return problems or _disagreements(Store.open(path), summary, records)
+
+
+def _lacking(summary):
+    """What every store.json says, and this one does not."""
+    lacking = [field for field in FIELDS if field not in summary]
+    if any(not {"bytes", "sha256"} <= facts.keys() for facts in summary["files"].values()):
+        lacking.append("sizes and sha256s of its files")
+    names = [*FILES, *(f"index/{split}/{c}.npy" for split in SPLITS for c in INDEX_COLUMNS)]
+    return lacking + [f"the file {name}" for name in names if name not in summary["files"]]
 
 
 def _wrong(place, name, facts, advance):
