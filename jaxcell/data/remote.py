@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 
 CACHE = "JAXCELL_CACHE"  # environment variable: where copies are kept
@@ -56,8 +57,10 @@ class Remote:
         if path.is_file() and path.stat().st_size == size:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when complete: another process may copy the same file, or this one be killed.
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        # Renamed when complete: another thread, process or machine may copy the same file, or this
+        # process be killed.
+        mine = f"{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}"
+        part = path.with_name(f".{path.name}.{mine}")
         try:
             self._files.get_file(f"{self._root}/{name}", str(part))
             if (found := part.stat().st_size) != size:

@@ -164,3 +164,28 @@ def test_cells_under_gs_are_read_where_they_are(made, url, cache, bucket, monkey
     assert len(bucket) == 3 + 4  # each file's index, each cell
     same(store, made)
     assert not list(cache.rglob("*.array_record"))
+
+
+def test_threads_copy_the_same_files_at_once(made, cache, monkeypatch):
+    """Training and validation open their stores in one process."""
+    at_work = threading.Barrier(4)
+    local = fsspec.filesystem("file").__class__
+    get = local.get_file
+
+    def get_together(self, *given, **more):
+        at_work.wait(timeout=10)
+        get(self, *given, **more)
+        at_work.wait(timeout=10)
+
+    monkeypatch.setattr(local, "get_file", get_together)
+    opened = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(Store.open(f"file://{made.path}")))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.content_hash for store in opened] == [made.content_hash] * 4
+    assert not [p for p in cache.rglob(".*") if p.is_file()]
