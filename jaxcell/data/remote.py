@@ -18,6 +18,23 @@ def is_url(path):
     return "://" in str(path)
 
 
+def summary_of(text, where):
+    """What a store.json says, from its text or bytes; `where` names it in the error.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or none of a store.
+    """
+    try:
+        summary = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged: {error}") from error
+    if not isinstance(summary, dict):
+        raise ValueError(f"{where} is damaged: found {type(summary).__name__}, expected fields")
+    return summary
+
+
 class Remote:
     """The folder of a store by its URL, file after file copied when it is first needed.
 
@@ -31,8 +48,11 @@ class Remote:
         fsspec, or what it needs for this kind of URL, is not installed.
     FileNotFoundError
         No store.json there.
+    OSError
+        It cannot be read: no access, no network.
     ValueError
-        A kind of URL that fsspec does not know; a copy that came out shorter or longer.
+        A kind of URL that fsspec does not know; a store.json that is none; a copy that came out
+        shorter or longer.
     """
 
     def __init__(self, url):
@@ -40,12 +60,15 @@ class Remote:
         self._protocol = self.url.partition("://")[0]
         self._files, self._root = _filesystem(self.url)
         try:
-            self.summary = json.loads(self._files.cat_file(f"{self._root}/store.json"))
+            said = self._files.cat_file(f"{self._root}/store.json")
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self.url} is not a store (it has no store.json); make one with `jaxcell prepare "
                 "FOLDER FILE.h5ad` and copy the folder there"
             ) from error
+        except Exception as error:  # each library has its own; NoCredentialsError is no OSError
+            raise OSError(f"{self.url} cannot be read: {type(error).__name__}: {error}") from error
+        self.summary = summary_of(said, f"{self.url}/store.json")
         own = f"{self.url} {self.summary.get('content_hash')}"
         cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "jaxcell")
         self.folder = cache / hashlib.sha256(own.encode()).hexdigest()[:32]

@@ -166,6 +166,19 @@ def test_cells_under_gs_are_read_where_they_are(made, url, cache, bucket, monkey
     assert not list(cache.rglob("*.array_record"))
 
 
+def test_what_a_library_raises_names_the_url(url, monkeypatch):
+    class NoCredentialsError(Exception):
+        pass
+
+    def refuse(self, *given):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(fsspec.filesystem("memory").__class__, "cat_file", refuse)
+    message = f"{url} cannot be read: NoCredentialsError: Unable to locate credentials"
+    with pytest.raises(OSError, match=message):
+        Store.open(url)
+
+
 def test_threads_copy_the_same_files_at_once(made, cache, monkeypatch):
     """Training and validation open their stores in one process."""
     at_work = threading.Barrier(4)
