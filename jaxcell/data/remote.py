@@ -95,6 +95,10 @@ class Remote:
             part.unlink(missing_ok=True)
         return path
 
+    def opened(self, name):
+        """One of its files as it lies there, for reading: a context manager."""
+        return self._files.open(f"{self._root}/{name}", "rb")
+
     def record_file(self, name):
         """Where ArrayRecord reads one of the record files: in place, or the path of a copy."""
         return f"{self.url}/{name}" if self._protocol in IN_PLACE else str(self.file(name))

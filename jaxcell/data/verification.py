@@ -27,7 +27,8 @@ def verify(path, *, records=True, progress=True):
     Parameters
     ----------
     path : path or URL
-        The store; files of one that lies elsewhere are copied, as training copies them.
+        The store; of one that lies elsewhere the files are read there, and not the copies that
+        training made. Where these are whole, they are copied for the rest, as training copies them.
     records : bool
         False leaves out the record files.
     progress : bool
@@ -58,13 +59,13 @@ def verify(path, *, records=True, progress=True):
         return [f"store.json cannot be read: {error!r}"]
     if lacking:
         return [f"store.json is damaged: it lacks {', '.join(lacking)}"]
-    place = remote.file if remote else path.joinpath
+    opened = remote.opened if remote else lambda name: (path / name).open("rb")
     listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
     total = sum(facts["bytes"] for facts in listed.values())
     with tqdm(
         total=total, desc="verifying", unit="B", unit_scale=True, disable=not progress
     ) as bar:
-        found = [_wrong(place, name, facts, bar.update) for name, facts in listed.items()]
+        found = [_wrong(opened, name, facts, bar.update) for name, facts in listed.items()]
     problems = [text for text in found if text]
     problems += [
         f"{other.name} is no file of this store"
@@ -83,23 +84,22 @@ def _lacking(summary):
     return lacking + [f"the file {name}" for name in names if name not in summary["files"]]
 
 
-def _wrong(place, name, facts, advance):
-    """What is wrong with a file, or None."""
+def _wrong(opened, name, facts, advance):
+    """What is wrong with a file, or None; opened: name → context with the file."""
+    digest, size, asked = hashlib.sha256(), 0, facts["bytes"]
     try:
-        path = place(name)
-    except (OSError, ValueError) as error:  # of a store elsewhere
-        return f"{name} cannot be copied: {error}"
-    if not path.is_file():
+        with opened(name) as file:
+            while part := file.read(READ):
+                digest.update(part)
+                size += len(part)
+                advance(len(part))
+    except FileNotFoundError:
         return f"{name} is missing"
-    size, asked = path.stat().st_size, facts["bytes"]
+    except OSError as error:
+        return f"{name} cannot be read: {error}"
     if size != asked:
         what = "is truncated" if size < asked else "has grown"
         return f"{name} {what}: {size} bytes, {asked} were written"
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(READ):
-            digest.update(part)
-            advance(len(part))
     if digest.hexdigest() != facts["sha256"]:
         return f"{name} changed since prepare: its sha256 is another"
     return None
