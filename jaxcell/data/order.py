@@ -1,6 +1,5 @@
 """What `prepare` is asked for: by options and files, or by a manifest; checked before it reads."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jaxcell.data.manifest import Manifest, read_manifest
 from jaxcell.data.places import beside
 from jaxcell.data.refusals import check_values
 from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.opening import place_of
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
@@ -221,6 +221,4 @@ def _listed(files):
 
 def _place(file):
     """The same for two spellings of a path: no file may be in both splits."""
-    if isinstance(file, anndata.AnnData):
-        return id(file)
-    return os.path.realpath(str(file).removeprefix("soma:"))
+    return id(file) if isinstance(file, anndata.AnnData) else place_of(file)

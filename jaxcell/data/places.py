@@ -1,12 +1,11 @@
 """Where the files of a manifest lie: in the data folder, or beside the manifest."""
 
 import glob
-import os
 from pathlib import Path
 
 from jaxcell.data.sources import expand
 from jaxcell.data.sources.in_memory import PBMC68K
-from jaxcell.data.sources.opening import KINDS
+from jaxcell.data.sources.opening import KINDS, place_of
 
 
 def found_files(manifest, data, only=()):
@@ -49,9 +48,10 @@ def found_files(manifest, data, only=()):
     found = [(entry, [p for files in places for p in files]) for entry, places in found]
     seen = {}
     for entry, paths in found:
-        for path in map(os.path.realpath, paths):
+        own = list(map(place_of, paths))
+        for path in own:
             other = seen.setdefault(path, entry)
-            if other is not entry or list(map(os.path.realpath, paths)).count(path) > 1:
+            if other is not entry or own.count(path) > 1:
                 raise ValueError(
                     f"{entry.at}.path: found {path}, expected a file that no other path names "
                     f"({other.at})"

@@ -329,6 +329,11 @@ REFUSED = {
         ValueError,
         r"sources\[1\] \(second\).path: found .*a.h5ad, expected a file that no other path names",
     ),
+    "twice by its kind": (
+        MANIFEST.replace("second.h5ad", "'h5ad:first/a.h5ad'"),
+        ValueError,
+        r"sources\[1\] \(second\).path: found .*a.h5ad, expected a file that no other path names",
+    ),
     "label": (
         MANIFEST.replace("{cell_type: celltype}, where: shelf 2", "{cell_type: type}"),
         ValueError,

@@ -139,6 +139,12 @@ def _anywhere(spec):
     return f"{kind}{colon}{os.path.abspath(path) if there else path}"
 
 
+def place_of(spec):
+    """The same for two spellings of an input, with or without its kind: no cell is taken twice."""
+    kind, colon, path = str(spec).partition(":")
+    return os.path.realpath(path if colon and kind in KINDS else spec)
+
+
 def kind_of(spec):
     """Name of the kind, and the path or URI, of an input; nothing is opened.
 
