@@ -130,6 +130,14 @@ def test_a_store_beside_a_file_and_files_of_one_name(files, tmp_path):
     assert results["shared_cells"][0] == [None, None, None]
 
 
+def test_a_store_by_its_url(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCELL_CACHE", str(tmp_path / "cache"))
+    store = prepare(tmp_path / "store", files(a=cells()), labels=["type"], progress=False)
+    here, there = inspect(store.path)["sources"], inspect(f"file://{store.path}")["sources"]
+    (here, there) = (one[0] | {"file": ""} for one in (here, there))
+    assert here == there
+
+
 @pytest.mark.parametrize("number", [2, 12, MOST + 3])
 def test_pictures_of_many_sources_with_long_names(files, tmp_path, number):
     adatas = {}
