@@ -1,6 +1,7 @@
 """Where the files of a manifest lie: in the data folder, or beside the manifest."""
 
 import glob
+import os
 from pathlib import Path
 
 from jaxcell.data.sources import expand
@@ -73,6 +74,19 @@ def matches(path, data):
         return [f"{kind}:{place}" for place in sorted(glob.glob(str(Path(data) / rest)))]
     place = str(Path(data) / path)
     return [str(p) for p in expand(place)] if glob.glob(place, recursive=True) else []
+
+
+def key_of(found, entry, data):
+    """A name of what `matches` found for an entry, wherever the data folder and this process are.
+
+    Cells are drawn by it, and datasets held out.
+    """
+    kind, colon, path = found.partition(":")
+    if found == PBMC68K or "://" in found or (kind == "census" and found in entry.path):
+        return f"{entry.name}/{found}"
+    if not colon or kind not in KINDS:
+        kind, colon, path = "", "", found
+    return f"{entry.name}/{kind}{colon}{os.path.relpath(path, data)}"
 
 
 def beside(path, manifest, data):

@@ -15,8 +15,9 @@ from jaxcell.data.corpus import epochs
 from jaxcell.data.filters import REMOVED, Filters, mitochondrial
 from jaxcell.data.genes import identify
 from jaxcell.data.listing import manifest as listing
-from jaxcell.data.manifest import read_manifest
+from jaxcell.data.manifest import Entry, read_manifest
 from jaxcell.data.matching import match
+from jaxcell.data.places import key_of, matches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.sources import open_source
 from jaxcell.data.store import Store
@@ -198,6 +199,24 @@ def test_a_share_is_drawn_by_seed(run):
     assert run(text + "seed: 1").content_hash != first.content_hash
     # A source's draw does not change with the others'.
     assert run(text, only="first").sizes["train"] == sum(sizes[:2])
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("first/a.h5ad", "one/first/a.h5ad"),
+        ("h5ad:first/a.h5ad", "one/h5ad:first/a.h5ad"),
+        ("census:2025-01-30/homo_sapiens", "one/census:2025-01-30/homo_sapiens"),
+        ("soma:s3://bucket/atlas", "one/soma:s3://bucket/atlas"),
+        ("scanpy:pbmc68k_reduced", "one/scanpy:pbmc68k_reduced"),
+    ],
+)
+def test_cells_are_drawn_alike_wherever_the_data_lie(folder, monkeypatch, path, key):
+    monkeypatch.chdir(folder / "first")
+    entry = Entry("", "one", [path])
+    for data in (folder, "..", "../../" + folder.name):
+        (found,) = matches(path, data)
+        assert key_of(found, entry, data) == key
 
 
 def test_files_of_one_name_are_two_datasets(run, folder):
