@@ -1,6 +1,7 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -292,7 +293,8 @@ def _splits(order, surveys):
     splits = [
         split_cells(
             v,
-            i,
+            # Of a corpus the same cells of a source, whatever its other sources are: arms compare.
+            i if one.key is None else zlib.crc32(one.key.encode()),
             hold_out=order.hold_out,
             fraction=order.fraction,
             whole=one.whole,

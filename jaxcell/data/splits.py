@@ -126,8 +126,8 @@ def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):
     survey : Survey
         The source and which of its cells are kept.
     number : int
-        Place of the source among the sources; with seed and the cell's position it decides alone
-        over the random fraction.
+        Place of the source among the sources, or what else tells it from them; with seed and the
+        cell's position it decides alone over the random fraction.
     hold_out : list of (column, value)
         A cell with any of these values is for validation.
     fraction : float

@@ -263,6 +263,14 @@ def test_caps(run):
     assert "beyond cap" in store.table()
 
 
+def test_the_same_cells_are_held_out_whatever_the_other_sources(run):
+    text = MANIFEST + "split: {by: cell, share: 0.3}"
+    every, one = run(text), run(text, only="second")
+    mine = every.index("valid", "dataset") == 2
+    totals = [every.index("valid", "total")[mine], one.index("valid", "total")]
+    np.testing.assert_array_equal(*totals)
+
+
 def test_datasets_are_held_out_and_every_type_is_trained_on(run, folder):
     study(3, types=("T cell", "rare")).write_h5ad(folder / "first" / "c.h5ad")
     for seed in range(2):
