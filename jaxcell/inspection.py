@@ -13,11 +13,13 @@ from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
 from jaxcell.data.inspection.stores import looks_of
 from jaxcell.data.matching import match
+from jaxcell.data.remote import is_url
 from jaxcell.data.repeats import check_cells
 from jaxcell.data.sources import expand, open_source
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
 from jaxcell.data.union import union
+from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html
 from jaxcell.evaluation.source_report import page_blocks
 
@@ -43,7 +45,8 @@ def inspect(
     Parameters
     ----------
     sources : path, AnnData, or a list of these
-        Inputs of `prepare`, folders and patterns of them, and stores: each dataset is a row.
+        Inputs of `prepare`, folders and patterns of them, and stores (also by URL): each dataset is
+        a row.
     labels : list of str, optional
         obs columns to count the classes of; by default those of 2 to 200 classes.
     batch : str, optional
@@ -122,7 +125,9 @@ def _expanded(one):
 
 
 def _is_store(one):
-    return not isinstance(one, anndata.AnnData) and (Path(one) / "store.json").is_file()
+    if isinstance(one, anndata.AnnData):
+        return False
+    return not is_source(one) if is_url(one) else (Path(one) / "store.json").is_file()
 
 
 def _open(one, counts):
@@ -202,8 +207,9 @@ def _together(looks, read, gene_map):
         for where, one in names.items():
             match(one, known, gene_map, where=where)
 
+    all_ = slice(None)  # what prepare will leave out is not known yet
     whole = [
-        SimpleNamespace(source=read[id(look)], total=look.depth, n_genes=look.n_genes)
+        SimpleNamespace(source=read[id(look)], total=look.depth, n_genes=look.n_genes, kept=all_)
         for look in looks
         if look.read == look.n_cells
     ]

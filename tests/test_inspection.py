@@ -102,6 +102,17 @@ def test_a_folder_and_a_pattern_are_the_sources_in_them(files, tmp_path):
         assert [one["name"] for one in results["sources"]] == ["a.h5ad", "b.h5ad"]
 
 
+def test_values_that_are_no_numbers_are_told_of(files, tmp_path):
+    x = counts()
+    x[0, 0], x[1, 1] = np.nan, np.inf
+    (path,) = files(a=cells(x))
+    (found,) = inspect(path, out=tmp_path / "out")["sources"]
+    assert "2 of the values read are NaN or infinite" in found["refused"][0]
+    x[[0, 1], [0, 1]] = 0
+    assert found["depth"]["most"] == x.sum(axis=1).max()
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_a_sample_says_so(files):
     (path,) = files(big=cells(counts(200)))
     said = format_inspection(inspect(path, cells=40))
@@ -117,6 +128,14 @@ def test_a_store_beside_a_file_and_files_of_one_name(files, tmp_path):
     assert [one["name"] for one in results["sources"]] == ["a.h5ad", "b.h5ad", "more/a.h5ad"]
     assert results["overlap"]["shared"] == [[8, 8, 4], [8, 8, 4], [4, 4, 8]]
     assert results["shared_cells"][0] == [None, None, None]
+
+
+def test_a_store_by_its_url(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCELL_CACHE", str(tmp_path / "cache"))
+    store = prepare(tmp_path / "store", files(a=cells()), labels=["type"], progress=False)
+    here, there = inspect(store.path)["sources"], inspect(f"file://{store.path}")["sources"]
+    (here, there) = (one[0] | {"file": ""} for one in (here, there))
+    assert here == there
 
 
 @pytest.mark.parametrize("number", [2, 12, MOST + 3])

@@ -129,7 +129,8 @@ def do(place, task):
 
 def say(place):
     """Warn of what the workers warned of, once each, and raise the first of their refusals."""
-    heard = sorted(json.loads(path.read_text()) for path in Path(place).glob("said-*"))
+    heard = [json.loads(path.read_text()) for path in Path(place).glob("said-*")]
+    heard.sort(key=lambda one: (one[0], str(one)))  # a refusal is a list, or None
     for text in dict.fromkeys(text for _, _, said in heard for text in said):
         warnings.warn(text, stacklevel=4)
     for _, refusal, _ in heard:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from jaxcell.data.caps import draw, priorities
 from jaxcell.data.dataset_split import held_out
 from jaxcell.data.filters import CAPPED
-from jaxcell.data.splits import label_codes, present_classes
+from jaxcell.data.splits import label_codes, parse_hold_out, present_classes, with_values
 
 
 def dataset_codes(inputs):
@@ -67,10 +67,12 @@ def held_cells(manifest, inputs, surveys):
     """Cells that the split by dataset holds out: list of bool [n], or None where none is asked for.
 
     Sources whose `split` is said are no candidates; those for training have their types there.
+    Cells that `hold_out` takes out of training keep no type there.
     """
     split = manifest.split
     if split.get("by") != "dataset":
         return None
+    hold_out = parse_hold_out(split.get("hold_out"))
     codes, names = dataset_codes(inputs)
     column = split.get("types")
     types = present_classes(column, surveys) if column else []
@@ -83,7 +85,8 @@ def held_cells(manifest, inputs, surveys):
         if one.whole:
             fixed[there] = True
         if one.whole != "valid" and types:
-            cells += _pairs(dataset[v.kept], label_codes(v.source, column, types)[v.kept], cells)
+            left = v.kept if one.whole else v.kept & ~with_values(v.source, hold_out)
+            cells += _pairs(dataset[left], label_codes(v.source, column, types)[left], cells)
     free = np.flatnonzero(present & ~fixed)
     # What is always in training keeps its types there, whatever is held out.
     always = (cells[fixed] > 0).any(axis=0)

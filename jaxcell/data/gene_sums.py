@@ -30,15 +30,18 @@ class GeneSums:
 
     def packed(self):
         """Arrays that `unpack` takes: only genes with a count."""
-        sums = [s for _, s in self._of.values()]
-        sums = np.stack(sums) if sums else np.zeros((0, len(STATISTICS), self._n_genes))
-        place, gene = np.nonzero(sums[:, 0])
+        genes = [np.flatnonzero(s[0]).astype(np.int32) for _, s in self._of.values()]
+        ends = np.cumsum([0, *map(len, genes)])
+        # One array from the first: of hundreds of datasets a copy of all is half a gigabyte.
+        sums = np.empty((ends[-1], len(STATISTICS)))
+        for (_, s), gene, end in zip(self._of.values(), genes, ends[1:], strict=True):
+            sums[end - len(gene) : end] = s[:, gene].T
         return {
             "sums_dataset": np.array(list(self._of), np.int64),
             "sums_cells": np.array([cells for cells, _ in self._of.values()], np.int64),
-            "sums_place": place.astype(np.int32),
-            "sums_gene": gene.astype(np.int32),
-            "sums": sums[place, :, gene],
+            "sums_place": np.repeat(np.arange(len(genes), dtype=np.int32), np.diff(ends)),
+            "sums_gene": np.concatenate([np.zeros(0, np.int32), *genes]),
+            "sums": sums,
         }
 
 

@@ -18,7 +18,11 @@ ENSEMBL_COLUMNS = (
 IDENTIFIERS = ("auto", "symbols", "ensembl")
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(?:\.\d+)?(_PAR_Y)?")
-_SPIKE_IN = re.compile(r"ERCC-\d{5}")  # the spike-ins are no genes; ERCC1 … ERCC8 are
+# No genes: spike-ins (ERCC1 … ERCC8 are genes), and reads without a gene, of HTSeq and STAR.
+_NO_GENE = re.compile(
+    r"ERCC-\d{5}|__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)"
+    r"|N_(unmapped|multimapping|noFeature|ambiguous)"
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def identify(var, identifiers="auto", where="the file"):
     Returns
     -------
     GeneNames
-        Nothing for spike-ins (ERCC-00002 …), which are no genes.
+        Nothing for spike-ins (ERCC-00002 …) and reads without a gene (__no_feature, N_unmapped …).
 
     Raises
     ------
@@ -160,7 +164,7 @@ def identify(var, identifiers="auto", where="the file"):
     ):
         ident = strip_version(ident) or strip_version(name) or strip_version(symbol)
         symbol = symbol or ("" if ident else name)
-        if strip_version(symbol) or symbol.isdigit() or _SPIKE_IN.fullmatch(symbol):
+        if strip_version(symbol) or symbol.isdigit() or _NO_GENE.fullmatch(symbol):
             symbol = ""
         if identifiers == "symbols":
             ident = ""

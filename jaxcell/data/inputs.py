@@ -1,6 +1,5 @@
 """The sources of a manifest as `prepare` reads them: found, opened, with labels as asked for."""
 
-import os
 import warnings
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from jaxcell.data.filters import Filters
 from jaxcell.data.labelling import read_changes, relabelled
 from jaxcell.data.manifest import Entry, Manifest
 from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
-from jaxcell.data.places import beside, found_files
+from jaxcell.data.places import beside, found_files, key_of
 from jaxcell.data.sources import open_source
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import classes, lacking
@@ -70,7 +69,7 @@ def open_inputs(manifest: Manifest, data, only=()):
         sources = [open_source(path, counts=entry.counts, **entry.kind) for path in paths]
         _check_columns(entry, sources)
         _check_measured_by(entry, manifest.labels)
-        keys = [f"{entry.name}/{os.path.relpath(path, data)}" for path in paths]
+        keys = [key_of(path, entry, data) for path in paths]
         # By the file's own columns, before labels take their places.
         chosen = [
             _wanted(source, entry, key, manifest.seed)

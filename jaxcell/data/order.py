@@ -1,6 +1,5 @@
 """What `prepare` is asked for: by options and files, or by a manifest; checked before it reads."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jaxcell.data.manifest import Manifest, read_manifest
 from jaxcell.data.places import beside
 from jaxcell.data.refusals import check_values
 from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.opening import place_of
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import parse_hold_out
 from jaxcell.data.variable_genes import check_options
@@ -109,18 +109,6 @@ def order_files(asked):
         "hvg_flavor": flavor, **each, **{name: given for name, given in kinds.items() if given},
     }  # fmt: skip
     return order
-
-
-def _kinds(asked):
-    """Options of some kinds of sources that were given, as `open_source` takes them."""
-    features = asked["features"]
-    given = {
-        "features": [features] if isinstance(features, str) else list(features),
-        "value_filter": asked["soma_filter"],
-        "measurement": asked["soma_measurement"],
-        "genes_in": asked["genes_in"],
-    }
-    return {name: value for name, value in given.items() if value}
 
 
 def order_manifest(asked, defaults):
@@ -233,6 +221,4 @@ def _listed(files):
 
 def _place(file):
     """The same for two spellings of a path: no file may be in both splits."""
-    if isinstance(file, anndata.AnnData):
-        return id(file)
-    return os.path.realpath(str(file).removeprefix("soma:"))
+    return id(file) if isinstance(file, anndata.AnnData) else place_of(file)

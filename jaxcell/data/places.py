@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxcell.data.sources import expand
 from jaxcell.data.sources.in_memory import PBMC68K
-from jaxcell.data.sources.opening import KINDS
+from jaxcell.data.sources.opening import KINDS, place_of
 
 
 def found_files(manifest, data, only=()):
@@ -49,9 +49,10 @@ def found_files(manifest, data, only=()):
     found = [(entry, [p for files in places for p in files]) for entry, places in found]
     seen = {}
     for entry, paths in found:
-        for path in map(os.path.realpath, paths):
+        own = list(map(place_of, paths))
+        for path in own:
             other = seen.setdefault(path, entry)
-            if other is not entry or list(map(os.path.realpath, paths)).count(path) > 1:
+            if other is not entry or own.count(path) > 1:
                 raise ValueError(
                     f"{entry.at}.path: found {path}, expected a file that no other path names "
                     f"({other.at})"
@@ -73,6 +74,19 @@ def matches(path, data):
         return [f"{kind}:{place}" for place in sorted(glob.glob(str(Path(data) / rest)))]
     place = str(Path(data) / path)
     return [str(p) for p in expand(place)] if glob.glob(place, recursive=True) else []
+
+
+def key_of(found, entry, data):
+    """A name of what `matches` found for an entry, wherever the data folder and this process are.
+
+    Cells are drawn by it, and datasets held out.
+    """
+    kind, colon, path = found.partition(":")
+    if found == PBMC68K or "://" in found or (kind == "census" and found in entry.path):
+        return f"{entry.name}/{found}"
+    if not colon or kind not in KINDS:
+        kind, colon, path = "", "", found
+    return f"{entry.name}/{kind}{colon}{os.path.relpath(path, data)}"
 
 
 def beside(path, manifest, data):

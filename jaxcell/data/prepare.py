@@ -1,5 +1,7 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
+import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +202,9 @@ def prepare(
         # Genes that no source measures stay only where the vocabulary was asked for.
         wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
         if order.hvg:
-            wanted = work.kept("genes", lambda: _choose(order, surveys, splits, genes, progress))
+            # Which cells are for training is no part of the request: it may follow from files.
+            name = f"genes-{_told(splits)}"
+            wanted = work.kept(name, lambda: _choose(order, surveys, splits, genes, progress))
         if order.manifest:
             check_after(order, surveys, splits, wanted)
         classes = {column: present_classes(column, surveys) for column in order.labels}
@@ -289,7 +293,8 @@ def _splits(order, surveys):
     splits = [
         split_cells(
             v,
-            i,
+            # Of a corpus the same cells of a source, whatever its other sources are: arms compare.
+            i if one.key is None else zlib.crc32(one.key.encode()),
             hold_out=order.hold_out,
             fraction=order.fraction,
             whole=one.whole,
@@ -300,6 +305,11 @@ def _splits(order, surveys):
     ]
     refusals.check_splits(splits, asked=order.splits)
     return splits
+
+
+def _told(splits):
+    """What tells these splits from others, in a word."""
+    return hashlib.sha256(b"".join(split.tobytes() for split in splits)).hexdigest()[:16]
 
 
 def _choose(order, surveys, splits, genes, progress):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 
 CACHE = "JAXCELL_CACHE"  # environment variable: where copies are kept
@@ -15,6 +16,23 @@ AT_ONCE = 128
 def is_url(path):
     """Whether a path names a place that is not in this machine's file system."""
     return "://" in str(path)
+
+
+def summary_of(text, where):
+    """What a store.json says, from its text or bytes; `where` names it in the error.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or none of a store.
+    """
+    try:
+        summary = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged: {error}") from error
+    if not isinstance(summary, dict):
+        raise ValueError(f"{where} is damaged: found {type(summary).__name__}, expected fields")
+    return summary
 
 
 class Remote:
@@ -30,8 +48,11 @@ class Remote:
         fsspec, or what it needs for this kind of URL, is not installed.
     FileNotFoundError
         No store.json there.
+    OSError
+        It cannot be read: no access, no network.
     ValueError
-        A kind of URL that fsspec does not know; a copy that came out shorter or longer.
+        A kind of URL that fsspec does not know; a store.json that is none; a copy that came out
+        shorter or longer.
     """
 
     def __init__(self, url):
@@ -39,12 +60,15 @@ class Remote:
         self._protocol = self.url.partition("://")[0]
         self._files, self._root = _filesystem(self.url)
         try:
-            self.summary = json.loads(self._files.cat_file(f"{self._root}/store.json"))
+            said = self._files.cat_file(f"{self._root}/store.json")
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self.url} is not a store (it has no store.json); make one with `jaxcell prepare "
                 "FOLDER FILE.h5ad` and copy the folder there"
             ) from error
+        except Exception as error:  # each library has its own; NoCredentialsError is no OSError
+            raise OSError(f"{self.url} cannot be read: {type(error).__name__}: {error}") from error
+        self.summary = summary_of(said, f"{self.url}/store.json")
         own = f"{self.url} {self.summary.get('content_hash')}"
         cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "jaxcell")
         self.folder = cache / hashlib.sha256(own.encode()).hexdigest()[:32]
@@ -56,8 +80,10 @@ class Remote:
         if path.is_file() and path.stat().st_size == size:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when complete: another process may copy the same file, or this one be killed.
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        # Renamed when complete: another thread, process or machine may copy the same file, or this
+        # process be killed.
+        mine = f"{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}"
+        part = path.with_name(f".{path.name}.{mine}")
         try:
             self._files.get_file(f"{self._root}/{name}", str(part))
             if (found := part.stat().st_size) != size:
@@ -68,6 +94,10 @@ class Remote:
         finally:
             part.unlink(missing_ok=True)
         return path
+
+    def opened(self, name):
+        """One of its files as it lies there, for reading: a context manager."""
+        return self._files.open(f"{self._root}/{name}", "rb")
 
     def record_file(self, name):
         """Where ArrayRecord reads one of the record files: in place, or the path of a copy."""

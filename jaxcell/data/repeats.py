@@ -14,9 +14,11 @@ SHARE, FEWEST = 0.5, 2  # of the cells that share a name: so many agree where th
 
 
 def check_cells(surveys):
-    """Refuse cells that are there twice, within a source or in two of them.
+    """Refuse kept cells that are there twice, within a source or in two of them.
 
-    Warns of names that stand twice in a source for different cells.
+    Those that a filter or a manifest's `keep` leaves out may be: a study's cells stand again in an
+    atlas, which marks them (is_primary_data). Warns of names that stand twice in a source for
+    different cells.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def check_cells(surveys):
         names, same = keys["name"].duplicated(), keys.duplicated()
         if not names.any():
             continue
-        first = survey.source.obs.index[names.to_numpy()][0]
+        first = survey.source.obs.index[survey.kept][names.to_numpy()][0]
         found = (
             f"{survey.source.name}: {names.sum():,} of {len(keys):,} cells have a name that "
             f"another has ({first!r}, for example)"
@@ -50,13 +52,13 @@ def check_cells(surveys):
 
 
 def _keys(survey):
-    """Hash of the name, total and genes of each cell."""
-    names = survey.source.obs.index.astype(str).to_numpy()
+    """Hash of the name, total and genes of each kept cell."""
+    names = survey.source.obs.index[survey.kept].astype(str).to_numpy()
     return pd.DataFrame(
         {
             "name": pd.util.hash_array(names.astype(object), categorize=False),
-            "total": survey.total,
-            "genes": survey.n_genes.astype(np.int32),
+            "total": survey.total[survey.kept],
+            "genes": survey.n_genes[survey.kept].astype(np.int32),
         }
     )
 

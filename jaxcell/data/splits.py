@@ -108,6 +108,16 @@ def present_classes(column, surveys):
     return known
 
 
+def with_values(source, hold_out):
+    """Cells with any of some values of obs columns, list of (column, value) -> bool [cells]."""
+    found = np.zeros(source.n_cells, bool)
+    for column, value in hold_out:
+        codes, names = classes(source.obs[column])
+        if value in names:
+            found |= codes == names.index(value)
+    return found
+
+
 def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):
     """TRAIN, VALID or DROPPED for each cell of a source, i8 [cells].
 
@@ -116,8 +126,8 @@ def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):
     survey : Survey
         The source and which of its cells are kept.
     number : int
-        Place of the source among the sources; with seed and the cell's position it decides alone
-        over the random fraction.
+        Place of the source among the sources, or what else tells it from them; with seed and the
+        cell's position it decides alone over the random fraction.
     hold_out : list of (column, value)
         A cell with any of these values is for validation.
     fraction : float
@@ -132,10 +142,8 @@ def split_cells(survey, number, *, hold_out, fraction, whole, seed, held=None):
     valid = np.random.default_rng([seed, number]).random(source.n_cells) < fraction
     if held is not None:
         valid |= held
-    for column, value in () if whole else hold_out:
-        codes, names = classes(source.obs[column])
-        if value in names:
-            valid |= codes == names.index(value)
     if whole:
         valid[:] = whole == "valid"
+    else:
+        valid |= with_values(source, hold_out)
     return np.where(survey.kept, np.where(valid, VALID, TRAIN), DROPPED).astype(np.int8)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxcell.data.memory import keep_freed
 from jaxcell.data.record_files import RecordFiles
 from jaxcell.data.records import decode_batch
-from jaxcell.data.remote import Remote, is_url
+from jaxcell.data.remote import Remote, is_url, summary_of
 from jaxcell.data.store_table import table
 from jaxcell.data.vocabulary import Vocabulary
 
@@ -78,7 +78,7 @@ class Store:
         FileNotFoundError
             No store there, or an interrupted `prepare`; or one of its files is gone.
         ValueError
-            Another schema version, or a file whose size has changed.
+            Another schema version, a store.json that is none, or a file whose size has changed.
         """
         if is_url(path):
             remote = Remote(path)
@@ -91,7 +91,7 @@ class Store:
                 f"{path} {what if path.exists() else 'does not exist'}; make a store with: "
                 f"jaxcell prepare {path} FILE.h5ad"
             )
-        summary = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        summary = summary_of((path / "store.json").read_bytes(), path / "store.json")
         _check_schema(path, summary)
         for name, facts in summary["files"].items():
             if not (path / name).is_file():
@@ -218,10 +218,11 @@ def panel_width(most):
 
 
 def _check_schema(path, summary):
-    if summary["schema_version"] != SCHEMA_VERSION:
+    found = summary.get("schema_version")
+    if found != SCHEMA_VERSION:
         raise ValueError(
-            f"{path} has store schema {summary['schema_version']}, this jaxcell reads "
-            f"{SCHEMA_VERSION}: prepare it again with this version"
+            f"{path} has store schema {found}, this jaxcell reads {SCHEMA_VERSION}: prepare it "
+            "again with this version"
         )
 
 

@@ -87,7 +87,7 @@ class Surveying:
 
     def __init__(self, sources, matches, asked, results, tasks=None):
         self.sources, self.matches, self.asked, self.results = sources, matches, asked, results
-        self.tasks = tasks
+        self.tasks, self._divided = tasks, (None, None)  # a source, and its datasets
         if tasks is None:
             each = enumerate(sources)
             self.tasks = [(i, *rows) for i, source in each for rows in blocks.rows(source.n_cells)]
@@ -103,39 +103,50 @@ class Surveying:
     def do(self, task, advance=None):
         """Survey a block and keep what was found."""
         i, *rows = task
-        source, match = self.sources[i], self.matches[i]
-        self.results[_name(task)] = survey_block(source, match, self.asked[i], *rows, advance)
+        source, match, asked = self.sources[i], self.matches[i], self.asked[i]
+        divided = self._divided  # a worker's threads share this object
+        if divided[0] != i:  # once for all its blocks: it looks at all cells of the source
+            divided = self._divided = i, divide(source, asked.measured_by)
+        block = survey_block(source, match, asked, *rows, advance, divided[1])
+        self.results[_name(task)] = block
 
     def surveys(self):
         """Put the blocks together: a Survey of each source; raises what `gather` does."""
-        found = [[] for _ in self.sources]
+        tasks = [[] for _ in self.sources]
         for task in self.tasks:
-            found[task[0]].append(self.results.get(_name(task)))
-        each = zip(self.sources, self.matches, self.asked, found, strict=True)
-        return [gather(*one) for one in each]
+            tasks[task[0]].append(_name(task))
+        each = zip(self.sources, self.matches, self.asked, tasks, strict=True)
+        # Block by block: those of an atlas are many, and each has arrays of all genes.
+        return [gather(*one, map(self.results.get, names)) for *one, names in each]
 
 
 def _name(task):
     return f"survey-{task[0]:05}-{task[1]:012}"
 
 
-def survey_block(source, match, asked, start, stop, advance=None):
+def survey_block(source, match, asked, start, stop, advance=None, divided=None):
     """What cells [start, stop) of a source hold, as arrays that `gather` puts together.
+
+    Parameters
+    ----------
+    divided : what `divide` finds of the source, if that is known
 
     Returns
     -------
     dict
         removed i8, total f32 and n_genes i32 [stop - start]; cells,
-        cells_with, sum, squares [V]: `GeneTotals` of the kept cells; detected bool [datasets of
-        the source, V]; looks, see `check_chunk`.
+        cells_with, sum, squares [V]: `GeneTotals` of the kept cells; datasets i32 [D], those of
+        the source that are here, and detected, packed bits [D, V]: their genes with a count in a
+        kept cell; looks, see `check_chunk`.
 
     Raises
     ------
     ValueError
         Values that are not counts.
     """
-    dataset, values = divide(source, asked.measured_by)
-    detected = np.zeros((len(values), match.n_genes), bool)
+    dataset, _ = divided or divide(source, asked.measured_by)
+    here, place = np.unique(dataset[start:stop], return_inverse=True)
+    detected = np.zeros((len(here), match.n_genes), bool)
     kinds = {"removed": np.int8, "total": np.float32, "n_genes": np.int32}
     of_cells = {name: np.empty(stop - start, kind) for name, kind in kinds.items()}
     sums = GeneTotals(match.n_genes)
@@ -154,14 +165,15 @@ def survey_block(source, match, asked, start, stop, advance=None):
             enough = removed == 0
             kept = match.apply(chunk if enough.all() else chunk[enough])
             sums.add(kept)
-            of_cell = dataset[rows][enough]
+            of_cell = place[inside][enough]
             detected[np.repeat(of_cell, np.diff(kept.indptr)), kept.indices] = True
         at = rows.stop
         if advance:
             advance(chunk.shape[0])
     return {
         **of_cells,
-        "detected": detected,
+        "datasets": here,
+        "detected": np.packbits(detected, axis=1),
         "looks": np.array(looks),
         **sums.arrays(),
     }
@@ -179,7 +191,7 @@ def _removed(chunk, n_genes, total, asked, rows):
 
 
 def gather(source, match, asked, found):
-    """What `survey_block` found of all cells of a source, in order -> Survey.
+    """What `survey_block` found of all cells of a source, an iterable in order -> Survey.
 
     Raises
     ------
@@ -187,13 +199,15 @@ def gather(source, match, asked, found):
         No counts at all, no cell or no gene kept, in the source or in a value of ``measured_by``.
     """
     dataset, values = divide(source, asked.measured_by)
-    removed, total, n_genes = (
-        np.concatenate([block[name] for block in found]) for name in ("removed", "total", "n_genes")
-    )
-    sums = GeneTotals(match.n_genes)
+    sums, looks, of_cells = GeneTotals(match.n_genes), "", []
+    detected = np.zeros((len(values), match.n_genes), bool)
     for block in found:
+        of_cells.append([block[name] for name in ("removed", "total", "n_genes")])
         sums.add_arrays(block)
-    looks = next((str(b["looks"]) for b in found[::-1] if str(b["looks"])), "")
+        looks = str(block["looks"]) or looks
+        genes = np.unpackbits(block["detected"], axis=1, count=match.n_genes)
+        detected[block["datasets"]] |= genes.astype(bool)
+    removed, total, n_genes = map(np.concatenate, zip(*of_cells, strict=True))
     kept = removed == 0
     filtered = np.zeros(match.n_genes, bool)
     filtered[match.columns[match.columns >= 0]] = True
@@ -212,7 +226,6 @@ def gather(source, match, asked, found):
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     measured = filtered[None]
     if len(values) > 1 or values[0]:
-        detected = np.any([b["detected"] for b in found], axis=0)
         if source.presence and source.presence.column == asked.measured_by:
             detected = source.presence.of(source, values, match, detected)
         measured = filtered & detected

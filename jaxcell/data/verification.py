@@ -9,9 +9,11 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tqdm import tqdm
 
 from jaxcell.data.remote import Remote, is_url
-from jaxcell.data.store import INDEX_COLUMNS, Store
+from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store
 
 READ = 2**22  # bytes hashed at a time
+FIELDS = ("schema_version", "sizes", "max_nonzero", "content_hash", "options")
+FILES = ("vocabulary.json", "labels.json", "measured.npy", "datasets.json", "gene_stats.npz")
 LOOKED_AT = 64  # cells of each record file that are compared with the index
 
 
@@ -25,7 +27,8 @@ def verify(path, *, records=True, progress=True):
     Parameters
     ----------
     path : path or URL
-        The store; files of one that lies elsewhere are copied, as training copies them.
+        The store; of one that lies elsewhere the files are read there, and not the copies that
+        training made. Where these are whole, they are copied for the rest, as training copies them.
     records : bool
         False leaves out the record files.
     progress : bool
@@ -47,19 +50,22 @@ def verify(path, *, records=True, progress=True):
     path = path if remote else Path(path)
     try:
         summary = remote.summary if remote else json.loads((path / "store.json").read_bytes())
+        lacking = _lacking(summary)
         files = summary["files"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         Store.open(path)  # says what is there instead
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"store.json cannot be read: {error!r}"]
-    place = remote.file if remote else path.joinpath
+    if lacking:
+        return [f"store.json is damaged: it lacks {', '.join(lacking)}"]
+    opened = remote.opened if remote else lambda name: (path / name).open("rb")
     listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
     total = sum(facts["bytes"] for facts in listed.values())
     with tqdm(
         total=total, desc="verifying", unit="B", unit_scale=True, disable=not progress
     ) as bar:
-        found = [_wrong(place, name, facts, bar.update) for name, facts in listed.items()]
+        found = [_wrong(opened, name, facts, bar.update) for name, facts in listed.items()]
     problems = [text for text in found if text]
     problems += [
         f"{other.name} is no file of this store"
@@ -69,23 +75,31 @@ def verify(path, *, records=True, progress=True):
     return problems or _disagreements(Store.open(path), summary, records)
 
 
-def _wrong(place, name, facts, advance):
-    """What is wrong with a file, or None."""
+def _lacking(summary):
+    """What every store.json says, and this one does not."""
+    lacking = [field for field in FIELDS if field not in summary]
+    if any(not {"bytes", "sha256"} <= facts.keys() for facts in summary["files"].values()):
+        lacking.append("sizes and sha256s of its files")
+    names = [*FILES, *(f"index/{split}/{c}.npy" for split in SPLITS for c in INDEX_COLUMNS)]
+    return lacking + [f"the file {name}" for name in names if name not in summary["files"]]
+
+
+def _wrong(opened, name, facts, advance):
+    """What is wrong with a file, or None; opened: name → context with the file."""
+    digest, size, asked = hashlib.sha256(), 0, facts["bytes"]
     try:
-        path = place(name)
-    except (OSError, ValueError) as error:  # of a store elsewhere
-        return f"{name} cannot be copied: {error}"
-    if not path.is_file():
+        with opened(name) as file:
+            while part := file.read(READ):
+                digest.update(part)
+                size += len(part)
+                advance(len(part))
+    except FileNotFoundError:
         return f"{name} is missing"
-    size, asked = path.stat().st_size, facts["bytes"]
+    except OSError as error:
+        return f"{name} cannot be read: {error}"
     if size != asked:
         what = "is truncated" if size < asked else "has grown"
         return f"{name} {what}: {size} bytes, {asked} were written"
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(READ):
-            digest.update(part)
-            advance(len(part))
     if digest.hexdigest() != facts["sha256"]:
         return f"{name} changed since prepare: its sha256 is another"
     return None

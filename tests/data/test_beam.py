@@ -73,6 +73,16 @@ def test_cells_in_memory_cannot_be_sent(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_refusal_is_raised_whatever_else_was_said_of_its_source(tmp_path):
+    (tmp_path / "said-1").write_text('[0, null, ["looks binarised"]]')
+    (tmp_path / "said-2").write_text('[0, ["FileNotFoundError", "it is gone"], []]')
+    with (
+        pytest.warns(UserWarning, match="looks binarised"),
+        pytest.raises(FileNotFoundError, match="it is gone"),
+    ):
+        beam.say(tmp_path)
+
+
 def test_without_beam_the_extra_is_named(h5ad, tmp_path, monkeypatch):
     imported = builtins.__import__
 

@@ -15,8 +15,9 @@ from jaxcell.data.corpus import epochs
 from jaxcell.data.filters import REMOVED, Filters, mitochondrial
 from jaxcell.data.genes import identify
 from jaxcell.data.listing import manifest as listing
-from jaxcell.data.manifest import read_manifest
+from jaxcell.data.manifest import Entry, read_manifest
 from jaxcell.data.matching import match
+from jaxcell.data.places import key_of, matches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.sources import open_source
 from jaxcell.data.store import Store
@@ -177,6 +178,17 @@ def test_a_source_keeps_what_it_names(run):
     assert "not asked for" in store.table()
 
 
+def test_cells_that_stand_twice_may_be_left_out_of_one_source(run, folder):
+    """An atlas has a study's cells again; `keep` says where each is taken from."""
+    both = anndata.concat([study(0), study(2)])
+    both.obs["primary"] = np.where(both.obs_names.str.startswith("0"), "no", "yes")
+    both.write_h5ad(folder / "second.h5ad")
+    with pytest.raises(ValueError, match="second.h5ad: 120 of its cells are in .*a.h5ad too"):
+        run(MANIFEST)
+    store = run(MANIFEST.replace("where: shelf 2", "keep: {primary: 'yes'}"))
+    assert store.sizes["train"] == 360
+
+
 def test_a_share_is_drawn_by_seed(run):
     text = MANIFEST.replace("where: shelf 1", "share: 0.3")
     first = run(text)
@@ -187,6 +199,24 @@ def test_a_share_is_drawn_by_seed(run):
     assert run(text + "seed: 1").content_hash != first.content_hash
     # A source's draw does not change with the others'.
     assert run(text, only="first").sizes["train"] == sum(sizes[:2])
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("first/a.h5ad", "one/first/a.h5ad"),
+        ("h5ad:first/a.h5ad", "one/h5ad:first/a.h5ad"),
+        ("census:2025-01-30/homo_sapiens", "one/census:2025-01-30/homo_sapiens"),
+        ("soma:s3://bucket/atlas", "one/soma:s3://bucket/atlas"),
+        ("scanpy:pbmc68k_reduced", "one/scanpy:pbmc68k_reduced"),
+    ],
+)
+def test_cells_are_drawn_alike_wherever_the_data_lie(folder, monkeypatch, path, key):
+    monkeypatch.chdir(folder / "first")
+    entry = Entry("", "one", [path])
+    for data in (folder, "..", "../../" + folder.name):
+        (found,) = matches(path, data)
+        assert key_of(found, entry, data) == key
 
 
 def test_files_of_one_name_are_two_datasets(run, folder):
@@ -233,6 +263,14 @@ def test_caps(run):
     assert "beyond cap" in store.table()
 
 
+def test_the_same_cells_are_held_out_whatever_the_other_sources(run):
+    text = MANIFEST + "split: {by: cell, share: 0.3}"
+    every, one = run(text), run(text, only="second")
+    mine = every.index("valid", "dataset") == 2
+    totals = [every.index("valid", "total")[mine], one.index("valid", "total")]
+    np.testing.assert_array_equal(*totals)
+
+
 def test_datasets_are_held_out_and_every_type_is_trained_on(run, folder):
     study(3, types=("T cell", "rare")).write_h5ad(folder / "first" / "c.h5ad")
     for seed in range(2):
@@ -244,6 +282,22 @@ def test_datasets_are_held_out_and_every_type_is_trained_on(run, folder):
         assert by_file["c.h5ad"] == (120, 0)
         assert sorted(v for _, v in by_file.values()) == [0, 0, 120, 120]
         assert set(classes(store, "train", "cell_type")) == {*TYPES[:3], "rare", "?"}
+
+
+def test_types_are_trained_on_although_cells_are_held_out_by_value_too(run, folder):
+    """A type that one dataset has among held-out cells alone is kept by the other dataset."""
+    rare, common = study(3, types=("rare",)), study(4, types=("T cell",))
+    rare.obs["site"] = "skin"
+    anndata.concat([rare, common]).write_h5ad(folder / "first" / "a.h5ad")
+    study(5, types=("T cell", "rare")).write_h5ad(folder / "first" / "b.h5ad")
+    text = MANIFEST.replace("where: shelf 2", "split: valid")
+    for seed in range(4):
+        store = run(
+            f"{text}seed: {seed}\n"
+            "split: {by: dataset, share: 0.5, types: cell_type, hold_out: [site=skin]}"
+        )
+        assert set(classes(store, "train", "cell_type")) == {"T cell", "rare"}
+        assert set(classes(store, "train", "site")) == {"blood", "gut"}
 
 
 def test_datasets_by_a_column_and_sources_that_are_fixed(run):
@@ -299,6 +353,11 @@ REFUSED = {
     ),
     "twice": (
         MANIFEST.replace("second.h5ad", "first/a.h5ad"),
+        ValueError,
+        r"sources\[1\] \(second\).path: found .*a.h5ad, expected a file that no other path names",
+    ),
+    "twice by its kind": (
+        MANIFEST.replace("second.h5ad", "'h5ad:first/a.h5ad'"),
         ValueError,
         r"sources\[1\] \(second\).path: found .*a.h5ad, expected a file that no other path names",
     ),

@@ -43,6 +43,12 @@ def test_identify_by_index_which_may_mix_both():
     assert names.ensembl == ("ENSG00000000001", "", "", "", "")
 
 
+def test_reads_without_a_gene_are_no_genes():
+    """Lines that HTSeq and STAR write below their tables."""
+    index = ["A", "__no_feature", "__alignment_not_unique", "N_unmapped", "N_noFeature", "N_A"]
+    assert identify(pd.DataFrame(index=index)).symbols == ("A", "", "", "", "", "N_A")
+
+
 def test_an_ensembl_id_in_the_symbol_column_is_no_symbol():
     var = pd.DataFrame({"symbol": ["A", "ENSG00000000002"]}, index=["x", "y"])
     assert identify(var).symbols == ("A", "")

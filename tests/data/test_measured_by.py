@@ -1,11 +1,12 @@
 """--measured-by: a merged file whose batches had different panels."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
 
-from jaxcell.data import refusals
+from jaxcell.data import blocks, refusals, survey
 from jaxcell.data.pipeline import Batches
 from jaxcell.training.means import tables_of
 from jaxcell.training.panel import add_panel
@@ -115,3 +116,30 @@ def test_the_table_shows_the_first_datasets_and_sums_up_the_rest(make, monkeypat
     assert "donor=d39" in table
     assert "donor=d40" not in table
     assert "… and 10 more datasets: 20 cells, 20 train, 0 valid" in table
+
+
+def test_blocks_keep_the_genes_of_their_own_datasets_alone(make, monkeypatch):
+    """A Census has hundreds of datasets, a block few of them; all blocks must not lie in memory."""
+    adata = panels()
+    adata = adata[np.argsort(adata.obs["batch"], kind="stable")].copy()
+    whole = make(adata, measured_by="batch")
+    shutil.rmtree(whole.path)
+    found, divided = [], []
+
+    def kept(*given):
+        found.append(surveyed(*given))
+        return found[-1]
+
+    def divide(*given):
+        divided.append(given)
+        return dividing(*given)
+
+    surveyed, dividing = survey.survey_block, survey.divide
+    monkeypatch.setattr(survey, "survey_block", kept)
+    monkeypatch.setattr(survey, "divide", divide)
+    monkeypatch.setattr(blocks.rows, "__defaults__", (7,))
+    store = make(adata, measured_by="batch")
+    assert [block["datasets"].tolist() for block in found] == [[0], [0, 1], [1, 2], [2], [2]]
+    assert [block["detected"].shape for block in found] == [(len(b["datasets"]), 1) for b in found]
+    assert len(divided) == 2  # for all blocks, and when they are put together
+    assert store.content_hash == whole.content_hash

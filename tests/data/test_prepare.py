@@ -278,6 +278,8 @@ def test_files_that_are_wrong(h5ad, make, tmp_path):
         make([h5ad(), tmp_path / "absent.h5ad"])
     with pytest.raises(ValueError, match=r"cells\.h5ad is given twice"):
         make([h5ad(), f"{tmp_path}/./cells.h5ad"])
+    with pytest.raises(ValueError, match=r"cells\.h5ad is given twice"):
+        make([h5ad(), f"h5ad:{tmp_path}/cells.h5ad"])
     with pytest.raises(ValueError, match="no input"):
         make([])
     with pytest.raises(ValueError, match="unknown kind of input"):

@@ -17,6 +17,7 @@ from jaxcell import config
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.data.verification import verify
 from tests.data.conftest import cells, counts
 
 
@@ -164,3 +165,57 @@ def test_cells_under_gs_are_read_where_they_are(made, url, cache, bucket, monkey
     assert len(bucket) == 3 + 4  # each file's index, each cell
     same(store, made)
     assert not list(cache.rglob("*.array_record"))
+
+
+def test_verify_reads_what_lies_there_and_not_the_copies(made, url):
+    assert verify(url, progress=False) == []  # all is copied now
+    files = fsspec.filesystem("memory")
+    first, second, third = sorted(p.name for p in made.path.glob("train-*"))
+    content = bytearray(files.cat_file(f"/bucket/store/{first}"))
+    content[len(content) // 2] ^= 4
+    files.pipe_file(f"/bucket/store/{first}", bytes(content))
+    files.pipe_file(f"/bucket/store/{second}", bytes(content[:-3]))
+    files.rm(f"/bucket/store/{third}")
+    assert verify(url, progress=False) == [
+        f"{first} changed since prepare: its sha256 is another",
+        f"{second} is truncated: {len(content) - 3} bytes, {len(content)} were written",
+        f"{third} is missing",
+    ]
+
+
+def test_what_a_library_raises_names_the_url(url, monkeypatch):
+    class NoCredentialsError(Exception):
+        pass
+
+    def refuse(self, *given):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(fsspec.filesystem("memory").__class__, "cat_file", refuse)
+    message = f"{url} cannot be read: NoCredentialsError: Unable to locate credentials"
+    with pytest.raises(OSError, match=message):
+        Store.open(url)
+
+
+def test_threads_copy_the_same_files_at_once(made, cache, monkeypatch):
+    """Training and validation open their stores in one process."""
+    at_work = threading.Barrier(4)
+    local = fsspec.filesystem("file").__class__
+    get = local.get_file
+
+    def get_together(self, *given, **more):
+        at_work.wait(timeout=10)
+        get(self, *given, **more)
+        at_work.wait(timeout=10)
+
+    monkeypatch.setattr(local, "get_file", get_together)
+    opened = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(Store.open(f"file://{made.path}")))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.content_hash for store in opened] == [made.content_hash] * 4
+    assert not [p for p in cache.rglob(".*") if p.is_file()]

@@ -102,6 +102,21 @@ def test_missing_truncated_and_changed_files_are_found(copy):
         Store.open(copy)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"files": ', r"store\.json is damaged: Expecting value"),
+        ("[]", r"store\.json is damaged: found list, expected fields"),
+        ("{}", "copy has store schema None, this jaxcell reads 1"),
+    ],
+)
+def test_a_damaged_summary_is_named(copy, text, message):
+    (copy / "store.json").write_text(text)
+    for place in (copy, f"file://{copy}"):
+        with pytest.raises(ValueError, match=message):
+            Store.open(place)
+
+
 def test_the_cells_files_are_a_column_beside_the_labels(made, tmp_path):
     names = made.names
     assert made.classes == {**made.labels, "dataset": names}

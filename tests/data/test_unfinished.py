@@ -89,6 +89,20 @@ def test_genes_that_were_chosen_are_not_chosen_again(h5ad, tmp_path, monkeypatch
     assert files(prepare(tmp_path / "store", path, **options)) == files(whole)
 
 
+def test_genes_are_chosen_again_where_other_cells_are_for_training(h5ad, tmp_path, monkeypatch):
+    """--hold-out-file is no part of the request, since the files are the same."""
+    files = [h5ad(cells(counts(200)), "a.h5ad"), h5ad(cells(counts(200, seed=5), seed=1), "b.h5ad")]
+    options = {**OPTIONS, "hvg": 4, "hvg_flavor": "bioformer"}
+    held = {**options, "hold_out_file": files[1]}
+    whole = prepare(tmp_path / "whole", files, **held)
+    with monkeypatch.context() as m:
+        stop_at(m, Writing, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", files, **options)
+    store = prepare(tmp_path / "store", files, **held)
+    assert store.content_hash == whole.content_hash
+
+
 def test_files_that_a_kill_left_truncated_are_written_again(h5ad, tmp_path, monkeypatch, work):
     path = h5ad()
     whole = prepare(tmp_path / "whole", path, **OPTIONS)

@@ -2,6 +2,7 @@ import pickle
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -10,7 +11,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.unprepared import Unprepared, is_source, open_store
-from tests.data.conftest import cells, counts, dense
+from tests.data.conftest import GENES, cells, counts, dense
 
 OPTIONS = {
     "plain": {},
@@ -63,6 +64,17 @@ def test_a_file_is_the_store_that_prepare_would_make(file, tmp_path, options):
         assert len(one) == len(other)
         for i in range(len(one)):
             compare(one[i], other[i])
+
+
+def test_features_that_are_no_genes_are_left_out(h5ad, tmp_path):
+    types = ["Gene Expression"] * 5 + ["Antibody Capture"] * 3
+    file = h5ad(cells(var=pd.DataFrame({"feature_types": types}, index=GENES)))
+    made = prepare(tmp_path / "store", file, progress=False)
+    found, positions = Unprepared(file, progress=False), [4, 0, 29, 4]
+    for one, other in zip(
+        *(vars(s.read("train", positions)).values() for s in (found, made)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def compare(one, other):

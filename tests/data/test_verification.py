@@ -118,3 +118,35 @@ def test_no_store_and_a_summary_that_cannot_be_read(copy, tmp_path):
         verify(tmp_path / "absent")
     (copy / "store.json").write_text((copy / "store.json").read_text()[:-40])
     assert verify(copy)[0].startswith("store.json cannot be read: JSONDecodeError")
+
+
+def _without(*path):
+    def change(summary):
+        for part in path[:-1]:
+            summary = summary[part]
+        del summary[path[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without("sizes"), "store.json is damaged: it lacks sizes"),
+        (_without("files", "labels.json"), "store.json is damaged: it lacks the file labels.json"),
+        (_without("files", "labels.json", "sha256"), "lacks sizes and sha256s of its files"),
+        (lambda s: s["files"].update({"labels.json": 5}), "store.json cannot be read: Attribute"),
+    ],
+)
+def test_a_summary_that_says_too_little(copy, change, message):
+    summary = json.loads((copy / "store.json").read_text())
+    change(summary)
+    (copy / "store.json").write_text(json.dumps(summary))
+    (found,) = verify(copy, progress=False)
+    assert message in found
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "cells.h5ad").write_bytes(b"no store")
+    with pytest.raises(FileNotFoundError, match=r"cells\.h5ad is not a store"):
+        verify(tmp_path / "cells.h5ad")

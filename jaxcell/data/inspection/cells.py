@@ -57,6 +57,9 @@ def look_at(
     for start, stop in blocks(source.n_cells, most):
         for chunk in source.chunks(start, stop):
             _checked(chunk, source, refused, warned)
+            # What is NaN or infinite is told above; all numbers below are of the other values.
+            chunk.data[~np.isfinite(chunk.data)] = 0
+            chunk.eliminate_zeros()
             total = np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel()
             depth.append(total.astype(np.float32))
             n_genes.append(np.diff(chunk.indptr).astype(np.int32))

@@ -106,10 +106,16 @@ class GenesOf(Source):
 
     def chunks(self, start=0, stop=None):
         """Yield canonical CSR [cells, kept columns] of cells [start, stop)."""
-        for chunk in self._source.chunks(start, stop):
-            part = chunk[:, self._kept]
-            part.has_canonical_format = True  # the columns kept are in their order
-            yield part
+        yield from map(self._genes_of, self._source.chunks(start, stop))
+
+    def rows(self, positions):
+        """Canonical CSR [b, kept columns] of cells anywhere, integers [b], in that order."""
+        return self._genes_of(self._source.rows(positions))
+
+    def _genes_of(self, chunk):
+        part = chunk[:, self._kept]
+        part.has_canonical_format = True  # the columns kept are in their order
+        return part
 
     def checksum(self):
         """Of the source."""

@@ -71,7 +71,7 @@ class H5adSource(Source):
             check_kind(matrix.dtype, where)
             return
         check_kind(matrix["data"].dtype, where)
-        major = shape[0 if _format(matrix, where) == "csr" else 1]
+        major = shape[0 if sparse_format(matrix, where) == "csr" else 1]
         check_pointers(matrix["indptr"][:], major, matrix["indices"], matrix["data"], where)
 
     def _read(self, slices):
@@ -83,7 +83,7 @@ class H5adSource(Source):
                 yield from (matrix[rows] for rows in slices)
                 return
             first, indices, data = slices[0].start, matrix["indices"], matrix["data"]
-            if _format(matrix, self.name) == "csc":
+            if sparse_format(matrix, self.name) == "csc":
                 self._turn(matrix)
                 indptr, indices, data = self._turned
                 indptr = indptr[first : slices[-1].stop + 1]
@@ -99,7 +99,7 @@ class H5adSource(Source):
         """Lay CSC down as CSR in a folder, once for all passes and all processes."""
         with self._opened() as file:
             matrix = self._matrix(file)
-            if _sparse(matrix) and _format(matrix, self.name) == "csc":
+            if _sparse(matrix) and sparse_format(matrix, self.name) == "csc":
                 self._turn(matrix, folder)
                 self._settled = folder
 
@@ -165,7 +165,14 @@ def _shape(matrix, where):
     return tuple(map(int, shape))
 
 
-def _format(matrix, where):
+def sparse_format(matrix, where):
+    """'csr' or 'csc', of a group of a file.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
     kind = str(matrix.attrs.get("encoding-type", matrix.attrs.get("h5sparse_format", "csr")))
     if kind[:3] not in FORMATS:
         raise ValueError(f"{where}: found {kind!r}, expected csr_matrix or csc_matrix")

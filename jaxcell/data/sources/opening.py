@@ -33,7 +33,7 @@ def _census(path, *given, **options):
 
 
 def _ends(*ends):
-    return lambda path: path.name.endswith(ends)
+    return lambda path: path.name.lower().endswith(ends)
 
 
 # Looked at in this order; KIND:PATH names one outright.
@@ -139,6 +139,12 @@ def _anywhere(spec):
     return f"{kind}{colon}{os.path.abspath(path) if there else path}"
 
 
+def place_of(spec):
+    """The same for two spellings of an input, with or without its kind: no cell is taken twice."""
+    kind, colon, path = str(spec).partition(":")
+    return os.path.realpath(path if colon and kind in KINDS else spec)
+
+
 def kind_of(spec):
     """Name of the kind, and the path or URI, of an input; nothing is opened.
 
@@ -208,15 +214,17 @@ def _expanded(file):
     return [p for p in found if not set(p.parents) & set(found)]  # no file of a source beside it
 
 
-def _inside(folder):
-    """A folder that is a source, or the sources in it and below."""
+def _inside(folder, above=()):
+    """A folder that is a source, or the sources in it and below; no link leads back `above`."""
     matrices = tenx.matrices(folder)
     files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
     others = [p for p in files if _known(p, but=("10x", "bulk"))]
     if is_zarr(folder) or is_soma(folder) or (len(matrices) == 1 and not others):
         return [folder]
+    above = (*above, folder.resolve())
     below = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    found = [*matrices, *others, *(one for p in below for one in _inside(p))]
+    below = [p for p in below if p.resolve() not in above]
+    found = [*matrices, *others, *(one for p in below for one in _inside(p, above))]
     return sorted(found)
 
 

@@ -36,6 +36,12 @@ def check_pointers(indptr, major, indices, data, where):
     ValueError
         Other lengths, pointers that fall or do not span the values, indices that are no integers.
     """
+    shapes = indptr.shape, indices.shape, data.shape
+    if any(len(shape) != 1 for shape in shapes):
+        raise ValueError(
+            f"{where} is damaged: indptr, indices and data are of shapes "
+            f"{', '.join(map(str, shapes))}, expected one dimension"
+        )
     if len(indptr) != major + 1:
         raise ValueError(f"{where} is damaged: {len(indptr)} pointers, expected {major + 1}")
     n_indices, n_values = indices.shape[0], data.shape[0]  # a zarr array has no len

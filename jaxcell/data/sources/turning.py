@@ -29,8 +29,6 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None, where="the ma
     indptr : i64 [genes + 1]
     indices, data : arrays on disk [nnz]
     n_cells : int
-    where : str
-        Names the matrix in the error of an index that is no cell's.
     folder : path, optional
         Where the files lie, and are found again whole by a later call with the same `mark`; by
         default unnamed files under TMPDIR, which the system frees when the arrays go.

@@ -47,6 +47,19 @@ def test_a_folder_is_all_sources_in_it(atlas, make):
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_links_that_lead_back_are_not_followed(atlas):
+    """Two of them are 2^40 ways down."""
+    (atlas / "again").symlink_to(atlas)
+    (atlas / "deep" / "up").symlink_to("..")
+    assert [str(p.relative_to(atlas)) for p in expand(atlas)] == IN_ATLAS
+
+
+def test_endings_in_capitals(h5ad, tmp_path):
+    h5ad().rename(tmp_path / "CELLS.H5AD")
+    assert expand(tmp_path) == [tmp_path / "CELLS.H5AD"]
+    assert open_source(tmp_path / "CELLS.H5AD").n_cells == 30
+
+
 def test_patterns(atlas):
     def found(pattern):
         return [str(p.relative_to(atlas)) for p in expand(str(atlas / pattern))]

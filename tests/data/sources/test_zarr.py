@@ -119,6 +119,14 @@ def test_a_lost_chunk_is_not_read_as_zeros(store, part, shards):
         open_source(path)
 
 
+@pytest.mark.parametrize("shape", [(30, 1), (1, 8)])
+@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix])
+def test_a_single_gene_or_cell(store, form, shape):
+    """Zarr leaves out the indices where all are 0."""
+    adata = cells(form(counts(*shape)))
+    np.testing.assert_array_equal(read(open_source(store(adata))), adata.X.toarray())
+
+
 def test_a_damaged_chunk_and_lost_parts(store):
     path = store(cells(sp.csr_matrix(counts())))
     chunk = path / "X" / "data" / "c" / "0"
