@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import __version__
+from jaxcell.data.preparing.survey import divide
 from jaxcell.data.records import Rows
 from jaxcell.data.shown import Shown, content_keys
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import dataset_name
-from jaxcell.data.survey import divide
 from jaxcell.models.cell import label_users
 from jaxcell.models.cost import forward_flops
 from jaxcell.models.fields import Metadata

@@ -13,8 +13,8 @@ from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
 from jaxcell.data.inspection.stores import looks_of
 from jaxcell.data.matching import match
+from jaxcell.data.preparing.repeats import check_cells
 from jaxcell.data.remote import is_url
-from jaxcell.data.repeats import check_cells
 from jaxcell.data.sources import expand, open_source
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store

@@ -31,8 +31,8 @@ import scipy.sparse as sp
 
 from jaxcell.bench import synthetic_cells
 from jaxcell.bench.host import peak_gb
-from jaxcell.data import blocks
 from jaxcell.data.prepare import prepare
+from jaxcell.data.preparing import blocks
 from jaxcell.data.store import Store
 from jaxcell.data.verification import verify
 

@@ -7,28 +7,28 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from jaxcell.data import refusals
-from jaxcell.data.blocks import pending, run_here
-from jaxcell.data.corpus import budget, held_cells, limit
-from jaxcell.data.expectations import check_after, check_before, check_vocabulary
+from jaxcell.data.corpora.corpus import budget, held_cells, limit
+from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.mapping import write_mappings
 from jaxcell.data.matching import match, warn_few
-from jaxcell.data.order import order_files, order_manifest
 from jaxcell.data.orthologs import read_orthologs, translated
-from jaxcell.data.parts import part_of
-from jaxcell.data.repeats import check_cells
+from jaxcell.data.preparing import refusals
+from jaxcell.data.preparing.blocks import pending, run_here
+from jaxcell.data.preparing.order import order_files, order_manifest
+from jaxcell.data.preparing.parts import part_of
+from jaxcell.data.preparing.repeats import check_cells
+from jaxcell.data.preparing.survey import Asked, Surveying
+from jaxcell.data.preparing.unfinished import request_of, unfinished
+from jaxcell.data.preparing.writer import write_store
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
-from jaxcell.data.survey import Asked, Surveying
-from jaxcell.data.unfinished import request_of, unfinished
 from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
-from jaxcell.data.writer import write_store
 
 
 def prepare(
@@ -76,7 +76,7 @@ def prepare(
     """Make a store from files of raw counts.
 
     Cells are read and written in blocks. If it is stopped, however that happens, the same call goes
-    on after the blocks that are done; see ``jaxcell.data.unfinished``.
+    on after the blocks that are done; see ``jaxcell.data.preparing.unfinished``.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def prepare(
         Each is a dataset of its own, or several by `measured_by`.
     manifest : path or str, optional
         Instead of files and of all options but those that follow and gene_map, shards, progress and
-        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.manifest_fields``.
+        beam: a YAML file, or the name of a shipped one; see ``jaxcell.data.corpora.fields``.
     data : path
         Folder in which the manifest's paths are looked up; by default the current one.
     only : str or list of str
@@ -156,7 +156,7 @@ def prepare(
         Where bulk tables have their genes, if their names do not say it.
     beam : str, optional
         Options of an Apache Beam pipeline that does the blocks, '' for its defaults; see
-        ``jaxcell.data.beam``. By default this process does them.
+        ``jaxcell.data.preparing.beam``. By default this process does them.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def _engine(beam):
     """What does the blocks: (work, tasks, advance) → None."""
     if beam is None:
         return run_here
-    from jaxcell.data.beam import engine
+    from jaxcell.data.preparing.beam import engine
 
     return engine(beam)
 

@@ -14,23 +14,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from jaxcell.data import gene_sums, refusals
-from jaxcell.data.blocks import pending, run_here
 from jaxcell.data.filters import Filters
 from jaxcell.data.genes import identify, read_gene_map
-from jaxcell.data.inputs import Input
 from jaxcell.data.matching import match, project
-from jaxcell.data.parts import part_of
+from jaxcell.data.preparing import gene_sums, refusals
+from jaxcell.data.preparing.blocks import pending, run_here
+from jaxcell.data.preparing.inputs import Input
+from jaxcell.data.preparing.parts import part_of
+from jaxcell.data.preparing.repeats import check_cells
+from jaxcell.data.preparing.survey import Asked, Surveying
+from jaxcell.data.preparing.unfinished import Results
 from jaxcell.data.records import Rows
 from jaxcell.data.remote import is_url
-from jaxcell.data.repeats import check_cells
 from jaxcell.data.sources import PBMC68K, open_source
 from jaxcell.data.sources.opening import KINDS
 from jaxcell.data.species import check_species
 from jaxcell.data.splits import TRAIN, check_columns, parse_hold_out, present_classes, split_cells
 from jaxcell.data.store import SPLITS, Store, dataset_name, panel_width
-from jaxcell.data.survey import Asked, Surveying
-from jaxcell.data.unfinished import Results
 from jaxcell.data.union import union
 
 

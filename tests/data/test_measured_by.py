@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxcell.data import blocks, refusals, survey
 from jaxcell.data.pipeline import Batches
+from jaxcell.data.preparing import blocks, refusals, survey
 from jaxcell.training.means import tables_of
 from jaxcell.training.panel import add_panel
 from tests.conftest import config_of

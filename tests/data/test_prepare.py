@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import order, shards
 from jaxcell.data.prepare import prepare
+from jaxcell.data.preparing import order, shards
 from jaxcell.data.store import Store
 from jaxcell.data.vocabulary import Vocabulary
 from tests.data.conftest import ENSEMBL, GENES, cells, counts, dense

@@ -10,8 +10,9 @@ import scanpy
 import scipy.sparse as sp
 
 from jaxcell.config_checks import HVG
-from jaxcell.data import order, variable_genes
 from jaxcell.data import prepare as module
+from jaxcell.data import variable_genes
+from jaxcell.data.preparing import order
 from jaxcell.data.store import Store
 from jaxcell.data.variable_genes import from_store
 from tests.data.conftest import cells

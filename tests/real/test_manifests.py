@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scanpy as sc
 
-from jaxcell.data.manifest import read_manifest
-from jaxcell.data.manifest_files import shipped
+from jaxcell.data.corpora.files import shipped
+from jaxcell.data.corpora.manifest import read_manifest
 from jaxcell.data.prepare import prepare
 from tests.conftest import ROOT
 

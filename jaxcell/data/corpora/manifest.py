@@ -1,6 +1,6 @@
 """A corpus as data: a YAML file that names sources, filters, labels, splits, and what to expect.
 
-``jaxcell/manifests`` holds those of the papers, `jaxcell.data.manifest_fields` tells every field.
+``jaxcell/manifests`` holds those of the papers, `jaxcell.data.corpora.fields` tells every field.
 """
 
 import hashlib
@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxcell.data import manifest_fields as known
+from jaxcell.data.corpora import fields as known
+from jaxcell.data.corpora.files import locate, merged
 from jaxcell.data.filters import Filters
-from jaxcell.data.manifest_files import locate, merged
 
 
 @dataclass(frozen=True)

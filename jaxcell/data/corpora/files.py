@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from jaxcell.data import manifest_fields as known
+from jaxcell.data.corpora import fields as known
 
 SUFFIXES = (".yaml", ".yml")
 

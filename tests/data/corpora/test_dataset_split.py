@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from jaxcell.data.dataset_split import held_out
+from jaxcell.data.corpora.dataset_split import held_out
 
 
 def names(n):

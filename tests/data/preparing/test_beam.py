@@ -8,10 +8,10 @@ import pytest
 import scipy.sparse as sp
 
 from jaxcell import cli
-from jaxcell.data import beam, blocks
 from jaxcell.data.prepare import prepare
+from jaxcell.data.preparing import beam, blocks
 from tests.data.conftest import cells, counts
-from tests.data.test_unfinished import files
+from tests.data.preparing.test_unfinished import files
 
 OPTIONS = {"hold_out_fraction": 0.3, "labels": ["type"], "shards": 5, "progress": False}
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxcell.data import blocks
 from jaxcell.data.checks import check_chunk
 from jaxcell.data.filters import (
     GENE_FILTERS,
@@ -15,8 +14,9 @@ from jaxcell.data.filters import (
     no_gene,
     none_kept,
 )
-from jaxcell.data.gene_sums import row_sums
 from jaxcell.data.matching import GeneMatch
+from jaxcell.data.preparing import blocks
+from jaxcell.data.preparing.gene_sums import row_sums
 from jaxcell.data.splits import classes
 
 

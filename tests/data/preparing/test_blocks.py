@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcell.data import blocks, shards
-from jaxcell.data.blocks import cut, rows
 from jaxcell.data.prepare import prepare
+from jaxcell.data.preparing import blocks, shards
+from jaxcell.data.preparing.blocks import cut, rows
 from jaxcell.data.splits import DROPPED, TRAIN, VALID
 from tests.data.conftest import cells, counts
 

@@ -3,9 +3,9 @@
 import textwrap
 from pathlib import Path
 
-from jaxcell.data.manifest import read_manifest
-from jaxcell.data.manifest_files import shipped
-from jaxcell.data.places import beside, matches
+from jaxcell.data.corpora.files import shipped
+from jaxcell.data.corpora.manifest import read_manifest
+from jaxcell.data.corpora.places import beside, matches
 
 
 def manifest(name=None, data=None):

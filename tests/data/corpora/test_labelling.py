@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxcell.data.labelling import read_changes, relabelled
+from jaxcell.data.corpora.labelling import read_changes, relabelled
 from jaxcell.data.ontology import Ontology
 
 ONTOLOGY = Ontology(

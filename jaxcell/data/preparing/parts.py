@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxcell.data.filters import CELL_FILTERS, GENE_FILTERS, REMOVED, fact
+from jaxcell.data.preparing.writer import Part
 from jaxcell.data.splits import TRAIN, VALID, label_codes, missing_values
-from jaxcell.data.writer import Part
 
 # What a fact of datasets.json counts: the cells with this number in `Survey.removed`.
 REMOVES = {

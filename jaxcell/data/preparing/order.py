@@ -5,11 +5,11 @@ from pathlib import Path
 
 import anndata
 
+from jaxcell.data.corpora.manifest import Manifest, read_manifest
+from jaxcell.data.corpora.places import beside
 from jaxcell.data.filters import Filters
-from jaxcell.data.inputs import Input, open_inputs
-from jaxcell.data.manifest import Manifest, read_manifest
-from jaxcell.data.places import beside
-from jaxcell.data.refusals import check_values
+from jaxcell.data.preparing.inputs import Input, open_inputs
+from jaxcell.data.preparing.refusals import check_values
 from jaxcell.data.sources import expand, open_source
 from jaxcell.data.sources.opening import place_of
 from jaxcell.data.sources.presence import column_of

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcell.data.assembly import assemble
-from jaxcell.data.blocks import cut, pending, run_here
-from jaxcell.data.gene_sums import GeneSums
 from jaxcell.data.matching import project
-from jaxcell.data.shards import Shard, digest_text
+from jaxcell.data.preparing.assembly import assemble
+from jaxcell.data.preparing.blocks import cut, pending, run_here
+from jaxcell.data.preparing.gene_sums import GeneSums
+from jaxcell.data.preparing.shards import Shard, digest_text
+from jaxcell.data.preparing.unfinished import Results
 from jaxcell.data.splits import TRAIN
 from jaxcell.data.store import SCHEMA_VERSION, SPLITS, file_facts
-from jaxcell.data.unfinished import Results
 
 ARRAYS = ("columns", "measured", "dataset", "split", "total", "labels")
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxcell.data.caps import drawn_share
+from jaxcell.data.corpora.caps import drawn_share
+from jaxcell.data.corpora.labelling import read_changes, relabelled
+from jaxcell.data.corpora.manifest import Entry, Manifest
+from jaxcell.data.corpora.places import beside, found_files, key_of
 from jaxcell.data.filters import Filters
-from jaxcell.data.labelling import read_changes, relabelled
-from jaxcell.data.manifest import Entry, Manifest
 from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
-from jaxcell.data.places import beside, found_files, key_of
 from jaxcell.data.sources import open_source
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import classes, lacking
@@ -59,8 +59,9 @@ def open_inputs(manifest: Manifest, data, only=()):
     Raises
     ------
     FileNotFoundError, ValueError
-        As ``jaxcell.data.places.found_files`` and `open_source`; an obs column that is not there,
-        a value to keep that no cell of a source has, or labels that are no terms of the ontology.
+        As ``jaxcell.data.corpora.places.found_files`` and `open_source`; an obs column that is not
+        there, a value to keep that no cell of a source has, or labels that are no terms of the
+        ontology.
     """
     found = found_files(manifest, data, only)
     maps, ontologies = _label_options(manifest, data)

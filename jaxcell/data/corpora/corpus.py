@@ -6,8 +6,8 @@ n cells of a source, V genes, D datasets. `surveys` are what the first pass foun
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data.caps import draw, priorities
-from jaxcell.data.dataset_split import held_out
+from jaxcell.data.corpora.caps import draw, priorities
+from jaxcell.data.corpora.dataset_split import held_out
 from jaxcell.data.filters import CAPPED
 from jaxcell.data.splits import label_codes, parse_hold_out, present_classes, with_values
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import blocks, shards, unfinished
 from jaxcell.data.prepare import prepare
-from jaxcell.data.survey import Surveying
+from jaxcell.data.preparing import blocks, shards, unfinished
+from jaxcell.data.preparing.survey import Surveying
+from jaxcell.data.preparing.writer import Writing
 from jaxcell.data.verification import verify
-from jaxcell.data.writer import Writing
 from tests.data.conftest import cells, counts
 
 OPTIONS = {"hold_out_fraction": 0.3, "labels": ["type"], "shards": 4, "progress": False}
@@ -252,7 +252,8 @@ def test_a_file_is_whole_or_not_there(tmp_path):
 
 SLOW_WRITER = """
 import sys, time
-from jaxcell.data import blocks, writer
+from jaxcell.data.preparing import blocks
+from jaxcell.data.preparing import writer
 from jaxcell.data.prepare import prepare
 do = writer.Writing.do
 def slow(self, *args):

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcell.data.survey import Surveying
-from jaxcell.data.unfinished import REFUSALS, KeptResults, whole
-from jaxcell.data.writer import ARRAYS, Part, Writing
+from jaxcell.data.preparing.survey import Surveying
+from jaxcell.data.preparing.unfinished import REFUSALS, KeptResults, whole
+from jaxcell.data.preparing.writer import ARRAYS, Part, Writing
 
 HERE = "--direct_running_mode=multi_processing --direct_num_workers={}"
 KINDS = {kind.__name__: kind for kind in (Surveying, Writing)}

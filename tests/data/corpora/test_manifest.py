@@ -2,9 +2,9 @@
 
 import pytest
 
-from jaxcell.data.manifest import read_manifest
-from jaxcell.data.manifest_fields import count
-from jaxcell.data.manifest_files import shipped
+from jaxcell.data.corpora.fields import count
+from jaxcell.data.corpora.files import shipped
+from jaxcell.data.corpora.manifest import read_manifest
 
 SMALL = """
 name: small

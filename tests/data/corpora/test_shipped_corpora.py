@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data.manifest import read_manifest
-from jaxcell.data.manifest_files import shipped
+from jaxcell.data.corpora.files import shipped
+from jaxcell.data.corpora.manifest import read_manifest
 from jaxcell.data.prepare import prepare
 
 GENES = [f"G{i}" for i in range(30)]

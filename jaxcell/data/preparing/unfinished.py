@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell import __version__
-from jaxcell.data import blocks
+from jaxcell.data.preparing import blocks
 
 REFUSALS = (ValueError, ImportError, FileNotFoundError)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from jaxcell.data import gene_sums
-from jaxcell.data.gene_sums import STATISTICS, GeneSums, row_sums
+from jaxcell.data.preparing import gene_sums
+from jaxcell.data.preparing.gene_sums import STATISTICS, GeneSums, row_sums
 
 
 def test_sums_of_blocks_add_up_to_those_of_all():

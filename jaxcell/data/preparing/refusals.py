@@ -2,10 +2,10 @@
 
 import os
 
+from jaxcell.data.preparing.survey import divide
 from jaxcell.data.records import MAX_DATASETS
 from jaxcell.data.splits import TRAIN, VALID, lacking
 from jaxcell.data.store import VALUES
-from jaxcell.data.survey import divide
 
 
 def check_output(out):

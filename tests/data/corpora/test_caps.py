@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcell.data.caps import draw, drawn_share, priorities
+from jaxcell.data.corpora.caps import draw, drawn_share, priorities
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from jaxcell.data.corpus import dataset_codes
+from jaxcell.data.corpora.corpus import dataset_codes
 from jaxcell.data.splits import DROPPED, TRAIN, VALID, label_codes, present_classes
 
 DIFFER = "is it another release, or other filters? --allow-different-counts goes on with a warning"

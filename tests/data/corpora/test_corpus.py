@@ -10,22 +10,22 @@ import scanpy as sc
 import scipy.sparse as sp
 
 from jaxcell import cli
-from jaxcell.data import blocks
-from jaxcell.data.corpus import epochs
+from jaxcell.data.corpora.corpus import epochs
+from jaxcell.data.corpora.listing import manifest as listing
+from jaxcell.data.corpora.manifest import Entry, read_manifest
+from jaxcell.data.corpora.places import key_of, matches
 from jaxcell.data.filters import REMOVED, Filters, mitochondrial
 from jaxcell.data.genes import identify
-from jaxcell.data.listing import manifest as listing
-from jaxcell.data.manifest import Entry, read_manifest
 from jaxcell.data.matching import match
-from jaxcell.data.places import key_of, matches
 from jaxcell.data.prepare import prepare
+from jaxcell.data.preparing import blocks
+from jaxcell.data.preparing.survey import Asked, gather, survey_block
 from jaxcell.data.sources import open_source
 from jaxcell.data.store import Store
-from jaxcell.data.survey import Asked, gather, survey_block
 from jaxcell.data.union import union
 from tests.data.conftest import dense
+from tests.data.preparing.test_beam import in_turn
 from tests.data.sources.test_zarr import quietly
-from tests.data.test_beam import in_turn
 
 GENES = ["MT-ND1", "MT-CO1", *(f"G{i}" for i in range(38))]
 TYPES = ("T cell", "B cell", "NK cell", "unknown")
@@ -473,7 +473,7 @@ def test_a_manifest_that_was_stopped_goes_on(run, folder, monkeypatch):
             raise KeyboardInterrupt
         return surveyed(*given)
 
-    monkeypatch.setattr("jaxcell.data.survey.survey_block", stop)
+    monkeypatch.setattr("jaxcell.data.preparing.survey.survey_block", stop)
     out = folder / "stopped"
     asked = {"manifest": folder / "mine.yaml", "data": folder, "progress": False}
     with pytest.raises(KeyboardInterrupt):

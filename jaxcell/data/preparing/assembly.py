@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from jaxcell.data import gene_sums
+from jaxcell.data.preparing import gene_sums
 from jaxcell.data.store import INDEX_COLUMNS, SPLITS
 
 
