@@ -152,6 +152,14 @@ def test_pictures_of_many_sources_with_long_names(files, tmp_path, number):
     assert (f"The {MOST} largest sources of {number}" in page) == (number > MOST)
 
 
+def test_names_that_would_be_formulas_are_drawn(files, tmp_path):
+    one, two = cells(counts(12)), cells(counts(12, seed=1))
+    for adata in (one, two):
+        adata.obs["tissue"] = [f"$ {chr(92)}frac {j % 2} $" for j in range(12)]
+    inspect(files(**{"a$_{b$": one, "c$^$": two}), out=tmp_path / "out")
+    assert (tmp_path / "out" / "figures" / "labels.png").exists()
+
+
 def test_the_ends_of_long_names_are_kept():
     assert elided("short", 10) == "short"
     assert elided("0123456789abcdef", 9) == "0123…cdef"

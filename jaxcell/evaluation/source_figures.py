@@ -20,6 +20,11 @@ def elided(name, most=NAME):
     return f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
+def label(name, most=NAME):
+    """The same as it stands in a picture, where matplotlib would read $…$ as a formula."""
+    return elided(name, most).replace("$", r"\$")
+
+
 def shown(looks):
     """Numbers of the sources that are drawn: all, or the MOST largest, in their order."""
     if len(looks) <= MOST:
@@ -51,7 +56,7 @@ def depth_figure(path, names, depth, n_genes):
         axes = figure.add_axes(box)
         _ridges(axes, values)
         axes.set_title(what, size=9.5, color=INK, loc="left", pad=4)
-        texts = [elided(name) for name in names] if i == 0 else []
+        texts = [label(name) for name in names] if i == 0 else []
         axes.set_yticks(np.arange(rows)[::-1] + 0.04 if texts else [], texts, size=8.5, color=INK)
         plain(axes)
     figure.savefig(path, metadata={"Software": None})
@@ -99,7 +104,7 @@ def rank_figure(path, names, curves, sparsity):
     axes.set_ylabel("share of the cells that have it", size=8.5, color=INK)
     plain(axes, both=True)
     named = zip(names, sparsity, strict=True)
-    texts = [f"{elided(name)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
+    texts = [f"{label(name)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
     _key(axes, texts)
     figure.savefig(path, metadata={"Software": None})
 
@@ -147,7 +152,7 @@ def label_figure(path, names, labels):
     if key:
         patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
         figure.legend(
-            patches, [elided(name) for name in names], ncols=2, loc="lower left",
+            patches, [label(name) for name in names], ncols=2, loc="lower left",
             bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
             handlelength=1.0, handleheight=0.9,
         )  # fmt: skip
@@ -173,8 +178,8 @@ def _bars(axes, column, classes):
         before += cells
     for place, number in zip(y, before, strict=True):
         axes.text(number, place, f"  {number:,.0f}", size=7.5, color=FAINT, va="center")
-    axes.set_title(column, size=9.5, color=INK, loc="left", pad=4)
-    axes.set_yticks(y, [elided(name, CLASS) for name in classes], size=8, color=INK)
+    axes.set_title(label(column), size=9.5, color=INK, loc="left", pad=4)
+    axes.set_yticks(y, [label(name, CLASS) for name in classes], size=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
     axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .figures import FAINT, INK, LABEL_COLOURS
-from .source_figures import elided, room, thousands, title
+from .source_figures import elided, label, room, thousands, title
 
 
 def overlap_figure(path, names, shared):
@@ -30,7 +30,7 @@ def overlap_figure(path, names, shared):
             light = share[i, j] > 0.55
             axes.text(j, i, text, size=7 if d <= 12 else 5.5, ha="center", va="center",
                       color=INK if light else "white")  # fmt: skip
-    texts = [elided(name) for name in names]
+    texts = [label(name) for name in names]
     axes.set_yticks(range(d), texts, size=8.5, color=INK)
     axes.set_xticks(range(d), texts, size=8.5, color=INK, rotation=90)
     axes.tick_params(length=0)
@@ -75,7 +75,7 @@ def groups_figure(path, names, groups):
         rows = [d - 1 - i for i in group["datasets"]]
         grid.plot([place] * len(rows), rows, color=INK, lw=1.3, marker="o", ms=5, mew=0)
     grid.set(xticks=[], xlim=bars.get_xlim(), ylim=(-0.6, d - 0.4))
-    grid.set_yticks(np.arange(d)[::-1], [elided(n) for n in names], size=8.5, color=INK)
+    grid.set_yticks(np.arange(d)[::-1], [label(n) for n in names], size=8.5, color=INK)
     grid.tick_params(length=0)
     grid.spines[:].set_visible(False)
     figure.savefig(path, metadata={"Software": None})
