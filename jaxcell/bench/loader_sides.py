@@ -3,6 +3,7 @@
 import importlib.util
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -73,17 +74,22 @@ def sides(store, unprepared, path, folder, batch, workers=(0, 2), threads=(1, 2,
         how = dict(ours=False, random=random, absent=absent, loader=package != "h5py")
         how["together"] = 1 if random else TOGETHER
         found.append(Side(name, RAW, lambda m=make: _sized(m(path, batch, folder)), **how))
-        tokens = lambda m=make: tokenised(store, columns, m(path, batch, folder))  # noqa: E731
-        found.append(Side(name, TXFM, lambda t=tokens: _lengths(t()), **how))
+        found.append(
+            Side(
+                name,
+                TXFM,
+                lambda m=make: _lengths(tokenised(store, columns, m(path, batch, folder))),
+                **how,
+            )
+        )
     for group, c in configs(store).items():
-        one = lambda s=store, c=c: _pipeline(s, c, batch)  # noqa: E731
-        found.append(Side("jaxcell", group, one))
-        of_file = lambda c=c: _pipeline(unprepared, c, batch)  # noqa: E731
+        found.append(Side("jaxcell", group, partial(_pipeline, store, c, batch)))
+        of_file = partial(_pipeline, unprepared, c, batch)
         found.append(Side("jaxcell, h5ad unprepared", group, of_file))
         for number in workers:
             for n in threads if not number else threads[1:2]:
                 name = f"jaxcell, {number} workers" if number else f"jaxcell, {n} threads"
-                make = lambda c=c: Batches(store, c, "train", batch, stop=10**9)  # noqa: E731
+                make = partial(Batches, store, c, "train", batch, stop=10**9)
                 how = {"threads": n, "workers": number}
                 found.append(Side(name, group, make, ahead=how))
     return found + [Side(name, PART, lambda r=r: r) for name, r in parts(store, batch).items()]

@@ -3,6 +3,7 @@
 import glob
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anndata
@@ -109,13 +110,13 @@ def open_source(
     asked = {"value_filter": value_filter, "measurement": measurement, "genes_in": genes_in}
     asked = {option: value for option, value in asked.items() if value is not None}
     if isinstance(spec, anndata.AnnData):
-        known, opened = (), lambda: AnnDataSource(spec, name, counts, chunk_cells)
+        known, opened = (), partial(AnnDataSource, spec, name, counts, chunk_cells)
     elif str(spec) == PBMC68K:
         known, opened = (), lambda: AnnDataSource(pbmc68k_reduced(), PBMC68K, counts, chunk_cells)
     else:
         kind, path = kind_of(spec)
         known = KINDS[kind].options
-        opened = lambda: KINDS[kind].open(path, counts, chunk_cells, **asked)  # noqa: E731
+        opened = partial(KINDS[kind].open, path, counts, chunk_cells, **asked)
     for option, value in asked.items():
         if option not in known:
             kinds = " and ".join(k.shown for k in KINDS.values() if option in k.options)
