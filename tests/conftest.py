@@ -16,6 +16,7 @@ from jaxcell.training import setup
 from jaxcell.training.checkpoint import Model, save_model
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
+from tests import programs
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +29,7 @@ def _one_unless_named(spec, devices=None, make_mesh=sharding.make_mesh):
 
 
 sharding.make_mesh = _one_unless_named
+programs.install()
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,12 @@ def _no_rank_promotion(request):
     room = Path(request.node.path).parent.name
     strict = room in ("models", "losses", "training")
     with jax.numpy_rank_promotion("raise" if strict else "allow"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_programs(request):
+    with programs.own("monkeypatch" in request.fixturenames):
         yield
 
 
