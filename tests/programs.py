@@ -19,6 +19,7 @@ KEPT = 24  # programs of each kind
 # What of a config no program holds: where things lie, when something is written.
 HOST = ("name", "best", "stages", "epochs")
 HOST_DATA = ("store", "workers", "threads")
+RUN = ("seed", "steps", "optimizer")  # and of what is no training's
 HOST_TRAIN = ("log_every", "validate_every", "save_every", "keep_every", "tensorboard", "init_from")
 _own = False
 
@@ -34,11 +35,12 @@ def own(wanted=True):
         _own = before
 
 
-def _text(c):
-    """A config without what stays on the host, as text."""
-    plain = {k: v for k, v in c.to_dict().items() if k not in HOST}
+def _text(c, *without):
+    """A config without what stays on the host, and some blocks, as text."""
+    plain = {k: v for k, v in c.to_dict().items() if k not in (*HOST, *without)}
+    plain = {"data": {}, "train": {}, **plain}
     for block, left in (("data", HOST_DATA), ("train", HOST_TRAIN)):
-        plain[block] = {k: v for k, v in plain.get(block, {}).items() if k not in left}
+        plain[block] = {k: v for k, v in plain[block].items() if k not in left}
     return json.dumps(plain, sort_keys=True, default=repr)
 
 
@@ -70,7 +72,11 @@ def _keep(make, key_of):
 
 def install():
     """Let the package's own calls come here."""
-    setup.check_parts = _keep(setup.check_parts, lambda c, platform=None: (_text(c), platform))
+    setup.check_parts = _keep(
+        setup.check_parts,
+        # Of what is left out it looks at these.
+        lambda c, platform=None: (_text(c, *RUN), *c.best, c.optimizer.frozen, platform),
+    )
     optim.build = _keep(optim.build, lambda c, steps, epoch=0: (_text(c), steps, epoch))
     step.lay_out = _keep(
         step.lay_out,
@@ -85,12 +91,13 @@ def install():
         ),
     )
     gene_errors.Measure = _keep(
-        gene_errors.Measure, lambda model, c, mesh: (*_model(model), model.kernel, _text(c), mesh)
+        gene_errors.Measure,
+        lambda model, c, mesh: (*_model(model), model.kernel, _text(c, *RUN), mesh),
     )
     forward.Forward._compiled = _keep(
         forward.Forward._compiled,
         lambda self, dtype: (
-            _text(self._config),
+            _text(self._config, *RUN, "losses", "train"),
             *(self._layer, dtype, repr(self._pool), self._heads),
         ),
     )
