@@ -83,11 +83,11 @@ def rectangle(values, indptr, width, empty):
 def look_up(rows, values, ids, vocabulary):
     """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
     found = np.empty(ids.shape, np.float32)
-    for cells in draws.blocks(len(rows), vocabulary):
-        offset = vocabulary * np.arange(cells.stop - cells.start)
-        bounds = rows.indptr[cells.start : cells.stop + 1]
-        mine = slice(bounds[0], bounds[-1])
-        dense = np.zeros(vocabulary * len(offset), np.float32)
-        dense[rows.ids[mine] + np.repeat(offset, np.diff(bounds))] = values[mine]
-        found[cells] = dense[ids[cells] + offset[:, None]]
+    dense = np.zeros(vocabulary, np.float32)  # of one cell: small enough for the cache
+    own, bounds = rows.ids.astype(np.intp), rows.indptr.tolist()
+    for b, wanted in enumerate(ids):
+        mine = slice(bounds[b], bounds[b + 1])
+        dense[own[mine]] = values[mine]
+        found[b] = dense.take(wanted)
+        dense[own[mine]] = 0
     return found

@@ -52,36 +52,36 @@ def subsets(keys, number, of):
     -------
     i64 [B, K], in no particular order
     """
+    chosen = np.empty((len(keys), number), np.int64)
     if number > of / 2:
-        rest = subsets(keys, of - number, of) if number < of else np.empty((len(keys), 0), np.int64)
-        kept = np.ones((len(keys), of), bool)
-        np.put_along_axis(kept, rest, False, axis=1)
-        return np.nonzero(kept)[1].reshape(len(keys), number)
+        kept = np.ones(of, bool)
+        for row, rest in zip(chosen, subsets(keys, of - number, of), strict=True):
+            kept[rest] = False
+            row[:] = np.flatnonzero(kept)
+            kept[rest] = True
+        return chosen
     # So many draws have K distinct positions on average; six standard deviations more.
     draws = -of * np.log1p(-number / of)
     draws = int(draws + 6 * np.sqrt(draws * number / of)) + 16
-    chosen = np.empty((len(keys), number), np.int64)
-    for cells in blocks(len(keys), of):
+    for cells in blocks(len(keys), 4 * draws):
         chosen[cells] = _distinct(keys[cells], number, of, draws)
     return chosen
 
 
 def _distinct(keys, number, of, draws):
     """K distinct positions among so many draws of each key; more where they do not suffice."""
-    drawn = (words(keys, draws) * np.uint64(of)) >> np.uint64(32)
-    drawn = drawn.astype(np.int64)
-    flat = (drawn + of * np.arange(len(keys))[:, None]).ravel()
-    # Whoever writes last into a position's place is the one draw of it that counts.
-    last = np.empty(len(keys) * of, np.int32)
-    order = np.arange(flat.size, dtype=np.int32)
-    last[flat] = order
-    places = np.flatnonzero(last[flat] == order)
-    first = np.searchsorted(places, draws * np.arange(len(keys) + 1))
-    short = np.diff(first) < number
-    wanted = first[:-1, None] + np.arange(number)
-    chosen = drawn.take(places.take(wanted, mode="clip"))
-    if short.any():
-        chosen[short] = _distinct(keys[short], number, of, 2 * draws)
+    drawn = words(keys, draws) * np.uint64(of)
+    drawn >>= np.uint64(32)
+    chosen = np.empty((len(keys), number), np.int64)
+    # Whoever writes last into a position's place is the one draw of it that counts; what other
+    # cells left there is not read. One cell after the other: their places stay in the cache.
+    order = np.arange(draws, dtype=np.int16 if draws < 2**15 else np.int32)
+    last = np.empty(of, order.dtype)
+    for b, row in enumerate(drawn.view(np.int64)):
+        last[row] = order
+        once = row[last.take(row) == order]
+        enough = len(once) >= number
+        chosen[b] = once[:number] if enough else _distinct(keys[b : b + 1], number, of, 2 * draws)
     return chosen
 
 
