@@ -119,7 +119,7 @@ class SampleGenes:
         if len(measured) <= self.number:
             return np.broadcast_to(measured, (len(keys), len(measured)))
         if self.temperature == 0:
-            return measured[draws.subsets(keys, self.number, len(measured))]
+            return draws.subsets(keys, self.number, measured)
         if self.frequency is None:
             raise ValueError(
                 f"config.data.sample_genes.temperature: found {self.temperature}, which needs the "
