@@ -82,12 +82,9 @@ def rectangle(values, indptr, width, empty):
 
 def look_up(rows, values, ids, vocabulary):
     """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
-    found = np.empty(ids.shape, np.float32)
-    dense = np.zeros(vocabulary, np.float32)  # of one cell: small enough for the cache
-    own, bounds = rows.ids.astype(np.intp), rows.indptr.tolist()
-    for b, wanted in enumerate(ids):
-        mine = slice(bounds[b], bounds[b + 1])
-        dense[own[mine]] = values[mine]
+    found, bounds = np.empty(ids.shape, np.float32), rows.indptr.tolist()
+    for b, wanted in enumerate(ids):  # one cell's genes, shown or not, stay in the cache
+        mine, dense = slice(bounds[b], bounds[b + 1]), np.zeros(vocabulary, np.float32)
+        dense[rows.ids[mine].astype(np.intp)] = values[mine]
         found[b] = dense.take(wanted)
-        dense[own[mine]] = 0
     return found
