@@ -76,7 +76,9 @@ def rectangle(values, indptr, width, empty):
     No segment may be longer than ``width``.
     """
     found = np.full((len(indptr) - 1, width), empty, values.dtype)
-    found[np.arange(width) < np.diff(indptr)[:, None]] = values
+    bounds = indptr.tolist()
+    for row, a, b in zip(found, bounds[:-1], bounds[1:], strict=True):
+        row[: b - a] = values[a:b]
     return found
 
 

@@ -63,7 +63,8 @@ class Normalise:
             return
         for cells in draws.blocks(len(rows), counts.max(initial=0)):
             mine = slice(rows.indptr[cells.start], rows.indptr[cells.stop])
-            values = rows.counts[mine] * np.repeat(scale[cells], counts[cells])
+            values = rows.counts[mine].astype(np.float64)
+            values *= np.repeat(scale[cells], counts[cells])
             draft.values[mine] = np.log1p(values, out=values)
 
     def _total(self, rows):
