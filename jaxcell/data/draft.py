@@ -82,9 +82,13 @@ def rectangle(values, indptr, width, empty):
     return found
 
 
-def look_up(rows, values, ids, vocabulary):
-    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
-    found, bounds = np.empty(ids.shape, np.float32), rows.indptr.tolist()
+def look_up(rows, values, ids, vocabulary, out=None):
+    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K].
+
+    out : f32 [B, K], where to write it; None: a new array
+    """
+    found = np.empty(ids.shape, np.float32) if out is None else out
+    bounds = rows.indptr.tolist()
     for b, wanted in enumerate(ids):  # one cell's genes, shown or not, stay in the cache
         mine, dense = slice(bounds[b], bounds[b + 1]), np.zeros(vocabulary, np.float32)
         dense[rows.ids[mine].astype(np.intp)] = values[mine]

@@ -110,7 +110,7 @@ class SampleGenes:
             shown = self._shown(draft.keys[mine], draft.gene_sets[gene_set])
             length[mine] = s + shown.shape[1]
             ids[mine, s : s + shown.shape[1]] = shown
-        values[:, s:] = look_up(draft.input, draft.values, ids[:, s:], self.vocabulary)
+        look_up(draft.input, draft.values, ids[:, s:], self.vocabulary, out=values[:, s:])
         for b in np.flatnonzero(length < s + self.number):
             values[b, length[b] :] = 0  # padding bears gene 0's id
         draft.batch |= {"ids": ids, "values": values, "length": length}
