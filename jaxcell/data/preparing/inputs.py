@@ -159,7 +159,8 @@ def _label(source, entry, manifest, maps, ontologies):
     columns = {name: entry.labels.get(name, name) for name in manifest.labels}
     for name, column in columns.items():
         if column is None:
-            obs = obs.drop(columns=name, errors="ignore")
+            if name in obs:
+                del obs[name]
         elif column in source.obs:
             unresolved = manifest.labels[name].get("unresolved", "error")
             where = f"{entry.at}: {source.name}, {column}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 KEY = ["name", "total", "genes"]
+BLOCK = 2**20  # names
 SHARE, FEWEST = 0.5, 2  # of the cells that share a name: so many agree where they are the same
 
 
@@ -53,14 +54,20 @@ def check_cells(surveys):
 
 def _keys(survey):
     """Hash of the name, total and genes of each kept cell."""
-    names = survey.source.obs.index[survey.kept].astype(str).to_numpy()
     return pd.DataFrame(
         {
-            "name": pd.util.hash_array(names.astype(object), categorize=False),
+            "name": hashes(survey.source.obs.index[survey.kept]),
             "total": survey.total[survey.kept],
             "genes": survey.n_genes[survey.kept].astype(np.int32),
         }
     )
+
+
+def hashes(index):
+    """Hash of each name of an index, u64 [n]; a block of them at once is a text of Python."""
+    blocks = (index[a : a + BLOCK].astype(str) for a in range(0, len(index), BLOCK))
+    found = [pd.util.hash_array(b.to_numpy(object), categorize=False) for b in blocks]
+    return np.concatenate([np.zeros(0, np.uint64), *found])
 
 
 def _between(surveys, known):
