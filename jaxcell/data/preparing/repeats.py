@@ -1,13 +1,16 @@
 """The same cells twice: one may be trained on and the other validate, and both weigh double.
 
 The same name alone proves nothing: barcodes of two lanes collide. Cells of the same name whose
-depth and number of genes agree too are the same; of different cells few do by chance.
+depth and number of genes agree too are the same; of different cells few do by chance. Of one file
+that two sources of a manifest read, it is known which cells are the same.
 """
 
 import warnings
 
 import numpy as np
 import pandas as pd
+
+from jaxcell.data.sources.opening import place_of
 
 KEY = ["name", "total", "genes"]
 BLOCK = 2**20  # names
@@ -29,6 +32,7 @@ def check_cells(surveys):
     ------
     ValueError
     """
+    _of_one_file(surveys)
     known = [_keys(survey) for survey in surveys]
     for survey, keys in zip(surveys, known, strict=True):
         names, same = keys["name"].duplicated(), keys.duplicated()
@@ -50,6 +54,25 @@ def check_cells(surveys):
             stacklevel=3,
         )
     _between(surveys, known)
+
+
+def _of_one_file(surveys):
+    """Refuse cells of a file or an address that two surveys keep."""
+    places = {}
+    for survey in surveys:
+        if (spec := survey.source.spec) is not None:
+            places.setdefault(place_of(spec), []).append(survey)
+    for place, sharing in places.items():
+        for i, survey in enumerate(sharing):
+            mine = survey.source.cell_ids()[survey.kept]
+            for other in sharing[:i]:
+                same = np.intersect1d(mine, other.source.cell_ids()[other.kept]).size
+                if same:
+                    raise ValueError(
+                        f"{survey.source.name}: {same:,} of its cells are in {other.source.name} "
+                        f"too: both are cells of {place}. Expected each cell once: choose others "
+                        "in one of them (keep, value_filter, filters)"
+                    )
 
 
 def _keys(survey):

@@ -155,6 +155,10 @@ class SomaSource(Source):
         options = self._filter, self._measurement, self._census
         return SomaSource(self.path, counts, self._chunk_cells, *options)
 
+    def cell_ids(self):
+        """soma_joinid of the chosen cells."""
+        return self._cells
+
     def chunks(self, start=0, stop=None):
         """As of every source; a pass over all cells, in ranges or not, also takes the checksum."""
         if start == 0:
