@@ -195,7 +195,8 @@ def prepare(
     names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
-    with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
+    request = request_of(order.options, order.shards, genes, sources, matches, asked)
+    with unfinished(out, request) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
         splits = _splits(order, surveys)
