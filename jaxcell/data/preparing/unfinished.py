@@ -261,7 +261,7 @@ def _agree(folder, request, out):
         with whole(path) as partial:
             partial.write_text(json.dumps(request, indent=1), encoding="utf-8")
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there, request = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(request)
     changed = [
         f"{name} was {there.get(name)!r}, is {request.get(name)!r}"
         for name in sorted({*there, *request})
@@ -272,3 +272,12 @@ def _agree(folder, request, out):
             f"{folder} holds an unfinished {out.name} of another request: {'; '.join(changed)}. "
             "Ask for the same to go on, or remove the folder to start anew"
         )
+
+
+def _flat(request, before=""):
+    """{'a': {'b': 1}} → {'a.b': 1}: of a manifest those fields are told that changed."""
+    flat = {}
+    for name, value in request.items():
+        inside = _flat(value, f"{before}{name}.") if isinstance(value, dict) and value else None
+        flat |= inside or {f"{before}{name}": value}
+    return flat
