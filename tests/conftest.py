@@ -53,10 +53,10 @@ def config_of(name):
 
 
 def fresh(store, c, workdir, seed=1):
-    """The workdir, with a model as the first step of a run finds it: nothing is compiled for it."""
+    """The workdir, with a model as the first step of a run finds it, untrained."""
     setup.adopt(c, store, print)
     model = model_of(c, train=False)
-    variables = jax.device_get(model.init(jax.random.key(seed)))
+    variables = jax.device_get(jax.jit(model.init)(jax.random.key(seed)))
     vocabulary = store.vocabulary.with_specials(tuple(c.model.specials))
     tables = tables_of(store, c, model.rows)
     save_model(workdir, Model(c, vocabulary, store.classes, variables, tables, {"step": 0}))

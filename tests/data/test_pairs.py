@@ -1,5 +1,7 @@
 """A control cell for each perturbed one: which, how read, what the batch holds of both."""
 
+import functools
+
 import jax
 import numpy as np
 import pandas as pd
@@ -106,8 +108,9 @@ def test_tokens_are_the_controls_targets_and_flags_the_perturbed_cells(perturbed
     tables = tables_of(store, c, model.rows)
     batch = Batches(store, c, split, 16, stop=1)[0]
     some = sharding.to_global(batch, mesh)
-    variables = model.init(jax.random.key(0))
-    made, outputs, _ = make_forward(model, c)(variables, some, tables, train=False)
+    variables = jax.jit(model.init)(jax.random.key(0))
+    forward = jax.jit(functools.partial(make_forward(model, c), train=False))
+    made, outputs, _ = forward(variables, some, tables)
     made, outputs = jax.device_get((made, outputs))
     rows = Batches(store, c, split, 16, stop=1)
     positions = (
@@ -214,8 +217,8 @@ def test_a_gene_that_no_cell_measured_may_be_shown_as_a_zero(tmp_path):
     setup.adopt(c, store, print)
     model, tables = model_of(c, train=False), tables_of(store, c, 128)
     some = Batches(store, c, "train", 32, stop=1)[0]
-    forward = make_forward(model, c)
-    batch, _, _ = forward(model.init(jax.random.key(0)), some, tables, train=False)
+    forward = jax.jit(functools.partial(make_forward(model, c), train=False))
+    batch, _, _ = forward(jax.jit(model.init)(jax.random.key(0)), some, tables)
     flagged = some["flags"]["perturbed"] > 0
     assert flagged.any()
     assert (some["values"][flagged] == 0).all()

@@ -36,7 +36,7 @@ def batch():
 def test_the_first_pool_is_the_first_token_of_all():
     c = bare("first+mean")
     net = CellModel(c.model)
-    variables = net.init(jax.random.key(0))
+    variables = jax.jit(net.init)(jax.random.key(0))
     found, _ = net.apply(variables, batch(), {}, train=False, tokens=True)
     width = c.model.width
     np.testing.assert_array_equal(found["cell"][:, :width], found["tokens"][:, 0])
@@ -49,7 +49,7 @@ def test_the_first_pool_is_the_first_token_of_all():
     net, own = CellModel(c.model), batch()
     own["ids"][:, 0], own["values"][:, 0] = V, -1
     own["labels"] = {"<batch>": own["labels"]["dataset"]}
-    found, _ = net.apply(net.init(jax.random.key(0)), own, {}, train=False)
+    found, _ = net.apply(jax.jit(net.init)(jax.random.key(0)), own, {}, train=False)
     np.testing.assert_array_equal(found["cell"][:, :width], found["cell"][:, width:])
 
 
@@ -57,7 +57,7 @@ def test_a_head_reads_it():
     c = bare()
     c.model.heads.study.reads = "first"
     net = CellModel(c.model)
-    found, _ = net.apply(net.init(jax.random.key(0)), batch(), {}, train=False)
+    found, _ = net.apply(jax.jit(net.init)(jax.random.key(0)), batch(), {}, train=False)
     assert found["heads"]["study"].shape == (3, 2)
 
 

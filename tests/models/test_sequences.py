@@ -186,7 +186,7 @@ class Case:
             found = outputs, losses.divide(parts), batch
             return losses.weighted(self.c.losses, parts, 1.0, True), found
 
-        (value, found), grads = jax.value_and_grad(loss, has_aux=True)(self.params)
+        (value, found), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(self.params)
         return value, *found, grads
 
     def theirs(self, batch):

@@ -1,5 +1,6 @@
 """A run: it learns, resumes bit for bit, keeps what it promises, and refuses what it must."""
 
+import functools
 import json
 import os
 import shutil
@@ -258,5 +259,6 @@ def test_the_decoder_starts_as_the_mean_predictor(store):
     state.params["heads"]["expression"]["rows"] *= 0
     batch = Batches(store, c, "valid", 16)[0]
     variables = {"params": state.params, "batch_stats": {}}
-    predicted = model.apply(variables, batch, {}, train=False)[0]["heads"]["expression"]
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    predicted = apply(variables, batch, {})[0]["heads"]["expression"]
     np.testing.assert_allclose(predicted[0], tables["mean"], atol=2e-5)
