@@ -6,10 +6,11 @@ import pytest
 
 from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches
+from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel, queries_of
 from jaxcell.training import loop, optim
 from jaxcell.training.step import compile_steps
-from tests.conftest import config_of
+from tests.conftest import config_of, draw_cells
 
 V, T = 11, 5
 
@@ -97,7 +98,11 @@ def test_causal_encoders_and_unknown_pools_are_refused():
         CellModel(bare("cls").model)
 
 
-def test_it_trains(store):
+def test_it_trains(tmp_path):
+    files = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for seed, file in enumerate(files):
+        draw_cells(seed, 40, 50).write_h5ad(file)
+    store = prepare(tmp_path / "store", files, progress=False)
     c = bare()
     c.data.store, c.mesh.data = str(store.path), 1
     ontologies = loop.adopt(c, store, lambda line: None)
