@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anndata
-from tqdm import tqdm
 
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
@@ -22,6 +21,7 @@ from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html
 from jaxcell.evaluation.source_report import page_blocks
+from jaxcell.progress import bar
 
 CELLS = 100_000  # of a source that are read
 
@@ -167,9 +167,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
     looks, read, lost = [], {}, []
     ranges = [blocks(one.n_cells, cells) for one, _ in opened if not _store(one)]
     total = sum(b - a for each in ranges for a, b in each)
-    shown = progress and total > 0  # of stores nothing is read
-    options = {"desc": "reading", "unit": "cell", "unit_scale": True, "disable": not shown}
-    with tqdm(total=total, **options) as bar:
+    with bar(total, "reading", "cell", shown=progress and total > 0) as shown:
         for one, places in opened:
             if _store(one):
                 looks += looks_of(one, labels)
@@ -177,7 +175,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
             try:
                 look = look_at(
                     one, places, most=cells, labels_asked=labels, batch=batch,
-                    identifiers_by=identifiers, advance=bar.update,
+                    identifiers_by=identifiers, advance=shown.update,
                 )  # fmt: skip
             except ValueError as error:  # damaged inside
                 lost.append({"source": one.name, "error": str(error)})

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems"}
+BASE = {"registry", "config", "sharding", "variants", "systems", "progress"}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
@@ -47,6 +47,7 @@ MAY = {
     "registry": set(),
     "launchers": set(),
     "hub": set(),
+    "progress": set(),
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"systems"},
@@ -72,7 +73,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
-    "inspection": {"data", "evaluation"},
+    "inspection": {"data", "evaluation", "progress"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},

@@ -5,7 +5,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data.corpora.corpus import budget, held_cells, limit
 from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
@@ -29,6 +28,7 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.progress import bar
 
 
 def prepare(
@@ -221,7 +221,7 @@ def prepare(
             for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
         write_mappings(work.store, parts, names, matches, genes)
-        with _bar("writing", sources, progress) as bar:
+        with _bar("writing", sources, progress) as shown:
             write_store(
                 work.store,
                 genes.subset(wanted),
@@ -229,7 +229,8 @@ def prepare(
                 parts,
                 shards=order.shards,
                 options=order.options,
-                advance=bar.update,
+                advance=shown.update,
+                skip=shown.skip,
                 results=work.results,
                 run=run,
             )
@@ -328,14 +329,14 @@ def _choose(order, surveys, splits, genes, progress):
 def _survey(work, run, sources, matches, asked, progress):
     """Read each source once: a Survey of each."""
     surveying = Surveying(sources, matches, asked, work.results)
-    with _bar("checking", sources, progress) as bar:
-        tasks = pending(surveying, bar.update)
+    with _bar("checking", sources, progress) as shown:
+        tasks = pending(surveying, shown.skip)
         for i, source in enumerate(sources):
             source.settle(work.settled(i).absolute())
-        run(surveying, tasks, bar.update)
+        run(surveying, tasks, shown.update)
     return surveying.surveys()
 
 
 def _bar(what, sources, progress):
     cells = sum(source.n_cells for source in sources)
-    return tqdm(total=cells, desc=what, unit="cell", unit_scale=True, disable=not progress)
+    return bar(cells, what, "cell", shown=progress)

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.progress import each
 
 from . import gene_baselines
 from .figures import FAINT, INK, LABEL_COLOURS
@@ -90,7 +90,7 @@ def relations(
     methods[RANDOM] = gene_baselines.random_vectors(int(kept.sum()), width, seed)
     options = dict(sizes=sizes, share=share, sides=sides, seed=seed)
     found = {}
-    for name, x in tqdm(methods.items(), disable=not progress, desc="relations"):
+    for name, x in each(list(methods.items()), "relations", "method", progress):
         found[name] = relationship_recall(x, known, name=name, **options)
         for part in ("raw", "best"):
             found[name][part].pop("draws")

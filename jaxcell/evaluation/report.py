@@ -5,7 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from jaxcell.progress import bar
 
 from . import inputs, methods, page, pictures, probes
 from .measure import STEPS, mean_row, measure
@@ -212,12 +213,12 @@ def _measure_all(compared, cells, splits, papers, progress):
     found = {}
     total = len(compared) * len(splits) * (len(STEPS) + len(papers))
     total += sum(method.picture for method in compared)
-    with tqdm(total=total, disable=not progress, desc="evaluate", unit="step") as bar:
+    with bar(total, "evaluate", shown=progress) as shown:
         for method in compared:
 
             def step(what, name=method.name):
-                bar.set_postfix_str(f"{name}: {what}")
-                bar.update()
+                shown.note(f"{name}: {what}")
+                shown.update()
 
             found[method.name] = measure(method, cells, splits, step=step, protocols=papers)
     return found

@@ -8,10 +8,9 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from jaxcell import __version__
 from jaxcell.evaluation import html
+from jaxcell.progress import bar
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
@@ -114,17 +113,15 @@ def _computed(parts, folder, progress):
     found = {part.key: _kept(folder / f"{part.key}.json", part.mark) for part in parts}
     missing = [part for part in parts if found[part.key] is None]
     total, done = len(parts), len(parts) - len(missing)
-    with tqdm(
-        total=total, initial=done, disable=not progress, desc="benchmark", unit="part"
-    ) as bar:
+    with bar(total, "benchmark", "part", done=done, shown=progress) as shown:
         for part in missing:
-            bar.set_postfix_str(part.title)
+            shown.note(part.title)
             result = part.run()
             mark = _whole(part.mark)
             replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
-            bar.update()
+            shown.update()
     return found
 
 

@@ -7,9 +7,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from jaxcell.evaluation.inputs import read
+from jaxcell.progress import bar
 
 from . import baselines as simple
 from . import figures, metrics, page, splits
@@ -135,16 +134,16 @@ def evaluate_perturbations(
     names = simple.chosen(baselines, split)
     task = Task(found, split)
     total = 2 * len(names) + len(predictions or {}) + 2
-    with tqdm(total=total, disable=not progress, desc="perturbations", unit="step") as bar:
-        said = predicted(task, predictions or {}, names, bool(baselines), seed, bar)
-        bar.set_postfix_str("differential genes")
+    with bar(total, "perturbations", shown=progress) as shown:
+        said = predicted(task, predictions or {}, names, bool(baselines), seed, shown)
+        shown.note("differential genes")
         task.rank()
-        bar.update()
-        results = _results(task, said, bar)
+        shown.update()
+        results = _results(task, said, shown)
         results = {"meta": _meta(data, task, layout), **results}
-        bar.set_postfix_str("figures")
+        shown.note("figures")
         _write(out, task, said, results)
-        bar.update()
+        shown.update()
     return results
 
 
@@ -165,10 +164,10 @@ def _split(data, split):
     return split
 
 
-def _results(task, said, bar):
+def _results(task, said, shown):
     methods, cells = {}, {}
     for name, (kind, one) in said.items():
-        bar.set_postfix_str(f"{name}: scores")
+        shown.note(f"{name}: scores")
         scores = task.scores(one.means)
         methods[name] = {
             "kind": kind,
@@ -178,7 +177,7 @@ def _results(task, said, bar):
         }
         if task.split.kind == "cells":
             cells[name] = task.cell_scores(one)
-        bar.update()
+        shown.update()
     verdict = page.verdicts(methods, task.groups)
     return {"methods": methods, "verdict": verdict, "cells": cells}
 
