@@ -20,6 +20,7 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
 from jaxcell.progress import bar
 
@@ -101,7 +102,8 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
-        _write(Path(out), results, looks)
+        with filled(out, last=("inspect.json",)) as made:
+            _write(made, results, looks)
     return results
 
 
@@ -223,7 +225,6 @@ def _together(looks, read, gene_map):
 
 
 def _write(out, results, looks):
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
     page = html.page("What lies in the sources", page_blocks(results, looks), out)

@@ -1,11 +1,13 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
+import functools
 import hashlib
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from jaxcell import calls
 from jaxcell.data.corpora.corpus import budget, held_cells, limit
 from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
@@ -19,7 +21,7 @@ from jaxcell.data.preparing.order import order_files, order_manifest
 from jaxcell.data.preparing.parts import part_of
 from jaxcell.data.preparing.repeats import check_cells
 from jaxcell.data.preparing.survey import Asked, Surveying
-from jaxcell.data.preparing.unfinished import request_of, unfinished
+from jaxcell.data.preparing.unfinished import folder_of, request_of, unfinished
 from jaxcell.data.preparing.writer import write_store
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
@@ -28,6 +30,7 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
 
 
@@ -195,7 +198,12 @@ def prepare(
     names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
-    with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
+    request = request_of(order.options, order.shards, genes, sources, matches)
+    with (
+        told(lambda: goes_on(out) if folder_of(out).exists() else ""),
+        unfinished(out, request) as work,
+    ):
+        calls.keep(work.folder, "prepare", given)
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
         splits = _splits(order, surveys)
@@ -240,6 +248,11 @@ def prepare(
         if order.manifest and order.manifest.compute:
             print(budget(order.manifest, store.sizes["train"]))
     return store
+
+
+def _kept(out):
+    """What to do after Ctrl-C, where something of the store is kept."""
+    return goes_on(out) if folder_of(out).exists() else ""
 
 
 def _engine(beam):

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.evaluation.folders import filled
 from jaxcell.progress import each
 
 from . import gene_baselines
@@ -143,15 +144,15 @@ def read_genes(genes, keys=None):
 
 
 def _write(out, results):
-    out.mkdir(parents=True, exist_ok=True)
     results["meta"]["figures"] = {}
-    for database in [MEAN, *results["meta"]["databases"]]:
-        file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
-        recall_figure(out / file, results, database)
-        results["meta"]["figures"][database] = file
-    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-    (out / "results.json").write_text(text, encoding="utf-8")
-    (out / "report.md").write_text(page(results), encoding="utf-8")
+    with filled(out) as made:
+        for database in [MEAN, *results["meta"]["databases"]]:
+            file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
+            recall_figure(made / file, results, database)
+            results["meta"]["figures"][database] = file
+        text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+        (made / "results.json").write_text(text, encoding="utf-8")
+        (made / "report.md").write_text(page(results), encoding="utf-8")
 
 
 def _percent(part, database):

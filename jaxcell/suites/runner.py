@@ -8,8 +8,9 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from jaxcell import __version__
+from jaxcell import __version__, calls
 from jaxcell.evaluation import html
+from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
@@ -57,7 +58,10 @@ def benchmark(
     ------
     ValueError, FileNotFoundError, ImportError
         About the input, before anything is written.
+    KeyboardInterrupt
+        When it was stopped; says how to go on.
     """
+    call = dict(locals())
     chosen = suite(name)
     given = (data,) if isinstance(data, str | Path) else tuple(data)
     asked = Asked(dict(checkpoints or {}), given, Path(out), seeds, tuple(baselines))
@@ -65,7 +69,8 @@ def benchmark(
     _check(asked, name)
     parts = chosen.plan(asked)
     _check_keys(parts)
-    with lock(asked.out):
+    with told(lambda: goes_on(out)), lock(asked.out):
+        calls.keep(asked.out, "benchmark", call)
         replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}

@@ -183,10 +183,7 @@ class Run:
                 self._keep(step, pending, asked)
                 if asked and step < self.steps:
                     self.checkpoints.wait()
-                    self.progress.say(
-                        f"asked to stop: saved step {step} of {self.steps}; the same command "
-                        "goes on from there"
-                    )
+                    self.progress.say(f"asked to stop: saved step {step} of {self.steps}")
                     return False
         if verdict := metrics.verdict(self.shown):
             self.progress.say(verdict)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import time
@@ -191,6 +192,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "from_step": start,
+            "cwd": os.getcwd(),  # the config's paths start there
             "python": platform.python_version(),
             "versions": {p: _version(p) for p in PACKAGES},
             "commit": commit(),

@@ -119,6 +119,11 @@ def request_of(options, shards, genes, sources, matches):
     return request
 
 
+def folder_of(out):
+    """The folder in which a store is made until it gets its name."""
+    return Path(out).parent / f".{Path(out).name}.unfinished"
+
+
 @contextlib.contextmanager
 def unfinished(out, request):
     """Hold the folder of the unfinished store `out`, which becomes `out` at the end.
@@ -144,7 +149,7 @@ def unfinished(out, request):
     folder goes. After that, and when it is stopped otherwise, what is done stays for the next call,
     if it is more than one block.
     """
-    folder = out.parent / f".{out.name}.unfinished"
+    folder = folder_of(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, out):
         _agree(folder, request, out)

@@ -2,11 +2,10 @@
 
 import importlib.util
 import json
-import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.inputs import read
 from jaxcell.progress import bar
 
@@ -218,12 +217,10 @@ def _meta(data, task, layout):
 
 
 def _write(out, task, said, results):
-    """Draw and write everything beside the folder, then move it in: never a half of it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Draw and write everything."""
     top = results["verdict"][ALL]
     best = top["prediction"] or top["best"] or next(iter(results["methods"]))
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
-        made = Path(made)
+    with filled(out) as made:
         figures.scores_figure(made / "scores.png", results["methods"], task.groups)
         figures.conditions_figure(
             made / "conditions.png", best, results["methods"][best]["conditions"],
@@ -232,6 +229,3 @@ def _write(out, task, said, results):
         (made / "report.md").write_text(page.page(results), encoding="utf-8")
         text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (made / "results.json").write_text(text, encoding="utf-8")
-        out.mkdir(exist_ok=True)
-        for name in ("scores.png", "conditions.png", "report.md", "results.json"):
-            os.replace(made / name, out / name)
