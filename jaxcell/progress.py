@@ -123,10 +123,10 @@ class Lines(_Counted):
 
     def __init__(self, total, what, unit, done, stream, clock=time.monotonic):
         self._total, self._what, self._unit, self._done = total, what, unit, done
-        self._stream, self._clock, self._note, self._shown = stream, clock, "", False
+        self._stream, self._clock, self._note, self._line = stream, clock, "", ""
+        self._said, self._start = clock(), done
         # The rate counts from the first update on: what comes before is compiling and opening.
-        self._began = self._said = clock()
-        self._start, self._updated = done, False
+        self._began = None
 
     def update(self, n=1):
         """So many more are done."""
@@ -134,11 +134,10 @@ class Lines(_Counted):
         if self._stream is None:
             return
         now = self._clock()
-        late = now - self._said >= MINUTE
-        if late:
+        if now - self._said >= MINUTE:
             self._write(now)
-        if not self._updated:
-            self._updated, self._began, self._start = True, now, self._done
+        if self._began is None:
+            self._began, self._start = now, self._done
 
     def skip(self, n=1):
         """So many more were done before; they count for no rate."""
@@ -154,19 +153,20 @@ class Lines(_Counted):
         print(text, flush=True)
 
     def close(self):
-        """Say how it ended, where lines were written."""
-        if self._shown:
+        """Say how it ended, where lines were written and the last one does not."""
+        if self._line:
             self._write(self._clock())
-            self._shown = False
+            self._line = ""
 
     def _write(self, now):
-        self._said, self._shown = now, True
-        self._stream.write(self._line(now) + "\n")
-        self._stream.flush()
+        before, self._line, self._said = self._line, self._text(now), now
+        if self._line != before:
+            self._stream.write(self._line + "\n")
+            self._stream.flush()
 
-    def _line(self, now):
-        done, seconds = self._done - self._start, now - self._began
+    def _text(self, now):
         parts = [f"{self._what}: {self._count()}"]
+        done, seconds = self._done - self._start, now - (self._began or now)
         if done > 0 and seconds > 0:
             parts.append(_rate(done / seconds, self._unit))
             if self._done < self._total:

@@ -91,6 +91,8 @@ def find(folder):
         return _of_training(folder, call)
     if call:
         return _of_call(folder, call)
+    if (folder / "store.json").is_file():
+        return Found("a store", True)
     raise ValueError(
         f"{folder}: is {_otherwise(folder)}, which cannot be gone on with; expected {KINDS}"
     )
@@ -108,8 +110,6 @@ def _otherwise(folder):
     """What something is that is no stopped work."""
     if folder.is_file():
         return "a file"
-    if (folder / "store.json").is_file():
-        return f"a finished store (jaxcell verify {folder} tells whether it is whole)"
     if (folder / MODEL).is_file():
         return "a finished model"
     if (folder / "suite.json").is_file() or (folder / "arms").is_dir():

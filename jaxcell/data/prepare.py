@@ -199,10 +199,8 @@ def prepare(
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
     request = request_of(order.options, order.shards, genes, sources, matches)
-    with (
-        told(lambda: goes_on(out) if folder_of(out).exists() else ""),
-        unfinished(out, request) as work,
-    ):
+    what = functools.partial(_kept, out)
+    with told(what), unfinished(out, request) as work:
         calls.keep(work.folder, "prepare", given)
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
