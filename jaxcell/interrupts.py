@@ -6,6 +6,7 @@ process when it is asked again.
 """
 
 import contextlib
+import multiprocessing
 import os
 import shlex
 import signal
@@ -58,6 +59,8 @@ def _listen(read):
         if number[0] != signal.SIGINT:
             continue
         if _heard.is_set():
+            for child in multiprocessing.active_children():  # workers, which do not hear it
+                child.kill()
             os._exit(STATUS)
         _heard.set()
         os.write(2, HEARD)
