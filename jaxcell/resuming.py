@@ -82,6 +82,8 @@ def find(folder):
         Nothing: the message says what it is instead.
     """
     store = _store_of(folder)
+    if (store / "store.json").is_file():
+        return Found("a store", True)
     if folder_of(store).is_dir():
         return _of_prepare(store, folder_of(store))
     if not folder.exists():
@@ -91,8 +93,6 @@ def find(folder):
         return _of_training(folder, call)
     if call:
         return _of_call(folder, call)
-    if (folder / "store.json").is_file():
-        return Found("a store", True)
     raise ValueError(
         f"{folder}: is {_otherwise(folder)}, which cannot be gone on with; expected {KINDS}"
     )
@@ -118,10 +118,6 @@ def _otherwise(folder):
 
 
 def _of_prepare(store, folder):
-    if store.exists():
-        raise ValueError(
-            f"{store}: is a finished store, and {folder} is left beside it; remove that folder"
-        )
     call = _arguments(folder, calls.read(folder), "prepare")
     done = len(list((folder / "results").glob("write*.npz")))
 
