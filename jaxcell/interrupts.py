@@ -54,14 +54,21 @@ def listening():
         os.close(read)
 
 
+def hear():
+    """Note a Ctrl-C, where its handler runs before the thread that listens."""
+    _heard.set()
+
+
 def _listen(read):
+    before = False
     while number := os.read(read, 1):
         if number[0] != signal.SIGINT:
             continue
-        if _heard.is_set():
+        if before:
             for child in multiprocessing.active_children():  # workers, which do not hear it
                 child.kill()
             os._exit(STATUS)
+        before = True
         _heard.set()
         os.write(2, HEARD)
 

@@ -48,6 +48,7 @@ class Stop:
         self._asked = True
         # A second Ctrl-C ends at once.
         if number == signal.SIGINT:
+            interrupts.hear()
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._many:
             os.kill(os.getpid(), signal.SIGTERM)  # to the service, for all
