@@ -34,11 +34,8 @@ def main(argv=None):
     else:
         verb, asked = _parsed(argv)
     try:
-        with interrupts.listening():
+        with interrupts.ending():
             verb(asked)
-    except KeyboardInterrupt as error:
-        print(interrupts.says(error), file=sys.stderr)
-        sys.exit(getattr(error, "status", interrupts.STATUS))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import sys
 import threading
 
 STATUS = 130  # as a shell has it of a command that was interrupted
@@ -52,6 +53,24 @@ def listening():
         os.close(write)
         thread.join()
         os.close(read)
+
+
+@contextlib.contextmanager
+def ending(debug=False):
+    """Listen, and let Ctrl-C end the program with a line and its status; a traceback by ``debug``.
+
+    Raises
+    ------
+    SystemExit
+    """
+    try:
+        with listening():
+            yield
+    except KeyboardInterrupt as error:
+        if debug:
+            raise
+        print(says(error), file=sys.stderr)
+        sys.exit(getattr(error, "status", STATUS))
 
 
 def hear():

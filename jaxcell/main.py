@@ -23,7 +23,7 @@ from jaxcell import calls, config, overrides, processes, sharding
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.unprepared import open_store
-from jaxcell.interrupts import STATUS, goes_on, listening, says, told
+from jaxcell.interrupts import ending, goes_on, told
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
@@ -294,9 +294,6 @@ def main(_):
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         whose = f"process {processes.index()}: " if processes.count() > 1 else ""
         sys.exit(f"error: {whose}{error}")
-    except KeyboardInterrupt as error:
-        print(says(error), file=sys.stderr)
-        sys.exit(getattr(error, "status", STATUS))
 
 
 def start(argv=None):
@@ -304,7 +301,7 @@ def start(argv=None):
     argv = _define_config(sys.argv if argv is None else argv)
     flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
     flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
-    with listening():
+    with ending():
         app.run(main, argv=argv, flags_parser=_parse)
 
 
