@@ -114,11 +114,13 @@ def request_of(options, shards, genes, sources, matches, asked):
     """
     request = {**options, "shards": shards, "vocabulary": genes.sha256}
     request |= {"jaxcell": __version__, "cells of a block": blocks.CELLS}
-    for source, found, of in zip(sources, matches, asked, strict=True):
+    # What was found of a source is kept under its number: the same files in another order are
+    # another request.
+    for i, (source, found, of) in enumerate(zip(sources, matches, asked, strict=True), 1):
         chosen = {"genes": found.columns, "mitochondrial": of.mito, "wanted": of.wanted}
         told = [f"{what} {_word(one)}" for what, one in chosen.items() if one is not None]
         request[source.name] = ", ".join(
-            [f"{source.n_cells} cells, {source.counts}, {source.stamp()}", *told]
+            [f"{i}: {source.n_cells} cells, {source.counts}, {source.stamp()}", *told]
         )
     return request
 

@@ -119,6 +119,20 @@ def test_files_held_out_are_told_and_are_part_of_the_request(h5ad, tmp_path, mon
     assert options["hold_out_file"] == [str(files[1])]
 
 
+def test_the_same_files_in_another_order_are_another_request(h5ad, tmp_path, monkeypatch, work):
+    """What was found of the first would be taken for what is in the other, of as many cells."""
+    files = [h5ad(cells(counts(200, seed=i), seed=i), f"{i}.h5ad") for i in range(2)]
+    with monkeypatch.context() as m:
+        stop_at(m, Writing, 1)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", files, **OPTIONS)
+    with pytest.raises(ValueError, match=r"0\.h5ad was '1: 200 .*, is '2: 200 .*1\.h5ad was '2: "):
+        prepare(tmp_path / "store", files[::-1], **OPTIONS)
+    store = prepare(tmp_path / "store", files, **OPTIONS)
+    assert store.content_hash == prepare(tmp_path / "whole", files, **OPTIONS).content_hash
+    assert not work.exists()
+
+
 def test_files_that_a_kill_left_truncated_are_written_again(h5ad, tmp_path, monkeypatch, work):
     path = h5ad()
     whole = prepare(tmp_path / "whole", path, **OPTIONS)
@@ -149,7 +163,9 @@ def test_another_request_is_refused_and_harms_nothing(h5ad, tmp_path, monkeypatc
     (tmp_path / "map.tsv").write_text("ENSG00000000001\tTP53\n")
     time.sleep(0.01)
     h5ad()  # written anew
-    with pytest.raises(ValueError, match=r"another request: .*cells\.h5ad was '30 cells, X, .* ns"):
+    with pytest.raises(
+        ValueError, match=r"another request: .*cells\.h5ad was '1: 30 cells, X, .* ns"
+    ):
         prepare(tmp_path / "store", path, **OPTIONS)
     assert sorted(work.rglob("*")) == kept
 
@@ -218,7 +234,7 @@ def test_what_changed_in_memory_is_refused_too(tmp_path, monkeypatch):
             other.obs["type"] = "NK"
         else:
             other.X[3, 3] += 1
-        with pytest.raises(ValueError, match="another request: AnnData was '30 cells, X, "):
+        with pytest.raises(ValueError, match="another request: AnnData was '1: 30 cells, X, "):
             prepare(tmp_path / "store", other, **OPTIONS)
     store = prepare(tmp_path / "store", adata.copy(), **OPTIONS)
     assert files(store) == files(prepare(tmp_path / "whole", adata, **OPTIONS))
