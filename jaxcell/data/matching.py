@@ -224,7 +224,11 @@ def find(names, vocabulary, gene_map):
         new = (columns < 0) & (found >= 0) & ~taken[found]
         columns[new], level[new] = found[new], i
         taken[found[new]] = True
-    found = through_r(names, known, columns, lambda s: max(table(s, "") for table in tables))
+
+    def by_name(symbol):  # in the tables' order, as of a column
+        return next((gene for table in tables if (gene := table(symbol, "")) >= 0), -1)
+
+    found = through_r(names, known, columns, by_name)
     new = (found >= 0) & ~taken[found]
     columns[new], level[new] = found[new], len(LEVELS) - 2
     by_case = ignoring_case(names, vocabulary, columns)

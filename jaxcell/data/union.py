@@ -57,8 +57,11 @@ def union(files, gene_map=None):
 
 def _as_before_r(files, gene_map):
     """The names of the files, those that R changed as the gene map or another file has them."""
-    known = {s for names in files.values() for s in names.symbols if as_in_r(s) != s}
-    known |= gene_map.symbols if gene_map else set()
+    known = gene_map.symbols if gene_map else set()
+    for names in files.values():
+        by_r = {s: r for s in names.symbols if s and (r := as_in_r(s)) != s}
+        # Of a file that has both names R has changed none: they are two genes.
+        known |= by_r.keys() | ({*by_r.values()} & {*names.symbols})
     result = {}
     for where, names in files.items():
         asked = ["" if e else s for s, e in zip(*pairs_of(names), strict=True)]

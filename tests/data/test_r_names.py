@@ -83,6 +83,24 @@ def test_a_gene_that_is_there_itself_is_not_given_twice():
     assert found.columns.tolist() == [0, -1]
 
 
+def test_genes_that_stand_beside_each_other_in_a_file_are_two():
+    files = {"x": names(["TP53", "A.B"]), "y": names(["TP53", "A.B", "A-B"])}
+    genes = union(files)
+    assert genes.symbols == ("TP53", "A.B", "A-B")
+    found = {where: match(own, genes).columns.tolist() for where, own in files.items()}
+    assert found == {"x": [0, 1], "y": [0, 1, 2]}
+    assert union({"x": files["x"], "y": names(["A-B"])}).symbols == ("TP53", "A-B")
+
+
+def test_the_gene_is_the_one_that_its_name_before_r_is(tmp_path):
+    """The vocabulary's own symbol goes before what the gene map makes of it."""
+    (tmp_path / "map.tsv").write_text(f"{ENSEMBL[0]}\tMARCHF1\tMARCH-1\n")
+    genes = Vocabulary(["MARCH-1", "MARCHF1"], ["", ENSEMBL[0]])
+    read = read_gene_map(tmp_path / "map.tsv")
+    for symbol in ("MARCH-1", "MARCH.1"):
+        assert match(names([symbol, "MARCHF1"]), genes, read).columns.tolist() == [0, 1]
+
+
 def test_an_ensembl_id_says_it_better():
     own = GeneNames(("HLA.A", "TP53"), (ENSEMBL[3], ""))
     found = match(own, Vocabulary(["HLA-A", "TP53"], [ENSEMBL[0], ""]))
