@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 _OPTION = re.compile(
-    r"(?:jaxcell prepare )?--([a-z]+(?:-[a-z]+)*)( (?=layers/|raw|sum |first |row|col))?"
+    r"(?<![\w./-])(?:jaxcell prepare )?--([a-z]+(?:-[a-z]+)*)"
+    r"( (?=layers/|raw|sum |first |row|col))?"
 )
+_GENE_MAP = re.compile(r"--gene-map(?: FILE,)? or (?=JAXCELL_GENES)")  # a config has the second
 _FILTERS = (
     "min-genes", "max-genes", "min-total", "max-total", "max-mito", "mito-prefix", "min-cells",
     "min-frequency", "min-dispersion",
@@ -56,9 +58,9 @@ def of_config(source):
     """
 
     def reworded(text):
-        text = _OPTION.sub(_named(CONFIG, "="), text)
+        text = _OPTION.sub(_named(CONFIG, "="), _GENE_MAP.sub("", text))
         left = dict.fromkeys(
-            f"--{m[1]}" for m in re.finditer(r"(?<![\w-])--(?!config)([a-z-]+)", text)
+            f"--{m[1]}" for m in re.finditer(r"(?<![\w./-])--(?!config)([a-z-]+)", text)
         )
         if not left:
             return text

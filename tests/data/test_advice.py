@@ -100,6 +100,30 @@ def test_fields_are_those_of_the_config():
             assert re.fullmatch(r"--config\.prepare\.(\w+)", name)[1] in c.prepare
 
 
+@pytest.mark.parametrize(
+    ("text", "of_config", "of_manifest"),
+    [
+        ("a map (--gene-map FILE, or JAXCELL_GENES=FILE; x)", "a map (JAXCELL_GENES=FILE; x)", ""),
+        ("no map (--gene-map or JAXCELL_GENES)", "no map (JAXCELL_GENES)", ""),
+        ("see --gene-map and more", "see JAXCELL_GENES and more", ""),
+        ("a--labels.h5ad in /x/--counts has none", "", ""),
+        (
+            "give it (--min-genes)",
+            "give it (--config.prepare.min_genes)",
+            "give it (filters.min_genes)",
+        ),
+    ],
+)
+def test_what_is_told(text, of_config, of_manifest):
+    for how, expected in (
+        (advice.of_config("x"), of_config),
+        (advice.of_manifest("m"), of_manifest),
+    ):
+        with pytest.raises(ValueError, match=".") as caught, how:
+            raise ValueError(text)
+        assert str(caught.value).removeprefix("m: ") == (expected or text)
+
+
 def test_errors_of_other_kinds_pass_as_they_are():
     damaged = UnicodeDecodeError("utf-8", b"a", 0, 1, "--counts")
     with pytest.raises(UnicodeDecodeError) as caught, advice.of_config("x"):
