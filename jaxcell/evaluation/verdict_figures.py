@@ -1,6 +1,8 @@
 """Size against score, with the front of those that nothing of at most their size beats."""
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.palette import BLUE, FAINT, INK, LINE, VERMILION
+
+from .figures import short
 from .tables import number
 from .verdicts import pareto
 
@@ -41,10 +43,10 @@ def _panel(axes, rows, size, metric, models):
     place = {name: (row[size], row[metric]) for name, row in known.items()}
     front = pareto({n: p[0] for n, p in place.items()}, {n: p[1] for n, p in place.items()})
     if front:
-        axes.step(*zip(*(place[n] for n in front), strict=True), where="post", color="#D55E00",
+        axes.step(*zip(*(place[n] for n in front), strict=True), where="post", color=VERMILION,
                   lw=1.2, zorder=1)  # fmt: skip
     for name, (x, y) in place.items():
-        colour = LABEL_COLOURS[0] if name in models else FAINT
+        colour = BLUE if name in models else FAINT
         axes.scatter(x, y, s=34, color=colour, edgecolor="white", lw=0.6, zorder=3)
     axes.set_xscale("log")
     axes.margins(x=0.18, y=0.12)
@@ -55,9 +57,9 @@ def _panel(axes, rows, size, metric, models):
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
     axes.yaxis.set_major_formatter(lambda y, _: number(y))
-    axes.tick_params(labelsize=8, labelcolor=FAINT, color="#DDDDDD")
+    axes.tick_params(labelsize=8, labelcolor=FAINT, color=LINE)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)
 
 
 def _apart(axes, places, height=8.0, near=0.25):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.evaluation.figures import short
+from jaxcell.palette import BLUE, FAINT, INK
 
 from .figures import _figure, _save
 
@@ -21,7 +22,7 @@ def regulator_bars(path, drivers, factors):
         axes = figure.add_subplot(1, len(drivers), i)
         shown = all_rows[:rows]
         y, x = np.arange(len(shown))[::-1], [row[1] for row in shown]
-        colours = [LABEL_COLOURS[0] if row[0] in factors else FAINT for row in shown]
+        colours = [BLUE if row[0] in factors else FAINT for row in shown]
         axes.barh(y, x, 0.66, color=colours, alpha=0.85)
         axes.set_yticks(y, [short(row[0], 14) for row in shown], size=8, color=INK)
         axes.set_title(short(name, 24), size=9.5, color=INK, loc="left")
