@@ -20,7 +20,7 @@ from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
-from jaxcell.evaluation import html
+from jaxcell.evaluation import html_page
 from jaxcell.evaluation.source_report import page_blocks
 
 CELLS = 100_000  # of a source that are read
@@ -228,5 +228,5 @@ def _write(out, results, looks):
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
-    page = html.page("What lies in the sources", page_blocks(results, looks), out)
+    page = html_page.page("What lies in the sources", page_blocks(results, looks), out)
     (out / "report.html").write_text(page, encoding="utf-8")

@@ -62,6 +62,14 @@ def short(name, most=30):
     return f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
+def thousands(number):
+    """1, 1k, 2.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
+
+
 def _legend_columns(entries):
     longest = max(len(text) for text, _ in entries) + 6
     return max(1, min(4, 76 // longest, len(entries)))

@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 
-from .figures import short
+from .figures import short, thousands
 
 MOST = 24  # sources in a picture, the largest
 NAME = 44  # letters of a source
@@ -179,14 +179,6 @@ def _bars(axes, column, classes):
     axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
     axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))
     plain(axes)
-
-
-def thousands(number):
-    """1, 1k, 2.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
 
 
 def room(names):

@@ -4,8 +4,8 @@ import numpy as np
 
 from jaxcell.palette import BLUE, FAINT, GRID, INK, SEQUENTIAL
 
-from .figures import short
-from .source_figures import NAME, label, room, thousands, title
+from .figures import short, thousands
+from .source_figures import NAME, label, room, title
 
 
 def overlap_figure(path, names, shared):
