@@ -120,7 +120,13 @@ def _table(table, heading):
 def _is_words(table, column):
     """Whether a column holds text alone, which is read from the left."""
     cells = [row.get(column.key) for row in table.rows]
-    return any(isinstance(c, str) for c in cells) and all(value_of(c) is None for c in cells)
+    return any(isinstance(c, str) for c in cells) and all(_sorted_by(c) is None for c in cells)
+
+
+def _sorted_by(cell):
+    """The number of a cell, also of one whose text is a number, as 4e-05 or < 1e-300."""
+    found = isinstance(cell, str) and re.fullmatch(r"<? *([+-]?[\d.]*\d(e[+-]?\d+)?)", cell)
+    return float(found[1]) if found else value_of(cell)
 
 
 def _head(text, first, kind):
@@ -131,7 +137,7 @@ def _head(text, first, kind):
 
 
 def _cell(cell, digits, best, words):
-    value, text = value_of(cell), html.escape(shown(cell, digits))
+    value, text = _sorted_by(cell), html.escape(shown(cell, digits))
     if words:
         return f'<td class="words"><div>{text}</div></td>'
     sorts = "" if value is None else f' data-value="{value!r}"'
