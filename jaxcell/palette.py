@@ -20,7 +20,8 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = PALETTE[:6]
 OTHER = "#C8C8C8"  # what has no colour of its own
 INK, FAINT = "#222222", "#6E6E6E"  # text; 15.9 and 5.1 times brighter paper (WCAG asks for 4.5)
 LINE, GRID = "#DDDDDD", "#ECECEC"  # axes, and what leads the eye
-SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"  # matplotlib's names
+# Of values, by matplotlib's names; the last where most are 0.
+SEQUENTIAL, DIVERGING, FROM_WHITE = "cividis", "RdBu_r", "Blues"
 STYLES = ("-", "--", "-.", ":")  # of lines, beside their colours
 
 

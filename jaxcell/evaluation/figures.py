@@ -38,7 +38,7 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
         shade = [colours[value] for value in values[order]]
         axes.scatter(*layout[order].T, s=size, c=shade, lw=0, alpha=0.85)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"by {title}", size=10, color=INK, loc="left")
+        axes.set_title(f"UMAP by {title}", size=10, color=INK, loc="left")
         axes.spines[:].set_color(LINE)
         axes.margins(0.04)
         if numbered:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxcell.evaluation.figures import short
-from jaxcell.palette import BLUE, FAINT, INK
+from jaxcell.palette import BLUE, FAINT, FROM_WHITE, INK
 
 from .figures import _figure, _save
 
@@ -52,7 +52,7 @@ def cluster_map(path, scores, clusters, genes, received):
     figure = _figure(9.8, 6.2, layout=None)  # a square, and room for names of clusters beside it
     axes = figure.add_axes([0.31, 0.09, 0.54, 0.85])
     low, high = np.nanpercentile(scores, [2, 98])
-    image = axes.imshow(scores[np.ix_(order, order)], cmap="Blues", vmin=low, vmax=high)
+    image = axes.imshow(scores[np.ix_(order, order)], cmap=FROM_WHITE, vmin=low, vmax=high)
     ends = np.cumsum(sizes[ranked])
     for end in ends[:-1]:
         axes.axhline(end - 0.5, color=INK, lw=0.6)

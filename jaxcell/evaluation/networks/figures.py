@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxcell.evaluation.figures import short
 from jaxcell.evaluation.names_in_figures import name_points
-from jaxcell.palette import BLUE, DIVERGING, FAINT, INK, LINE, ORANGE, OTHER, PALETTE
+from jaxcell.palette import BLUE, DIVERGING, FAINT, FROM_WHITE, INK, LINE, ORANGE, OTHER, PALETTE
 
 
 def _figure(width, height, layout="constrained"):
@@ -23,7 +23,7 @@ def _heat(path, title, values, rows, columns, bar, *, diverging):
     figure = _figure(2.6 + 0.085 * max(map(len, rows)) + 0.75 * len(columns), height)
     axes = figure.add_subplot()
     top = float(np.abs(values).max()) or 1.0
-    how = dict(cmap=DIVERGING, vmin=-top, vmax=top) if diverging else dict(cmap="Blues", vmin=0)
+    how = dict(cmap=DIVERGING, vmin=-top, vmax=top) if diverging else dict(cmap=FROM_WHITE, vmin=0)
     image = axes.imshow(values, aspect="auto", **how)
     low, high = image.get_clim()
     for (i, j), value in np.ndenumerate(values):
