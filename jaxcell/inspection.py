@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anndata
-from tqdm import tqdm
 
 from jaxcell import __version__
 from jaxcell.data.genes import read_gene_map
@@ -23,7 +22,9 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html, html_page
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
+from jaxcell.progress import bar
 
 CELLS = 100_000  # of a source that are read
 
@@ -118,8 +119,9 @@ def inspect(
         what = (
             f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
         )
-        made = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
-        _write(Path(out), results, page_blocks(results, looks) + made)
+        said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
+        with filled(out, last=("inspect.json",)) as made:
+            _write(made, results, page_blocks(results, looks) + said)
     return results
 
 
@@ -185,9 +187,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
     looks, read, lost = [], {}, []
     ranges = [blocks(one.n_cells, cells) for one, _ in opened if not _store(one)]
     total = sum(b - a for each in ranges for a, b in each)
-    shown = progress and total > 0  # of stores nothing is read
-    options = {"desc": "reading", "unit": "cell", "unit_scale": True, "disable": not shown}
-    with tqdm(total=total, **options) as bar:
+    with bar(total, "reading", "cell", shown=progress and total > 0) as shown:
         for one, places in opened:
             if _store(one):
                 looks += looks_of(one, labels)
@@ -195,7 +195,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
             try:
                 look = look_at(
                     one, places, most=cells, labels_asked=labels, batch=batch,
-                    identifiers_by=identifiers, advance=bar.update,
+                    identifiers_by=identifiers, advance=shown.update,
                 )  # fmt: skip
             except ValueError as error:  # damaged inside
                 lost.append({"source": one.name, "error": str(error)})
@@ -243,7 +243,6 @@ def _together(looks, read, gene_map):
 
 
 def _write(out, results, page):
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
     text = html_page.page("What lies in the sources", page, out)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from jaxcell.data.ontology import Ontology
+from jaxcell.evaluation.folders import filled
 
 from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
@@ -108,18 +109,18 @@ def annotation_report(
         },
         "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
     }
-    out.mkdir(parents=True, exist_ok=True)
     name, nodes = next(iter(found.items()))
-    # The decoding that stops where it is not sure says most about the tree.
-    stopping = next((name for name in found if name.startswith("reliable")), name)
-    tree_figure(out / "annotation_tree.png", whole, true, found[stopping], stopping)
-    results["meta"]["figures"] = {"tree": "annotation_tree.png"}
-    results["meta"]["figures"] |= _draw_all(out, whole, true, nodes, name)
-    if leaf_probabilities is not None and not sigmoids:
-        results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    (out / "annotation.json").write_text(text, encoding="utf-8")
-    (out / "annotation.md").write_text(page(results), encoding="utf-8")
+    with filled(out, last=("annotation.json",)) as made:
+        # The decoding that stops where it is not sure says most about the tree.
+        stopping = next((name for name in found if name.startswith("reliable")), name)
+        tree_figure(made / "annotation_tree.png", whole, true, found[stopping], stopping)
+        results["meta"]["figures"] = {"tree": "annotation_tree.png"}
+        results["meta"]["figures"] |= _draw_all(made, whole, true, nodes, name)
+        if leaf_probabilities is not None and not sigmoids:
+            results["meta"]["figures"] |= _draw_group(made, own, p[true == group], whole, group)
+        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (made / "annotation.json").write_text(text, encoding="utf-8")
+        (made / "annotation.md").write_text(page(results), encoding="utf-8")
     return results
 
 
