@@ -9,8 +9,11 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems"}
-CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
+BASE = {"registry", "config", "sharding", "shipped", "variants", "systems"}
+CONFIG = {
+    *("config_checks", "config_data_checks", "config_defaults", "shipped", "systems"),
+    "variants",
+}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -45,6 +48,7 @@ PUBLIC = (
 
 MAY = {
     "registry": set(),
+    "shipped": set(),
     "launchers": set(),
     "hub": set(),
     "processes": {"launchers"},
@@ -73,6 +77,7 @@ MAY = {
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
     "inspection": {"data", "evaluation"},
+    "reading": {"data"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
