@@ -55,6 +55,8 @@ def execute(path, parameters, keep):
     import papermill
 
     os.environ.setdefault("JAXCELL_SOURCE", INSTALLED)
+    # Bars are text here: what Jupyter would need to draw them is not asked for.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder, "done.ipynb")
         work = Path(folder, "work")
@@ -98,20 +100,13 @@ def cleaned(notebook, work):
 
 
 def _told(outputs, work):
-    """Outputs without what terminals alone can show; text of one stream in one piece."""
-    kept = []
-    for output in outputs:
-        if output.output_type != "stream":
-            kept.append(output)
-        elif kept and kept[-1].get("name") == output.name:
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = plain(output.text).replace(work, "")
-        if output.output_type != "stream" or output.text:
-            yield output
+    """A cell's stdout in one piece, then its stderr, then what it displays."""
+    for name in ("stdout", "stderr"):
+        own = [o.text for o in outputs if o.output_type == "stream" and o.name == name]
+        text = plain("".join(own)).replace(work, "")
+        if text := re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", text):
+            yield nbformat.v4.new_output("stream", name=name, text=text)
+    yield from (output for output in outputs if output.output_type != "stream")
 
 
 def plain(text):
@@ -121,7 +116,7 @@ def plain(text):
     for line in text.split("\n"):
         shown = ""
         for part in line.split("\r"):
-            shown = part + shown[len(part) :] if part.strip() else shown
+            shown = part + shown[len(part) :]
         lines.append(shown.rstrip())
     return re.sub(r"\n{2,}", "\n", "\n".join(lines)).lstrip("\n")
 
