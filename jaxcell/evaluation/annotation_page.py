@@ -7,7 +7,6 @@ from .tables import markdown, number
 
 FIGURES = {
     "flow": "from true to predicted types",
-    "tree": "down the tree of cell types",
     "group": "probabilities of one group",
     "greedy": "the greedy path of one group",
 }

@@ -13,7 +13,6 @@ from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_dec
 from .annotation_figures import greedy_figure, group_figure
 from .annotation_flow import flow_figure
 from .annotation_page import page
-from .annotation_tree import tree_figure
 from .inputs import is_missing, obs_column
 
 
@@ -110,8 +109,7 @@ def annotation_report(
     out.mkdir(parents=True, exist_ok=True)
     name, nodes = next(iter(found.items()))
     flow_figure(out / "annotation_flow.png", whole, true, nodes, name)
-    tree_figure(out / "annotation_tree.png", whole, true, nodes, name)
-    results["meta"]["figures"] = {"flow": "annotation_flow.png", "tree": "annotation_tree.png"}
+    results["meta"]["figures"] = {"flow": "annotation_flow.png"}
     if leaf_probabilities is not None and not sigmoids:
         results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
     text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
