@@ -49,6 +49,7 @@ PUBLIC = (
 MAY = {
     "registry": set(),
     "shipped": set(),
+    "palette": set(),
     "launchers": set(),
     "hub": set(),
     "processes": {"launchers"},
@@ -62,7 +63,7 @@ MAY = {
     "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
-    "training": PARTS | {"hub", "processes"},
+    "training": PARTS | {"hub", "palette", "processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
@@ -91,8 +92,12 @@ MAY = {
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
-    "bench": ABOVE | {"evaluation", "forward", "planning"},
-    "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
+    "evaluation": {
+        "data",
+        "palette",
+        *BASE,
+    },  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
     "cli": {"main", "verbs"},
