@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from jaxcell.config import load
-from jaxcell.shipped import config_file
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "colab"
@@ -128,12 +127,3 @@ def test_what_a_cell_said_is_stored_without_its_place():
     assert "papermill" not in found.metadata
     with pytest.raises(ValueError, match="place of this machine: /home/me/lib/x.py"):
         runner.cleaned(notebook_that_said(("stderr", "/home/me/lib/x.py:3: Warning")), "/tmp/x/")
-
-
-def test_the_packages_own_configs_are_found_from_anywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert load("configs/txfm_s.py:tiny").name == "txfm_s_tiny"
-    assert str(config_file("configs/none.py")) == "configs/none.py"
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "demo.py").write_text("own")
-    assert config_file("configs/demo.py").read_text() == "own"
