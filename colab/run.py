@@ -5,7 +5,7 @@
     python colab/run.py --stamp                  # writes the address below into all four
 
 Each runs in an empty folder, with the package that is installed here. What is stored says nothing
-of the machine: progress bars in their last state, no paths, no times of day.
+of the machine: no paths, and no progress bars, which tell how fast it was.
 """
 
 import argparse
@@ -38,6 +38,7 @@ ADDRESS = f"jaxcell[{{EXTRAS}}] @ git+https://github.com/{repository}"
 SOURCE = os.environ.get("JAXCELL_SOURCE", ADDRESS)
 %pip install --quiet "{{SOURCE}}"\
 """
+BAR = re.compile(r"^.*\d%\|.*\|.*\[.*\]$\n?", re.MULTILINE)
 # Of whoever runs this, not of who reads it.
 MACHINE = re.compile(r"(?<![\w.])/(tmp|home|root|work|usr|opt|var|mnt|Users|private)/[\w./-]*")
 
@@ -103,7 +104,7 @@ def _told(outputs, work):
     """A cell's stdout in one piece, then its stderr, then what it displays."""
     for name in ("stdout", "stderr"):
         own = [o.text for o in outputs if o.output_type == "stream" and o.name == name]
-        text = plain("".join(own)).replace(work, "")
+        text = BAR.sub("", plain("".join(own))).replace(work, "").strip("\n")
         if text := re.sub(r"\S*/ipykernel_\d+/\d+\.py", "<cell>", text):
             yield nbformat.v4.new_output("stream", name=name, text=text)
     yield from (output for output in outputs if output.output_type != "stream")

@@ -117,11 +117,12 @@ def notebook_that_said(*outputs):
 
 
 def test_what_a_cell_said_is_stored_without_its_place():
-    said = [("stderr", "bar\r"), ("stdout", "in /tmp/x/run\n"), ("stderr", "BAR\n")]
+    bar = " 50%|█ | 4/9 [00:01<00:01, 4.0step/s]\r100%|██| 9/9 [00:02<00:00, 4.5step/s, loss 1]\n"
+    said = [("stderr", bar), ("stdout", "in /tmp/x/run\n"), ("stderr", "careful\n")]
     found = runner.cleaned(notebook_that_said(*said), "/tmp/x/")
     assert found.cells[0].outputs == []
     assert [(o.name, o.text) for o in found.cells[1].outputs] == [
-        ("stdout", "in run\n"), ("stderr", "BAR\n"),
+        ("stdout", "in run"), ("stderr", "careful"),
     ]  # fmt: skip
     assert found.cells[1].metadata == {"tags": ["x"]}
     assert "papermill" not in found.metadata
