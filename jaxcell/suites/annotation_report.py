@@ -164,7 +164,7 @@ def _confusions(rows, ranked):
             np.repeat(np.concatenate([one[side] for one in found]), cells)
             for side in ("true", "predicted")
         ]
-        caption = f"{best['name']}; {len(sides[0]):,} test cells of {len(found)} seeds"
+        caption = f"{best['name']}; {len(sides[0]):,} test cells; seeds: {len(found)}"
         alt = (
             f"Of the cells of each true class the percentage that the best {kind}, {best['name']}, "
             "takes for each class; classes that are taken for each other stand together."
