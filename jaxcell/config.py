@@ -18,7 +18,7 @@ from jaxcell.config_data_checks import require
 from jaxcell.config_data_checks import shown_labels as shown_labels
 from jaxcell.config_data_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
-from jaxcell.shipped import config_file
+from jaxcell.shipped import config_file as config_file
 from jaxcell.systems.batches import place_batch
 from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER
 from jaxcell.systems.bioformer import bioformer as bioformer

@@ -26,7 +26,6 @@ from jaxcell.data.unprepared import open_store
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
-from jaxcell.shipped import config_file
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.workdir import lock
@@ -293,7 +292,7 @@ def _define_config(argv):
     if file.endswith(".py") or not path:
         config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
         flags.mark_flag_as_required("config")
-        own = config_file(file) if path else ""
+        own = config.config_file(file) if path else ""
         return argv if str(own) == file else [rest[0], f"--config={own}{colon}{name}", *rest[1:]]
     try:
         c = config.load(path)

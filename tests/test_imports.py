@@ -96,7 +96,7 @@ MAY = {
         *BASE,
     },  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
-    "main": ABOVE | VERBS | {"cli", "overrides", "shipped"},
+    "main": ABOVE | VERBS | {"cli", "overrides"},
     "cli": {"main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
