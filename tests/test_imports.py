@@ -45,6 +45,8 @@ PUBLIC = (
 )
 
 MAY = {
+    "shipped": set(),
+    "reading": {"data"},
     "registry": set(),
     "palette": set(),
     "launchers": set(),
@@ -58,7 +60,7 @@ MAY = {
     "config_checks": {"config_data_checks"},
     "config_data_checks": set(),
     "config_defaults": {"systems"},
-    "config": CONFIG,
+    "config": CONFIG | {"shipped"},
     "sharding": {"registry", "config"},
     "data": BASE | {"config_data_checks"},
     "models": BASE,
