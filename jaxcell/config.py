@@ -5,6 +5,7 @@ A file in configs/ imports this module and nothing else: what changes a config i
 
 import importlib.util
 import json
+import traceback
 from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
@@ -124,7 +125,7 @@ def load(path):
     Raises
     ------
     ValueError
-        When there is no such file, or it knows no such variant.
+        When there is no such file, it fails, or it knows no such variant.
     """
     file, _, name = str(path).partition(":")
     if (own := _of_model(file)) is not None:
@@ -136,8 +137,25 @@ def load(path):
         )
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(name)
+    try:
+        spec.loader.exec_module(module)
+        c = module.get_config(name)
+    except ValueError:  # says itself what is wrong: of a variant, say
+        raise
+    except Exception as error:
+        raise ValueError(f"{file}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    if not isinstance(c, ConfigDict):
+        found = type(c).__name__
+        raise ValueError(f"{file}: get_config returned a {found}, expected the config it changed")
+    return c
+
+
+def _line(error, file):
+    """Where in a config's file an error arose, as ', line 7'."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f", line {lines[-1]}" if lines else ", expected get_config(name) in it"
 
 
 def _of_model(folder):
@@ -146,7 +164,13 @@ def _of_model(folder):
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return None
-    c = from_json(file.read_text(encoding="utf-8"))
+    try:
+        c = from_json(file.read_text(encoding="utf-8"))
+    except (ValueError, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"{file}: not the config of a trained model, or damaged ({error}); take a whole copy "
+            "of the folder"
+        ) from None
     c.stages, c.data.store = ("train",), config_dict.placeholder(str)
     c.train.init_from = str(folder)
     return c

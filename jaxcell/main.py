@@ -16,15 +16,13 @@ import warnings
 from pathlib import Path
 
 import jax
-from absl import app, flags
-from ml_collections import config_flags
 
-from jaxcell import config, overrides, processes, sharding
-from jaxcell.cli import plain_warnings
+from jaxcell import cli, config, processes, sharding
 from jaxcell.data.prepare import prepare
 from jaxcell.data.unprepared import open_store
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
+from jaxcell.overrides import read
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
@@ -251,61 +249,26 @@ def dry_run(c):
         processes.say(f"{what:>10}  {text}")
 
 
-def main(_):
-    """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
+def main(asked):
+    """Do what the arguments of ``jaxcell train`` ask for, see `verbs.training.train`."""
     for library in ("absl", "jax"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    plain_warnings()
-    asked = flags.FLAGS
-    c, done = asked.config, True
+    c, done = read(asked["config"], asked["overrides"]), True
     try:
         processes.initialise()
         if not processes.first():
             warnings.simplefilter("ignore")  # process 0 shows them
-        if asked.dry_run:
+        if asked["dry_run"]:
             dry_run(c)
         else:
-            done = run(c, asked.workdir or default_workdir(c))
+            done = run(c, asked["workdir"] or default_workdir(c))
         processes.wait()
     except processes.OtherProcess:
         sys.exit(1)
-    except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        whose = f"process {processes.index()}: " if processes.count() > 1 else ""
-        sys.exit(f"error: {whose}{error}")
     if not done:
         processes.say("stopped before the end; the same command goes on from there")
         sys.exit(STOPPED)
 
 
-def start(argv=None):
-    """Define the flags and run ``main`` under absl."""
-    argv = _define_config(sys.argv if argv is None else argv)
-    flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
-    flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
-    app.run(main, argv=argv, flags_parser=_parse)
-
-
-def _define_config(argv):
-    """Define --config, of a Python file or of a trained model's folder; argv without a folder's."""
-    path, rest = overrides.config_path(argv)
-    if path.partition(":")[0].endswith(".py") or not path:
-        config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
-        flags.mark_flag_as_required("config")
-        return argv
-    try:
-        c = config.load(path)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    config_flags.DEFINE_config_dict("config", c, sys_argv=rest)
-    return rest
-
-
-def _parse(argv):
-    try:
-        return overrides.parse(flags.FLAGS, argv)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    start()
+    cli.main(["train", *sys.argv[1:]])

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
 BASE = {"registry", "config", "sharding", "variants", "systems"}
-CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
+CONFIG = {"registry", "config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -41,6 +41,7 @@ PUBLIC = (
     "evaluate_perturbations",
     "network",
     "inspect",
+    "doctor",
 )
 
 MAY = {
@@ -51,7 +52,7 @@ MAY = {
     "systems": set(),
     "variants": {"systems"},
     "config_checks": {"config_data_checks"},
-    "config_data_checks": set(),
+    "config_data_checks": {"registry"},
     "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},
@@ -83,14 +84,18 @@ MAY = {
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
     "suites": ABOVE | VERBS | STUDIES,
-    "overrides": {"config"},
+    "failures": set(),
+    "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
-    "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
+    "advice": {"data", "evaluation", "inspection", "training"},
+    "diagnosis": {"advice", "training"},
+    "verbs": VERBS
+    | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"},
     "bench": ABOVE | {"evaluation", "forward", "planning"},
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
-    "cli": {"main", "verbs"},
+    "cli": {"failures", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

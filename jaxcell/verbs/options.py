@@ -21,6 +21,14 @@ def genes(p):
     non_integer(p)
 
 
+def fields(p):
+    """Fields of the config, which the parser leaves to ``jaxcell.overrides``."""
+    p.add_argument_group(
+        "fields of the config", "--config.train.batch_size=512 and the like change any of them"
+    )
+    p.set_defaults(fields=True)
+
+
 def non_integer(p):
     """Whether counts may be estimated ones."""
     p.add_argument(

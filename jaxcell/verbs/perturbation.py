@@ -4,13 +4,14 @@ import argparse
 
 from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.verbs import options
+from jaxcell.verbs.parser import add_verbs
 
 KINDS = ("simulation", "single", "combo", "list", "cells")
 
 
 def perturb(p):
     """Verbs of ``jaxcell perturb``."""
-    add = p.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
+    add = add_verbs(p, "verbs", "VERB")
     split(add("split", help="which conditions are trained on, and which are held out"))
     predict(add("predict", help="control cells and genes → predicted expression"))
     evaluate(add("evaluate", help="predictions of held-out conditions beside simple baselines"))

@@ -1,6 +1,30 @@
-"""``jaxcell report``, ``masked`` and ``ablate`` on the command line: runs and what they teach."""
+"""``jaxcell train``, ``report``, ``masked`` and ``ablate``: runs and what they teach."""
 
 from jaxcell.verbs import options
+
+
+def train(p):
+    """Arguments of ``jaxcell train``, which ``python -m jaxcell.main`` takes as well."""
+    p.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="FILE.py[:variant], or the folder of a trained model[:variant]",
+    )
+    p.add_argument(
+        "--workdir", metavar="DIR", default="", help="of the run; runs/<config>-<time> by default"
+    )
+    p.add_argument(
+        "--dry_run", "--dry-run", action="store_true", help="say what it would need, and stop"
+    )
+    options.fields(p)
+
+    def run(asked):
+        from jaxcell import main
+
+        main.main(asked)
+
+    p.set_defaults(verb=run)
 
 
 def report(p):
