@@ -19,6 +19,7 @@ from jaxcell.config_data_checks import require
 from jaxcell.config_data_checks import shown_labels as shown_labels
 from jaxcell.config_data_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
+from jaxcell.files import near
 from jaxcell.systems.batches import place_batch
 from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER
 from jaxcell.systems.bioformer import bioformer as bioformer
@@ -55,8 +56,8 @@ def settled(c):
     alone = _reading_labels(c)
     columns = dict(_pair(text) for text in c.labels)
     require(len(columns) == len(c.labels), "labels", tuple(c.labels), "each head once")
-    there = ", ".join(sorted([*heads, *alone])) or "none: no head or loss has a label"
-    known = f"some of {there}, or NAME=LABEL"
+    there = ", ".join(sorted([*heads, *alone]))
+    known = f"some of {there}, or NAME=LABEL" if there else "(): this model has no label to learn"
     for name in columns:
         require(name in heads or name in alone, "labels", name, known)
     for label in c.ontology.labels:
@@ -130,10 +131,10 @@ def load(path):
     file, _, name = str(path).partition(":")
     if (own := _of_model(file)) is not None:
         return variant(own, name)
-    if not Path(file).is_file():
+    if not Path(file).is_file() or Path(file).suffix != ".py":
         raise ValueError(
             f"{file}: no such config; expected a Python file, FILE.py[:variant], or the folder of "
-            "a trained model"
+            f"a trained model{near(file) if not Path(file).exists() else ''}"
         )
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
@@ -153,7 +154,7 @@ def load(path):
 def _line(error, file):
     """Where in a config's file an error arose, as ', line 7'."""
     if isinstance(error, SyntaxError):
-        return f", line {error.lineno}"
+        return f", line {error.lineno}" if error.lineno else ""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f", line {lines[-1]}" if lines else ", expected get_config(name) in it"
 

@@ -7,6 +7,7 @@ Started as many processes (see launch/), it is one run: all train, process 0 doe
 """
 
 import functools
+import glob
 import hashlib
 import json
 import logging
@@ -20,13 +21,14 @@ import jax
 from jaxcell import cli, config, processes, sharding
 from jaxcell.data.prepare import prepare
 from jaxcell.data.unprepared import open_store
+from jaxcell.files import near
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.overrides import read
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
-from jaxcell.training.workdir import lock
+from jaxcell.training.workdir import check_workdir, lock
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -63,6 +65,7 @@ def train(c, workdir=None):
     c = config.load(c) if isinstance(c, str | Path) else c
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
+    check_workdir(workdir)
     if not loop.train(c, workdir, monitor=monitor_of(c)):
         sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
     return workdir
@@ -98,6 +101,8 @@ def run(c, workdir):
         c.data.store = str(workdir / "store")
     if "train" in c.stages:
         require_store(c)
+    _check_files(c)
+    check_workdir(workdir)
     processes.say(f"{c.name}: {', '.join(c.stages)} in {workdir}")
     for stage in c.stages:
         if stage == "train":  # knows by its checkpoints what is done
@@ -107,6 +112,19 @@ def run(c, workdir):
         with lock(workdir):
             processes.from_first(functools.partial(_stage, c, stage, workdir))
     return True
+
+
+def _check_files(c):
+    """Refuse files that are not there for any stage, before the first one begins."""
+    given = {"prepare": c.prepare.files, "embed": (c.embed.input,)}
+    fields = {"prepare": "prepare.files", "embed": "embed.input"}
+    for stage, files in given.items():
+        for file in files if stage in c.stages else ():
+            plain = ":" not in str(file) and not glob.has_magic(str(file))
+            if plain and not Path(file).exists():
+                raise FileNotFoundError(
+                    f"config.{fields[stage]}: {file} does not exist{near(file)}"
+                )
 
 
 def _stage(c, stage, workdir):

@@ -64,5 +64,11 @@ def _of_value(c, said):
         return said
     path, value = found.groups()
     default = config.flat(c).get(path)
+    inside = [name for name in config.flat(c) if name.startswith(path + ".")]
+    if inside:
+        return (
+            f"--config.{path}: found {value!r}, but this is a block of fields; name one, as "
+            f"--config.{inside[0]}=…"
+        )
     kind = KINDS.get(tuple if isinstance(default, list) else type(default), "text")
     return f"--config.{path}: found {value!r}, expected {kind}; it is {default!r} in {c.name}"

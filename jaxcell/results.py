@@ -107,10 +107,13 @@ def check_records(data, name):
 def check_match(found, source, min_matched):
     """Raise ValueError where a file has too few of a model's genes, warn where it has few."""
     n, of = found.n_matched, found.n_genes
+    if not 0 <= min_matched <= 1:
+        raise ValueError(f"min_matched: found {min_matched}, expected a share from 0 to 1")
     if n < min_matched * of:
         raise ValueError(
             f"{source.name}: only {n} of the model's {of} genes were found, fewer than "
-            f"min_matched = {min_matched:.0%}. {found.report()}"
+            f"min_matched = {min_matched:.0%}. {found.report()} Is it another species, or another "
+            "kind of names? A gene map translates (--gene-map); --min-matched takes fewer"
         )
     if n < 0.5 * of:
         warnings.warn(

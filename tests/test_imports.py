@@ -9,8 +9,16 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems"}
-CONFIG = {"registry", "config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
+BASE = {"files", "registry", "config", "sharding", "variants", "systems"}
+CONFIG = {
+    "files",
+    "registry",
+    "config_checks",
+    "config_data_checks",
+    "config_defaults",
+    "systems",
+    "variants",
+}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -50,9 +58,10 @@ MAY = {
     "hub": set(),
     "processes": {"launchers"},
     "systems": set(),
-    "variants": {"systems"},
+    "variants": {"registry", "systems"},
     "config_checks": {"config_data_checks"},
     "config_data_checks": {"registry"},
+    "files": set(),
     "config_defaults": {"systems"},
     "config": CONFIG,
     "sharding": {"registry", "config"},

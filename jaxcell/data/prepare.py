@@ -174,9 +174,11 @@ def prepare(
     refusals.check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
     refusals.check_values(values, duplicates, hvg)
-    refusals.check_numbers(hold_out_fraction, shards)
+    refusals.check_numbers(hold_out_fraction, shards, seed)
+    refusals.check_labels(labels)
     run = _engine(beam)
     if manifest is None:
+        refusals.check_manifest_alone(only, allow_different_counts)
         order = order_files(given)
     else:
         order = order_manifest(given, prepare.__kwdefaults__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcell.data.genes import strip_version
+from jaxcell.files import near, read_text
 
 FORMAT_VERSION = 1
 
@@ -174,10 +175,10 @@ def read_vocabulary(given):
     if path.is_dir():
         path = path / "vocabulary.json"
     if not path.is_file():
-        raise FileNotFoundError(f"vocabulary {path} does not exist")
+        raise FileNotFoundError(f"vocabulary {path} does not exist{near(path)}")
     if path.suffix == ".json":
         return Vocabulary.load(path)
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split("\t") for line in read_text(path, "genes, one a line").splitlines()]
     fields = [[f.strip() for f in line] for line in lines if any(f.strip() for f in line)]
     ensembl = [next((e for e in map(strip_version, f) if e), "") for f in fields]
     symbols = [next((s for s in f if s and not strip_version(s)), "") for f in fields]

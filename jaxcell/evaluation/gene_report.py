@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.files import near
 
 from . import gene_baselines
 from .figures import FAINT, INK, LABEL_COLOURS
@@ -125,7 +126,10 @@ def read_genes(genes, keys=None):
     where = _name(genes)
     if not isinstance(genes, anndata.AnnData):
         if not Path(genes).is_file():
-            raise FileNotFoundError(f"{genes}: no such file; relations reads an h5ad of genes")
+            raise FileNotFoundError(
+                f"{genes}: no such file; relations reads an h5ad of genes, which `jaxcell genes` "
+                f"writes{near(genes)}"
+            )
         genes = anndata.read_h5ad(genes)
     if "trained" in genes.obs:  # the vectors of others are as they were drawn
         genes = genes[genes.obs["trained"].to_numpy(bool)]

@@ -12,6 +12,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from jaxcell.files import near
+
 # Both carry a gene from a term to the one above it; regulators of a process are not part of it.
 UPWARD = ("is_a", "part_of")
 SPECIFICITY = "RNA single cell type specificity"  # the column of the HPA's proteinatlas.tsv
@@ -28,7 +30,7 @@ def lines_of(path):
     """The lines of a text file, packed or not, without their ends."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file{near(path)}")
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", errors="replace") as file:
         return file.read().splitlines()

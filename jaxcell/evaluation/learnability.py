@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jaxcell.files import near
+
 COLUMNS = (
     *("gene", "ensembl", "n_cells", "n_detected"),
     *("auc", "mae_nonzero", "mean_nonzero", "null_nonzero"),
@@ -45,7 +47,7 @@ def read_errors(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such gene-error table; `jaxcell gene-errors` writes one"
+            f"{path}: no such gene-error table; `jaxcell gene-errors` writes one{near(path)}"
         )
     try:
         table = pd.read_csv(path, sep="\t", dtype={"gene": str, "ensembl": str})

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxcell.files import about
+
 from . import inputs, methods, page, pictures, probes
 from .measure import STEPS, mean_row, measure
 from .protocols import PROTOCOLS, choose
@@ -125,10 +127,13 @@ def evaluate(
     adata = inputs.read(data)
     papers = choose(protocols)
     embeddings = embeddings or {}
-    cells, splits, protocol, said = _load(
-        adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
-        range(seed, seed + seeds), allow_non_integer,
-    )  # fmt: skip
+    if not 0 <= seed < 2**32 - seeds:
+        raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
+    with about(_name(data) or "AnnData"):
+        cells, splits, protocol, said = _load(
+            adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
+            range(seed, seed + seeds), allow_non_integer,
+        )  # fmt: skip
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
     out.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,9 @@ def read_run(path):
     """The `Record` of a workdir; a line that a killed run left half-written is dropped."""
     path = Path(path)
     if not (path / "run.json").is_file():
-        raise ValueError(f"{path}: is no training run (it has no run.json)")
+        raise ValueError(
+            f"{path}: is no training run (it has no run.json); name the --workdir of one"
+        )
     journal, lines = path / "metrics.jsonl", []
     text = journal.read_text() if journal.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):

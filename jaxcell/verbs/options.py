@@ -36,6 +36,15 @@ def non_integer(p):
     )
 
 
+def seed(text):
+    """A number that something random begins with."""
+    if not text.isdecimal() or int(text) >= 2**32 - 1000:  # several seeds are counted from it on
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a whole number, 0 or more, below 2**32"
+        )
+    return int(text)
+
+
 def genes_shown(text):
     """A number of genes above 0, or 'all'."""
     if text == "all":

@@ -1,6 +1,7 @@
 """The argument parser of all verbs: one line for a wrong word, with the nearest right one."""
 
 import argparse
+import math
 import re
 import sys
 import textwrap
@@ -20,6 +21,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **options):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **options)
+        self.register("type", int, whole_number)
+        self.register("type", float, number)
         self.epilog = epilog(self.prog.removeprefix("jaxcell").strip())
         # Taken out of argv before, see jaxcell/failures.py; here for --help.
         self.add_argument(
@@ -41,11 +44,16 @@ class Parser(argparse.ArgumentParser):
 
     def _check_flags(self, args):
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        for text in args[: args.index("--")] if "--" in args else args:
+        given, before = args[: args.index("--")] if "--" in args else args, ""
+        for text in given:
             flag = text.partition("=")[0]
             near = any(one.startswith(flag) for one in known)
             if flag.startswith("--") and " " not in flag and not near and not FIELD.match(text):
+                takes = self._option_string_actions.get(before)
+                if takes is not None and takes.nargs is None and takes.const is None:
+                    self.error(f"argument {before}: expected one value; write {before}='{text}'")
                 self._unrecognised([text], did_you_mean(flag, known))
+            before = text
 
     def _unrecognised(self, left, near=""):
         self.error(f"unrecognized arguments: {' '.join(left)}{near}")
@@ -60,6 +68,25 @@ class Parser(argparse.ArgumentParser):
         """End with one line and status 2."""
         print(f"error: {message}; `{self.prog} --help` shows what there is", file=sys.stderr)
         sys.exit(2)
+
+
+def whole_number(text):
+    """What ``type=int`` of an argument takes."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number") from None
+
+
+def number(text):
+    """What ``type=float`` takes: NaN is no number, and no check by < or > would find it."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number")
+    return found
 
 
 def add_verbs(parser, title, metavar):

@@ -47,7 +47,7 @@ def masked(p):
     p.add_argument("--loss", default="mgm", metavar="NAME", help="that compares the bins; mgm")
     p.add_argument("--ratio", type=float, metavar="M", help="of masked genes, not the config's")
     p.add_argument("--nonzero", type=float, metavar="P", help="share of them that has a count")
-    p.add_argument("--seed", type=int, default=0, help="of the masks")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the masks")
     p.add_argument("--draws", type=int, default=1, help="of masks for each cell")
     p.add_argument(
         "--regression", dest="k", type=int, default=0, metavar="K", help="on K genes, beside it"

@@ -9,6 +9,8 @@ import zlib
 import numpy as np
 import pandas as pd
 
+from jaxcell.files import near
+
 BLOCK = 2**22  # bytes of text at once
 
 
@@ -22,7 +24,7 @@ def text(path):
         There is no such file; it is truncated or damaged.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
