@@ -78,7 +78,7 @@ def _counts(look):
         return f"raw counts are in {look['counts']}{beside}"
     if _estimated(look):
         return f"{look['counts']} holds {ESTIMATED}: taken with --allow-non-integer{beside}"
-    return f"no raw counts: {look['counts']} holds what is {look['values']}{beside}"
+    return f"no raw counts; {look['counts']} is {look['values']}{beside}"
 
 
 def _genes(look):

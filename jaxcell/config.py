@@ -141,9 +141,10 @@ def load(path):
     try:
         spec.loader.exec_module(module)
         c = module.get_config(name)
-    except ValueError:  # says itself what is wrong: of a variant, say
-        raise
     except Exception as error:
+        raised = traceback.extract_tb(error.__traceback__)[-1].filename
+        if isinstance(error, ValueError) and raised != file:
+            raise  # says itself what is wrong: of a variant, say
         raise ValueError(f"{file}{_line(error, file)}: {type(error).__name__}: {error}") from error
     if not isinstance(c, ConfigDict):
         found = type(c).__name__

@@ -12,7 +12,7 @@ def near(path):
     if not folder.is_dir():
         return f"; the folder {folder} does not exist either: is the path right?"
     names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-    meant = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    meant = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
     return f"; did you mean {path.with_name(meant[0])}?" if meant else "; is the path right?"
 
 

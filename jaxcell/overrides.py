@@ -49,7 +49,8 @@ def _check_fields(c, given):
             continue
         parent = field[1].rpartition(".")[0]
         beside = [path for path in known if path.rpartition(".")[0] == parent]
-        near = did_you_mean(field[1], beside) or did_you_mean(field[1], known)
+        others = [path for path in known if not field[1].startswith(path + ".")]
+        near = did_you_mean(field[1], beside) or did_you_mean(field[1], others)
         names = ", ".join(sorted(path.rpartition(".")[2] for path in beside)[:MOST])
         raise WrongFlag(
             f"--config.{field[1]}: the config {c.name} has no such field"

@@ -53,6 +53,7 @@ PUBLIC = (
 )
 
 MAY = {
+    "files": set(),
     "registry": set(),
     "launchers": set(),
     "hub": set(),
@@ -61,9 +62,8 @@ MAY = {
     "variants": {"registry", "systems"},
     "config_checks": {"config_data_checks"},
     "config_data_checks": {"registry"},
-    "files": set(),
     "config_defaults": {"systems"},
-    "config": CONFIG,
+    "config": CONFIG | {"files", "registry"},
     "sharding": {"registry", "config"},
     "data": BASE | {"config_data_checks"},
     "models": BASE,

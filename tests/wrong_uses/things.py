@@ -6,13 +6,19 @@ from pathlib import Path
 
 import anndata
 import h5py
+import jax
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from jaxcell import config
 from jaxcell.data.prepare import prepare
-from tests.conftest import config_of, draw_cells, fresh
+from jaxcell.data.store import Store
+from jaxcell.training import setup
+from jaxcell.training.checkpoint import Model, save_model
+from jaxcell.training.machine import model_of
+from jaxcell.training.means import tables_of
+from tests.conftest import config_of, draw_cells
 
 
 def make(folder):
@@ -104,6 +110,7 @@ def _texts(folder):
     (folder / "broken.yaml").write_text("name: [\n")
     (folder / "odd.yaml").write_text("name: mine\nsauces: []\n")
     (folder / "broken.py").write_text("def get_config(name=''):\n    return nothing\n")
+    (folder / "raises.py").write_text("def get_config(name=''):\n    raise ValueError('mine')\n")
     (folder / "syntax.py").write_text("def get_config(name=''\n")
     (folder / "no_config.py").write_text("x = 1\n")
     (folder / "number.py").write_text("def get_config(name=''):\n    return 3\n")
@@ -133,17 +140,14 @@ def _stores(folder):
 
 
 def _models(folder):
-    from jaxcell.data.store import Store
-
     for name, which, store in (
         ("model", "txfm_b:tiny", "store"),
         ("mouse_model", "txfm_b:tiny", "other_store"),
         ("bins_model", "bioformers_encoder:tiny", "store"),
     ):
         c = config_of(which)
-        c.data.store = str(folder / store)
-        c.data.sequence.number = 32
-        fresh(Store.open(folder / store), config.settled(c), folder / name)
+        c.data.store, c.data.sequence.number = str(folder / store), 32
+        _random_model(Store.open(folder / store), config.settled(c), folder / name)
     for name in ("cut_model", "no_weights", "no_tables", "odd_config", "future_model"):
         shutil.copytree(folder / "model", folder / name)
     weights = folder / "cut_model" / "model" / "model.safetensors"
@@ -156,6 +160,19 @@ def _models(folder):
     (folder / "torch_folder").mkdir()
     (folder / "torch_folder" / "pytorch_model.bin").write_bytes(b"not a checkpoint")
     (folder / "torch_folder" / "config.json").write_text("{}")
+
+
+def _random_model(store, c, workdir):
+    """A model of the right shapes; to initialise it properly would be compiled for seconds."""
+    setup.adopt(c, store, lambda line: None)
+    model, random = model_of(c, train=False), np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    variables = jax.tree.map(
+        lambda one: random.normal(0, 0.02, one.shape).astype(one.dtype), shapes
+    )
+    vocabulary = store.vocabulary.with_specials(tuple(c.model.specials))
+    tables = tables_of(store, c, model.rows)
+    save_model(workdir, Model(c, vocabulary, store.classes, variables, tables, {"step": 0}))
 
 
 def _embeddings(folder):
