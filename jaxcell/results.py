@@ -54,7 +54,9 @@ def check_call(adata, out, key, batch_size, seed):
     if key is not None and (not key or "/" in key):
         raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
     if key == PREDICTIONS:
-        raise ValueError(f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are")
+        raise ValueError(
+            f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are; name another"
+        )
     check_out(out)
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")

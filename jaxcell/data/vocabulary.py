@@ -155,9 +155,14 @@ class Vocabulary:
                 )
             vocabulary = cls(content["symbols"], content["ensembl"], content["specials"])
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a vocabulary of jaxcell: {error!r}") from error
+            raise ValueError(
+                f"{path} is not a vocabulary of jaxcell: {error!r}; expected a vocabulary.json "
+                "of a store or model"
+            ) from error
         if vocabulary.sha256 != content.get("sha256"):
-            raise ValueError(f"{path} was changed after it was written: its sha256 does not fit")
+            raise ValueError(
+                f"{path} was changed after it was written: its sha256 does not fit; copy it again"
+            )
         return vocabulary
 
 
@@ -183,7 +188,7 @@ def read_vocabulary(given):
     ensembl = [next((e for e in map(strip_version, f) if e), "") for f in fields]
     symbols = [next((s for s in f if s and not strip_version(s)), "") for f in fields]
     if not fields:
-        raise ValueError(f"vocabulary {path} names no gene")
+        raise ValueError(f"vocabulary {path} names no gene; expected a gene a line")
     return Vocabulary(symbols, ensembl)
 
 

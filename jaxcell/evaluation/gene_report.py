@@ -66,7 +66,7 @@ def relations(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder: name one (--out)")
     where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)

@@ -88,7 +88,7 @@ def _annotations(gaf):
         if "NOT" not in part[3].split("|"):
             found.append((part[2], part[4]))
     if not found:
-        raise ValueError(f"{gaf}: holds no annotation")
+        raise ValueError(f"{gaf}: holds no annotation; expected a GAF file")
     return found
 
 
@@ -106,7 +106,9 @@ def read_gmt(path):
             raise ValueError(f"{path}, line {i}: the set {name} is there twice")
         found[name] = genes
     if not found:
-        raise ValueError(f"{path}: holds no gene set")
+        raise ValueError(
+            f"{path}: holds no gene set; expected a name, a description and genes a line, by tabs"
+        )
     return found
 
 
@@ -120,7 +122,7 @@ def read_list(path):
     words = (line.split("#")[0].split() for line in lines_of(path))
     found = {w[0] for w in words if w}
     if not found:
-        raise ValueError(f"{path}: holds no gene")
+        raise ValueError(f"{path}: holds no gene; expected one a line")
     return found
 
 

@@ -106,7 +106,10 @@ def labelled(adata, label, batch):
             "name another column (--label)"
         )
     if len(classes) == keep.sum():
-        raise ValueError(f"obs[{label!r}]: every class has one cell only; nothing can be held out")
+        raise ValueError(
+            f"obs[{label!r}]: every class has one cell only; nothing can be held out: name "
+            "another column (--label)"
+        )
     return Cells(
         labels=labels[keep],
         batch=None if batches is None else batches[keep],

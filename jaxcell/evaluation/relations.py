@@ -81,7 +81,7 @@ def read_pairs(path):
     pairs = {tuple(sorted((row[a].strip(), row[b].strip()))) for row in rows}
     pairs = sorted(p for p in pairs if p[0] != p[1] and p[0])
     if not pairs:
-        raise ValueError(f"{path}: holds no pair of two names")
+        raise ValueError(f"{path}: holds no pair of two names; expected two names a line")
     return pairs
 
 

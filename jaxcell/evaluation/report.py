@@ -122,7 +122,7 @@ def evaluate(
     inputs.check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder: name one (--out)")
     _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
     adata = inputs.read(data)
     papers = choose(protocols)

@@ -107,7 +107,10 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
     batches = Batches(store, c, "valid", batch_size, statistics=known, passes=draws)
     found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
-        raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")
+        raise ValueError(
+            f"{store.path}: every cell shows all of its genes; nothing is hidden: show fewer "
+            "(--genes N)"
+        )
     if out is not None:
         write(found, out)
     return found

@@ -71,7 +71,7 @@ def report(runs, out):
     records = read_runs(runs)
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; report writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; report writes a folder: name one (--out)")
     out.mkdir(parents=True, exist_ok=True)
     draw(records, out / "curves.png")
     text = [
@@ -115,7 +115,7 @@ def read_runs(paths):
     places = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
-            raise ValueError(f"{path}: is given twice")
+            raise ValueError(f"{path}: is given twice; name each run once")
     records = [read_run(path) for path in paths]
     depth = 1
     while len({r.name for r in records}) < len(records):

@@ -60,7 +60,8 @@ def check_datasets(inputs):
     datasets = sum(len(divide(one.source, one.measured_by)[1]) for one in inputs)
     if datasets > MAX_DATASETS:
         raise ValueError(
-            f"{datasets} datasets of {len(inputs)} files; a store takes {MAX_DATASETS} at most"
+            f"{datasets} datasets of {len(inputs)} files; a store takes {MAX_DATASETS} at most; "
+            "make several stores"
         )
 
 

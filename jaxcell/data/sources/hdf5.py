@@ -27,7 +27,7 @@ def opened(path, kind):
         truncated, damaged or no HDF5.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, not {kind} file")
+        raise ValueError(f"{path} is a folder, not {kind} file; name a file in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.stat().st_size == 0:
@@ -35,7 +35,9 @@ def opened(path, kind):
     try:
         path.open("rb").close()
     except OSError as error:
-        raise PermissionError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise PermissionError(
+            f"{path} cannot be read: {error.strerror or error}; change who may read it, or copy it"
+        ) from error
     if not h5py.is_hdf5(path):
         raise ValueError(
             f"{path} is not an HDF5 file, so not {kind}; is it another file under this name?"

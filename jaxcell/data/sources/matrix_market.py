@@ -26,12 +26,12 @@ def text(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
+        raise ValueError(f"{path} is empty (0 bytes); copy it again")
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
             yield file
         except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+            raise ValueError(f"{path} is truncated or damaged: {error}; copy it again") from error
 
 
 class MatrixMarket:
