@@ -31,7 +31,7 @@ def doctor(source=None, *, checkpoint=None, seconds=10.0, progress=True):
     Parameters
     ----------
     source : path, AnnData or name, optional
-        Input of `prepare` or a store, see `jaxcell.advice.advise`.
+        Input of `prepare` or a store, see `jaxcell.file_advice.advise`.
     checkpoint : path, optional
         A model whose genes the source is matched with.
     seconds : float
@@ -57,7 +57,7 @@ def doctor(source=None, *, checkpoint=None, seconds=10.0, progress=True):
     found["training"] = _training(seconds, problems) if seconds and found["devices"] else None
     found["source"] = None
     if source is not None:
-        from jaxcell.advice import advise
+        from jaxcell.file_advice import advise
 
         found["source"] = advise(source, checkpoint, problems, progress)
     return {**found, "problems": problems, "notes": notes}

@@ -8,7 +8,7 @@ import anndata
 import jax
 import pytest
 
-from jaxcell import advice, cli, diagnosis, doctor
+from jaxcell import cli, diagnosis, doctor, file_advice
 from jaxcell.training import machine, trial
 from tests.conftest import draw_cells
 
@@ -112,7 +112,7 @@ def cells(tmp_path_factory):
 
 def test_of_a_file(cells, capsys):
     problems = []
-    found = advice.advise(str(cells), None, problems, progress=False)
+    found = file_advice.advise(str(cells), None, problems, progress=False)
     assert problems == []
     counts, genes, labels, batches = found["said"]
     assert counts.startswith("raw counts are in layers/counts; beside them X (")
@@ -146,7 +146,7 @@ def test_what_flags_mend_is_no_problem(tmp_path):
     adata.var_names = ["G1", *adata.var_names[1:]]  # G1 twice
     adata.write_h5ad(tmp_path / "rsem.h5ad")
     problems = []
-    found = advice.advise(str(tmp_path / "rsem.h5ad"), None, problems, progress=False)
+    found = file_advice.advise(str(tmp_path / "rsem.h5ad"), None, problems, progress=False)
     assert problems == []
     assert "--allow-non-integer --duplicates sum" in found["commands"][0]
 
@@ -159,7 +159,7 @@ def test_json(cells, capsys):
 
 def test_of_a_store_and_of_a_model_s_genes(store, capsys):
     problems = []
-    found = advice.advise(str(store.path), None, problems, progress=False)
+    found = file_advice.advise(str(store.path), None, problems, progress=False)
     assert found["commands"][0] == f"jaxcell verify {store.path}"
     assert problems == []
 
@@ -181,7 +181,7 @@ def test_what_it_says_to_paste_works(cells, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    lines = advice.advise(str(cells), None, [], progress=False)["commands"]
+    lines = file_advice.advise(str(cells), None, [], progress=False)["commands"]
     for line in lines:
         line += " --config.steps=4 --config.train.batch_size=8" if " train " in line else ""
         line += " --baselines log" if " evaluate " in line else ""

@@ -96,8 +96,8 @@ MAY = {
     "failures": set(),
     "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
-    "advice": {"data", "evaluation", "inspection", "training"},
-    "diagnosis": {"advice", "training"},
+    "file_advice": {"data", "evaluation", "inspection", "training"},
+    "diagnosis": {"file_advice", "training"},
     "verbs": VERBS
     | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"},
     "bench": ABOVE | {"evaluation", "forward", "planning"},
