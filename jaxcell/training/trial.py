@@ -37,8 +37,8 @@ def trial(seconds=10.0):
 
     Returns
     -------
-    dict : config, dtype, attention, compile_s, steps, steps_per_s, first and last (mean losses of
-        the first and the last steps), finite (whether all losses are numbers)
+    dict : config, dtype, attention, compile_s, steps, steps_per_s, finite (whether all losses
+        are numbers), first and last (means of the first and the last losses, None if not)
     """
     with tempfile.TemporaryDirectory(prefix="jaxcell-") as folder:
         store = Path(folder, "store")
@@ -79,7 +79,7 @@ def _train(store, seconds):
                 compiled, began = time.perf_counter() - began, time.perf_counter()
             elif time.perf_counter() - began > seconds:
                 break
-    took = time.perf_counter() - began
+    took, finite = time.perf_counter() - began, bool(np.isfinite(losses).all())
     return {
         "config": c.name,
         "dtype": str(compute_dtype(c.dtype)),
@@ -87,7 +87,7 @@ def _train(store, seconds):
         "compile_s": compiled,
         "steps": len(losses),
         "steps_per_s": (len(losses) - 1) / took,
-        "first": float(np.mean(losses[:FEW])),
-        "last": float(np.mean(losses[-FEW:])),
-        "finite": bool(np.isfinite(losses).all()),
+        "first": float(np.mean(losses[:FEW])) if finite else None,  # NaN is no JSON
+        "last": float(np.mean(losses[-FEW:])) if finite else None,
+        "finite": finite,
     }

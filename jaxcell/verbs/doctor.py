@@ -72,9 +72,9 @@ def _machine(found):
     for one in (one for one in extras.values() if one["missing"]):
         yield "not here", f"{one['pip']}  ({', '.join(one['missing'])})"
     if one := found["training"]:
+        loss = f"loss {one['first']:.6g} → {one['last']:.6g}" if one["finite"] else "loss NaN"
         yield (
             "training",
             f"{one['config']}, {one['dtype']}: compiled in {one['compile_s']:.1f} s, "
-            f"{one['steps']} steps, {one['steps_per_s']:.1f} a second, loss {one['first']:.6g} → "
-            f"{one['last']:.6g}",
+            f"{one['steps']} steps, {one['steps_per_s']:.1f} a second, {loss}",
         )

@@ -37,7 +37,7 @@ EXAMPLES = {
     "complete": ("jaxcell complete a.h5ad completed.h5ad --checkpoint runs/decoder",),
     "explain": (
         "jaxcell explain runs/demo/embeddings.h5ad explained.h5ad --checkpoint runs/demo "
-        "--output cell --steps 4 --genes 128",
+        "--output cell --genes 64",
         "jaxcell explain a.h5ad explained.h5ad --checkpoint runs/wced --output cell_type "
         '--target "T cell" --group donor --figure pictures',
     ),

@@ -61,6 +61,7 @@ def test_help_ends_well(argv, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # as users have it: of few steps explain warns
 def test_what_the_examples_make_of_the_demo(tmp_path, monkeypatch, capsys):
     """Each example on what the demo leaves works as it is pasted; here the demo is smaller."""
     from tests.conftest import ROOT
