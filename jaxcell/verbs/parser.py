@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """As argparse's; what no argument takes is an error of the verb, not of ``jaxcell``."""
+        args = sys.argv[1:] if args is None else list(args)
         if self._subparsers is None:
             self._check_flags(args)  # else a misspelt flag would first be said to be missing
         found, left = super().parse_known_args(args, namespace)

@@ -13,7 +13,7 @@ test_stores = wrong_uses(
         ("verify {t}/bad_json", "{t}/bad_json: store.json cannot be read"),
         ("verify {t}/cut", "train-00000-of-00001.array_record is truncated: 1000 bytes"),
         ("verify {t}/no_vocabulary", "{t}/no_vocabulary: vocabulary.json is missing"),
-        ("verify {t}/future", "has store schema 99, this jaxcell reads 1: prepare it again"),
+        ("verify {t}/future", "{t}/future: store.json changed since prepare"),
         ("inspect {t}/bad_json", "{t}/bad_json/store.json is damaged"),
         ("masked {t}/no --checkpoint {t}/bins_model", "{t}/no does not exist", MAKE),
         ("masked {t}/all_train --checkpoint {t}/bins_model", "holds no validation cells; prepare one"),
