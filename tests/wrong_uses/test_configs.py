@@ -104,7 +104,7 @@ test_what_does_not_fit_together = wrong_uses(
          "expected raw, log, hvgN, pca"),
         (DEMO + "prepare.files=\"('{t}/god.h5ad',)\"", "config.prepare.files: {t}/god.h5ad does not",
          "did you mean {t}/good.h5ad?"),
-        (DEMO + "embed.input={t}/god.h5ad", "config.embed.input: {t}/god.h5ad does not exist"),
+        slow(DEMO + "embed.input={t}/god.h5ad", "config.embed.input: {t}/god.h5ad does not exist"),
         slow(DEMO + "prepare.labels=\"('lab',)\"", "label column 'lab'", "it has: bulk_labels"),
         ("train --config=configs/bioformer.py:tiny --config.data.bin.number=1", "found 51, expected 1"),
         ("train --config=configs/bioformer.py:tiny --config.data.draw_masks.ratio=1.5",
