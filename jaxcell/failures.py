@@ -16,7 +16,6 @@ import traceback
 import warnings
 from pathlib import Path
 
-SAID = (ValueError, FloatingPointError)
 RAISE = dis.opmap["RAISE_VARARGS"]
 HERE = str(Path(__file__).parent)
 NEXT = {
@@ -96,7 +95,9 @@ def said(error):
     if isinstance(error, ImportError):
         more = "" if _own(error) else "; install it; `jaxcell doctor` shows which extra brings what"
         return f"{error}{more}"
-    if isinstance(error, OSError) or (isinstance(error, SAID) and _own(error)):
+    if isinstance(error, OSError | FloatingPointError):  # also numpy's: it is the numbers' fault
+        return str(error)
+    if isinstance(error, ValueError) and _own(error):
         return str(error)
     return _defect(error)
 
