@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxcell import __version__, failures
+from jaxcell import __version__, failures, interrupts
 from jaxcell.verbs import (
     benchmark,
     cells,
@@ -15,6 +15,7 @@ from jaxcell.verbs import (
     networks,
     perturbation,
     plan,
+    resume,
     training,
 )
 from jaxcell.verbs.parser import Parser, add_verbs
@@ -24,7 +25,7 @@ def main(argv=None):
     """Parse and run; a mistake of the user's ends in one line, not a traceback."""
     debug, argv = failures.debug(sys.argv[1:] if argv is None else list(argv))
     failures.plain_warnings()
-    with failures.in_one_line(debug, _whose):
+    with failures.in_one_line(debug, _whose), interrupts.ending(debug):
         if argv[:1] == ["benchmark"]:
             verb, asked = benchmark.start, argv[1:]
         else:
@@ -79,6 +80,7 @@ def parser():
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
     add("benchmark", help="a suite of the papers' measurements: one report")
+    resume.resume(add("resume", help="go on with what was stopped: DIR knows how it was begun"))
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser
 

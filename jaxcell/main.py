@@ -18,17 +18,19 @@ from pathlib import Path
 
 import jax
 
-from jaxcell import cli, config, processes, sharding
+from jaxcell import calls, cli, config, processes, sharding
 from jaxcell.data.prepare import prepare
 from jaxcell.data.unprepared import open_store
 from jaxcell.files import near
+from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.overrides import read
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
-from jaxcell.training.workdir import check_workdir, lock
+from jaxcell.training.stop import status
+from jaxcell.training.workdir import begun, check_workdir, lock
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -37,9 +39,6 @@ READS = {
     "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
-# Of a run that was asked to stop: the same command goes on, which a launcher must not take for the
-# end (EX_TEMPFAIL of sysexits.h; a container that leaves with 0 is not started again).
-STOPPED = 75
 
 
 def train(c, workdir=None):
@@ -62,12 +61,13 @@ def train(c, workdir=None):
         When the run was stopped by SIGTERM or Ctrl-C, after it has saved: a script that goes on
         would take a half-trained model.
     """
-    c = config.load(c) if isinstance(c, str | Path) else c
+    c = config.load(c) if isinstance(c, str | Path) else c.copy_and_resolve_references()
+    c.stages = ("train",)  # of this call; run.json has it so, and `jaxcell resume` reads that
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
     check_workdir(workdir)
     if not loop.train(c, workdir, monitor=monitor_of(c)):
-        sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        sys.exit(f"{workdir}: stopped before the end; {goes_on(workdir)}")
     return workdir
 
 
@@ -110,6 +110,9 @@ def run(c, workdir):
                 return False
             continue
         with lock(workdir):
+            if stage == "prepare" and processes.first() and not begun(workdir):
+                asked = {"config": json.loads(config.to_json(c)), "workdir": str(workdir)}
+                calls.keep(workdir, "train", asked)
             processes.from_first(functools.partial(_stage, c, stage, workdir))
     return True
 
@@ -267,25 +270,42 @@ def dry_run(c):
         processes.say(f"{what:>10}  {text}")
 
 
-def main(asked):
-    """Do what the arguments of ``jaxcell train`` ask for, see `verbs.training.train`."""
+def carry_out(c, workdir=""):
+    """Run a config as the work of this process, one of many or alone.
+
+    Raises
+    ------
+    SystemExit
+        When training was stopped, after it has saved; see `training.stop.status`.
+    KeyboardInterrupt
+        When other work was, or training before its first step; says what to do.
+    """
     for library in ("absl", "jax"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    c, done = read(asked["config"], asked["overrides"]), True
-    try:
-        processes.initialise()
-        if not processes.first():
-            warnings.simplefilter("ignore")  # process 0 shows them
-        if asked["dry_run"]:
-            dry_run(c)
-        else:
-            done = run(c, asked["workdir"] or default_workdir(c))
+    processes.initialise()
+    if not processes.first():
+        warnings.simplefilter("ignore")  # process 0 shows them
+    workdir = Path(workdir or default_workdir(c))
+    with told(lambda: goes_on(workdir) if (workdir / "run.json").exists() else ""):
+        done = run(c, workdir)
         processes.wait()
+    if not done:
+        processes.say(f"stopped before the end; {goes_on(workdir)}")
+        sys.exit(status())
+
+
+def main(asked):
+    """Do what the arguments of ``jaxcell train`` ask for, see `verbs.training.train`."""
+    c = read(asked["config"], asked["overrides"])
+    try:
+        if asked["dry_run"]:
+            processes.initialise()
+            dry_run(c)
+            processes.wait()
+        else:
+            carry_out(c, asked["workdir"])
     except processes.OtherProcess:
         sys.exit(1)
-    if not done:
-        processes.say("stopped before the end; the same command goes on from there")
-        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

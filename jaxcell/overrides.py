@@ -24,7 +24,18 @@ def read(path, fields=()):
     WrongFlag
         For mistyped fields or values, and for words that are no field.
     """
-    c, fields, values = config.load(path), list(fields), flags.FlagValues()
+    return changed(config.load(path), fields)
+
+
+def changed(c, fields=()):
+    """A config with fields changed, ('--config.mesh.fsdp=4', …).
+
+    Raises
+    ------
+    WrongFlag
+        As `read`.
+    """
+    fields, values = list(fields), flags.FlagValues()
     _check_fields(c, fields)
     argv = ["jaxcell", *fields]
     try:

@@ -9,16 +9,11 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"files", "registry", "config", "sharding", "variants", "systems"}
-CONFIG = {
-    "files",
-    "registry",
-    "config_checks",
-    "config_data_checks",
-    "config_defaults",
-    "systems",
-    "variants",
+BASE = {
+    *("files", "registry", "config", "sharding", "variants", "systems"),
+    *("progress", "interrupts", "calls"),
 }
+CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
 VERBS = {"embedding", "monitor", "evaluation", "gene_vectors", "planning", "bench"}
@@ -50,6 +45,7 @@ PUBLIC = (
     "network",
     "inspect",
     "doctor",
+    "resume",
 )
 
 MAY = {
@@ -57,6 +53,9 @@ MAY = {
     "registry": set(),
     "launchers": set(),
     "hub": set(),
+    "progress": set(),
+    "interrupts": set(),
+    "calls": set(),
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"registry", "systems"},
@@ -82,7 +81,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
-    "inspection": {"data", "evaluation"},
+    "inspection": {"data", "evaluation", "progress"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
@@ -104,7 +103,8 @@ MAY = {
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
-    "cli": {"failures", "verbs"},
+    "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},
+    "cli": {"failures", "interrupts", "main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

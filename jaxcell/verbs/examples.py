@@ -119,6 +119,7 @@ EXAMPLES = {
     "benchmark disease": (
         "jaxcell benchmark disease --planted --baselines raw log pca --seeds 1 --out disease",
     ),
+    "resume": ("jaxcell resume runs/mine", "jaxcell resume stores/mine"),
     "convert": (
         "jaxcell convert runs/demo demo_torch --to torch",
         "jaxcell convert scformer_pbmc models/scformer",
