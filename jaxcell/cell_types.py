@@ -1,11 +1,13 @@
 """``jaxcell annotation``: cell types that ``embed`` wrote into a file, against the true ones."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import anndata
 import numpy as np
 
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.data.sources import hdf5
 from jaxcell.evaluation.annotation_report import annotation_report
 from jaxcell.results import PREDICTIONS
 from jaxcell.systems.bmfm_rna import sigmoids_of
@@ -52,6 +54,9 @@ def annotation(
     ValueError
         No such head, no ontology, no prediction in the data, or no such cells.
     """
+    if not isinstance(data, anndata.AnnData):
+        with hdf5.opened(Path(data), "an h5ad"):  # refuses what is no such file, with a reason
+            pass
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
     model = load_model(checkpoint)
     own, sigmoids = _ontology_of(model, checkpoint, head)

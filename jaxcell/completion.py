@@ -153,7 +153,9 @@ def _names(given):
 def _find(vocabulary, name):
     gene = vocabulary.by_ensembl.get(name, vocabulary.by_symbol.get(name))
     if gene is None:
-        raise ValueError(f"genes: {name!r} is no gene of the model's {len(vocabulary)}")
+        raise ValueError(
+            f"genes: {name!r} is no gene of the model's {len(vocabulary)}; leave it out"
+        )
     return gene
 
 

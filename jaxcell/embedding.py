@@ -215,7 +215,10 @@ def _settings(model, path, genes, draws, zeros, layer, pooling, dtype):
         )
     encoder, decoder, _ = layers_of(c.model)
     if layer is not None and layer < encoder and "pooler" in pool:
-        raise ValueError(f"pooling: the pooler reads the last block, not the {layer}. of {encoder}")
+        raise ValueError(
+            f"pooling: the pooler reads the last block, not the {layer}. of {encoder}; leave "
+            "--layer out, or take --pooling cls"
+        )
     if layer is not None and layer > encoder and pooling is not None:
         raise ValueError(
             f"pooling: found {pooling!r}, expected none behind the decoder's blocks (layer = "

@@ -218,7 +218,10 @@ def _groups(source, group):
     column = source.obs[group]
     known = column.notna().to_numpy()
     if not known.any():
-        raise ValueError(f"group: no cell of {source.name} has a value in obs[{group!r}]")
+        raise ValueError(
+            f"group: no cell of {source.name} has a value in obs[{group!r}]; name another column "
+            "(--group), or leave it out"
+        )
     names, codes = np.unique(column[known].astype(str), return_inverse=True)
     found = np.full(source.n_cells, -1)
     found[known] = codes
@@ -230,7 +233,9 @@ def _check_figures(figures):
 
     check_extra()
     if Path(figures).exists() and not Path(figures).is_dir():
-        raise ValueError(f"figures: {figures} is a file; a folder is made there")
+        raise ValueError(
+            f"figures: {figures} is a file; a folder is made there: name one (--figure)"
+        )
 
 
 def _columns(found):

@@ -64,6 +64,9 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     ValueError
         As `predict`; or a regression, where cells did not measure all genes.
     """
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("k", k, 0)):
+        if value < least:
+            raise ValueError(f"{name}: found {value}, expected {least} or more")
     store = store if isinstance(store, Store) else Store.open(store)
     model = load_model(checkpoint)
     how = dict(loss=loss, ratio=ratio, nonzero=nonzero, seed=seed, draws=draws)
@@ -103,9 +106,15 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
     """
     c = model.config
     if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:
-        raise ValueError(f"{store.path}: its genes are not those of the model")
+        raise ValueError(
+            f"{store.path}: its genes are not those of the model; prepare a "
+            "store with --vocabulary and the model's vocabulary.json"
+        )
     if not store.sizes["valid"]:
-        raise ValueError(f"{store.path}: holds no validation cells")
+        raise ValueError(
+            f"{store.path}: holds no validation cells; prepare one with --hold-out "
+            "or --hold-out-fraction"
+        )
     if "bin" not in c.data.transforms:
         raise ValueError(
             f"config.data.transforms: found {c.data.transforms}, expected 'bin' among them"

@@ -189,7 +189,7 @@ def _check(out, route, measure, number, cells, resolution):
         if value not in known:
             raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out: {out} is a file; network writes a folder")
+        raise ValueError(f"out: {out} is a file; network writes a folder: name one (--out)")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"out: {out}: the folder it would be in does not exist; make it first")
     if number < 20:

@@ -54,7 +54,9 @@ def check_call(adata, out, key, batch_size, seed):
     if key is not None and (not key or "/" in key):
         raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
     if key == PREDICTIONS:
-        raise ValueError(f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are")
+        raise ValueError(
+            f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are; name another"
+        )
     check_out(out)
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
@@ -107,10 +109,13 @@ def check_records(data, name):
 def check_match(found, source, min_matched):
     """Raise ValueError where a file has too few of a model's genes, warn where it has few."""
     n, of = found.n_matched, found.n_genes
+    if not 0 <= min_matched <= 1:
+        raise ValueError(f"min_matched: found {min_matched}, expected a share from 0 to 1")
     if n < min_matched * of:
         raise ValueError(
             f"{source.name}: only {n} of the model's {of} genes were found, fewer than "
-            f"min_matched = {min_matched:.0%}. {found.report()}"
+            f"min_matched = {min_matched:.0%}. {found.report()} Is it another species, or another "
+            "kind of names? A gene map translates (--gene-map); --min-matched takes fewer"
         )
     if n < 0.5 * of:
         warnings.warn(

@@ -179,17 +179,19 @@ def prepare(
 
 
 def _prepare(
-    given, *, out, manifest, values, duplicates, hold_out_fraction, hvg, hvg_flavor, hvg_batch,
-    shards, beam, progress, **_
+    given, *, out, manifest, only, allow_different_counts, labels, values, duplicates,
+    hold_out_fraction, hvg, hvg_flavor, hvg_batch, seed, shards, beam, progress, **_
 ):  # fmt: skip
     """`prepare`, its errors in terms of options; given: all of its arguments."""
     out = Path(out)
     refusals.check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
     refusals.check_values(values, duplicates, hvg)
-    refusals.check_numbers(hold_out_fraction, shards)
+    refusals.check_numbers(hold_out_fraction, shards, seed)
+    refusals.check_labels(labels)
     run = _engine(beam)
     if manifest is None:
+        refusals.check_manifest_alone(only, allow_different_counts)
         order = order_files(given)
     else:
         order = order_manifest(given, prepare.__kwdefaults__)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.folders import filled
+from jaxcell.files import near
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
 
@@ -66,7 +67,7 @@ def relations(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder: name one (--out)")
     where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)
@@ -126,7 +127,10 @@ def read_genes(genes, keys=None):
     where = _name(genes)
     if not isinstance(genes, anndata.AnnData):
         if not Path(genes).is_file():
-            raise FileNotFoundError(f"{genes}: no such file; relations reads an h5ad of genes")
+            raise FileNotFoundError(
+                f"{genes}: no such file; relations reads an h5ad of genes, which `jaxcell genes` "
+                f"writes{near(genes)}"
+            )
         genes = anndata.read_h5ad(genes)
     if "trained" in genes.obs:  # the vectors of others are as they were drawn
         genes = genes[genes.obs["trained"].to_numpy(bool)]

@@ -55,7 +55,9 @@ def learnability(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; learnability writes a folder")
+        raise ValueError(
+            f"out={str(out)!r} is a file; learnability writes a folder: name one (--out)"
+        )
     paths = named(tables)
     if len(paths) not in (1, 2):
         raise ValueError(f"tables: found {len(paths)}, expected one or two gene-error tables")

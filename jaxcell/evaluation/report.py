@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell.files import about
 from jaxcell.progress import bar
 
 from . import inputs, methods, page, pictures, probes
@@ -122,15 +123,18 @@ def evaluate(
     inputs.check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder: name one (--out)")
     _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
     adata = inputs.read(data)
     papers = choose(protocols)
     embeddings = embeddings or {}
-    cells, splits, protocol, said = _load(
-        adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
-        range(seed, seed + seeds), allow_non_integer,
-    )  # fmt: skip
+    if not 0 <= seed < 2**32 - seeds:
+        raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
+    with about(_name(data) or "AnnData"):
+        cells, splits, protocol, said = _load(
+            adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
+            range(seed, seed + seeds), allow_non_integer,
+        )  # fmt: skip
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
     measured = _measure_all(compared, cells, splits, papers, progress)

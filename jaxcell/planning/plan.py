@@ -50,7 +50,9 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
     """
     say = say or (lambda line: None)
     if out and not Path(out).absolute().parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {Path(out).parent}")
+        raise ValueError(f"--out {out}: there is no folder {Path(out).parent}; make it first")
+    if out and Path(out).is_dir():
+        raise ValueError(f"--out {out}: found a folder, expected a file; name one in it")
     c = config.settled(config.load(c) if isinstance(c, str | Path) else c)
     if batch is not None:
         c.train.batch_size = int(batch)

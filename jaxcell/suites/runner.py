@@ -101,7 +101,7 @@ def _check(asked, name):
     if asked.seeds < 1:
         raise ValueError(f"seeds: found {asked.seeds}, expected 1 or more")
     if asked.out.exists() and not asked.out.is_dir():
-        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder")
+        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder: name one (--out)")
     there = asked.out / "suite.json"
     if not there.exists() and any((asked.out / file).exists() for file in WRITTEN):
         raise ValueError(f"{asked.out}: holds a report of another kind; name a folder of its own")

@@ -298,7 +298,10 @@ def _check_tensors(model, where):
                 f"{expected[name].dtype}"
             )
         if not np.isfinite(found[name]).all():
-            raise ValueError(f"{where}: the tensor {name} holds NaN or infinite values")
+            raise ValueError(
+                f"{where}: the tensor {name} holds NaN or infinite values; take another step, or "
+                "copy it again"
+            )
 
 
 def _whole(path, read):

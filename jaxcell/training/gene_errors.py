@@ -60,6 +60,8 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
             raise ValueError(f"{name}: found {value}, expected a number above 0")
     if out is not None and Path(out).exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
+    if out is not None and not Path(out).absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; make it first")
     model = load_model(checkpoint)
     store = store if isinstance(store, Store) else Store.open(store)
     if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:
@@ -68,7 +70,10 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
             f"--vocabulary and the checkpoint's vocabulary.json"
         )
     if not store.sizes["valid"]:
-        raise ValueError(f"{store.path}: holds no validation cells")
+        raise ValueError(
+            f"{store.path}: holds no validation cells; prepare one with --hold-out or "
+            "--hold-out-fraction"
+        )
     c = model.config
     for name, one in c.model.metadata.items():
         if store.classes.get(one.label) != model.labels[one.label]:
@@ -102,7 +107,10 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
     batches = Batches(store, c, "valid", batch_size, statistics=known, passes=draws)
     found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
-        raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")
+        raise ValueError(
+            f"{store.path}: every cell shows all of its genes; nothing is hidden: show fewer "
+            "(--genes N)"
+        )
     if out is not None:
         write(found, out)
     return found

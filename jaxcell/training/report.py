@@ -70,7 +70,7 @@ def report(runs, out):
     records = read_runs(runs)
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; report writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; report writes a folder: name one (--out)")
     out.mkdir(parents=True, exist_ok=True)
     curves.draw(records, out / "curves.png")
     tables = {r.name: found for r, path in zip(records, runs, strict=True)
@@ -133,7 +133,7 @@ def read_runs(paths):
     places = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
-            raise ValueError(f"{path}: is given twice")
+            raise ValueError(f"{path}: is given twice; name each run once")
     records = [read_run(path) for path in paths]
     depth = 1
     while len({r.name for r in records}) < len(records):
@@ -147,7 +147,9 @@ def read_run(path):
     """The `Record` of a workdir; a line that a killed run left half-written is dropped."""
     path = Path(path)
     if not (path / "run.json").is_file():
-        raise ValueError(f"{path}: is no training run (it has no run.json)")
+        raise ValueError(
+            f"{path}: is no training run (it has no run.json); name the --workdir of one"
+        )
     journal, lines = path / "metrics.jsonl", []
     text = journal.read_text() if journal.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):

@@ -125,7 +125,9 @@ def evaluate_perturbations(
     _check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate_perturbations writes a folder")
+        raise ValueError(
+            f"out={str(out)!r} is a file; evaluate_perturbations writes a folder: name one (--out)"
+        )
     layout = dict(condition=condition, control=control, separator=separator)
     layout |= dict(treatment=treatment, cells=cells, values=values)
     found = perturbations(data, **layout)
