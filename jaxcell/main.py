@@ -29,6 +29,7 @@ from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.workdir import lock
+from jaxcell.writing import write_text
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -142,8 +143,7 @@ def finished(workdir):
 
 def finish(workdir, stage, mark):
     """Note that a stage is finished."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "stages.json").write_text(json.dumps({**finished(workdir), stage: mark}, indent=1))
+    write_text(workdir / "stages.json", json.dumps({**finished(workdir), stage: mark}, indent=1))
 
 
 def _prepare(c, workdir):

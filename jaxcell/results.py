@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from jaxcell.writing import check_folder, check_room, new_file
+
 PREDICTIONS = "predictions"  # beside the keys in uns['jaxcell']: who wrote the outputs of each head
 
 
@@ -67,10 +69,9 @@ def check_call(adata, out, key, batch_size, seed):
 def check_out(out):
     """Refuse a file to write that exists or has no folder; None: nothing is written."""
     if out is not None:
-        if Path(out).exists():
+        if os.path.lexists(out):
             raise ValueError(f"{out}: exists already; remove it or name another output")
-        if not Path(out).absolute().parent.is_dir():
-            raise ValueError(f"{out}: its folder does not exist; make it first")
+        check_folder(out)
 
 
 def save(adata, out):
@@ -78,13 +79,16 @@ def save(adata, out):
     if out is None:
         return adata
     out = Path(out)
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with new_file(out) as partial:
         adata.write_h5ad(partial)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
     return out
+
+
+def check_copy(data, out):
+    """Refuse an output on a disk that has no room for a copy of the file ``data``."""
+    if out is not None and not isinstance(data, anndata.AnnData):
+        if not str(data).startswith("scanpy:"):
+            check_room(out, os.path.getsize(data))
 
 
 def check_records(data, name):
@@ -170,8 +174,7 @@ def _categories(column):
 
 def _write(data, out, source, found):
     """Write beside ``out`` and rename, so that nothing half-written bears its name."""
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with new_file(out) as partial:
         if str(data).startswith("scanpy:"):
             counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
             adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
@@ -183,9 +186,6 @@ def _write(data, out, source, found):
             os.chmod(partial, 0o644)
             with h5py.File(partial, "r+") as file:
                 _add_to_file(file, found)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _add_to_file(file, found):

@@ -8,10 +8,10 @@ from jaxcell import __version__, config
 from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, config_sha256, sha256
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.conversion.torch import tensors_of
-from jaxcell.conversion.whole import whole
 from jaxcell.training import formats
 from jaxcell.training.checkpoint import FILES, TENSORS, flatten, save_beside, save_tensors
 from jaxcell.training.rows import row_axes
+from jaxcell.writing import whole_folder
 
 
 def export(model, out):
@@ -35,8 +35,8 @@ def export(model, out):
     ValueError
         ``out`` exists, or its folder does not; a parameter that has no name in torch, or holds NaN.
     """
-    with whole(out) as folder:
-        tensors = tensors_of_model(model.variables, model.config.model)
+    tensors = tensors_of_model(model.variables, model.config.model)
+    with whole_folder(out, sum(x.nbytes for x in tensors.values())) as folder:
         for name, x in tensors.items():
             if not np.isfinite(x).all():
                 raise ValueError(f"the tensor {name} holds NaN or infinite values")

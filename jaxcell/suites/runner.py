@@ -15,8 +15,8 @@ from jaxcell.evaluation import html
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
-from jaxcell.training.metrics import replace
 from jaxcell.training.workdir import lock
+from jaxcell.writing import write_text
 
 WRITTEN = ("results.json", "report.html", "report.md")
 PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
@@ -67,11 +67,13 @@ def benchmark(
     parts = chosen.plan(asked)
     _check_keys(parts)
     with lock(asked.out):
-        replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
+        write_text(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}
-        replace(asked.out / "results.json", _json(results))
-        replace(asked.out / "report.html", html.page(chosen.title, _blocks(chosen, results), out))
+        write_text(asked.out / "results.json", _json(results))
+        write_text(
+            asked.out / "report.html", html.page(chosen.title, _blocks(chosen, results), out)
+        )
     return results
 
 
@@ -121,7 +123,7 @@ def _computed(parts, folder, progress):
             bar.set_postfix_str(part.title)
             result = part.run()
             mark = _whole(part.mark)
-            replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
+            write_text(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
             bar.update()

@@ -20,6 +20,7 @@ from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 from jaxcell.training import formats, lora
 from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
+from jaxcell.writing import writing
 
 VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
 
@@ -38,14 +39,16 @@ class Checkpoints:
         rules = [managers.LatestN(1), best]
         if c.train.keep_every:
             rules.append(managers.EveryNSteps(c.train.keep_every))
-        self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / "checkpoints",
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=managers.AnyPreservationPolicy(rules),
-                best_fn=goodness,  # without it Orbax writes no metrics
-                enable_async_checkpointing=True,
-            ),
-        )
+        folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
+        with writing(folder):
+            self._manager = ocp.CheckpointManager(
+                folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=managers.AnyPreservationPolicy(rules),
+                    best_fn=goodness,  # without it Orbax writes no metrics
+                    enable_async_checkpointing=True,
+                ),
+            )
 
     def latest(self):
         """The newest complete step, or None."""
@@ -62,17 +65,21 @@ class Checkpoints:
         """Start saving; returns before the bytes are on disk. A step that exists is left alone."""
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(
-                    {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
+        told = {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
+        self._bytes = sum(x.nbytes for x in jax.tree.leaves(state))
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(told)
                 ),
-            ),
-            metrics=metrics or None,
-            force=True,
-        )
+                metrics=metrics or None,
+                force=True,
+            )
+
+    def _writing(self):
+        # What an earlier step's save met with on its way to the disk comes up here too.
+        return writing(self._manager.directory, needs=self._bytes)
 
     def check(self):
         """Raise ValueError when the run was started with another config; lists the fields."""
@@ -96,11 +103,13 @@ class Checkpoints:
 
     def wait(self):
         """Until all that was saved is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self):
         """Wait and let go."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
 
 def _host_arrays(path):
@@ -153,12 +162,13 @@ def save_model(workdir, model):
     target = Path(workdir) / "model"
     new, old = target.with_name("model.new"), target.with_name("model.old")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    write_model(new, model)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    with writing(target, needs=sum(x.nbytes for x in jax.tree.leaves(model.variables))):
+        new.mkdir(parents=True)
+        write_model(new, model)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
@@ -232,4 +232,4 @@ def show(found):
 
 def write(found, path):
     """Write a `table` as tab-separated text; what is not known stays empty."""
-    replace(Path(path), found.to_csv(sep="\t", index=False, float_format="%.6g"))
+    write_text(path, found.to_csv(sep="\t", index=False, float_format="%.6g"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcell import config
 from jaxcell.training.metrics import share_explained
+from jaxcell.writing import whole_file
 
 # Okabe and Ito 2008, without black and yellow.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -97,7 +98,8 @@ def can_draw():
 
 def draw_run(workdir):
     """``WORKDIR/curves.png`` of one run."""
-    draw([read_run(workdir)], Path(workdir) / "curves.png")
+    with whole_file(Path(workdir) / "curves.png") as path:
+        draw([read_run(workdir)], path)
 
 
 def _matplotlib():
@@ -251,7 +253,7 @@ def draw(records, path):
     figure.legend(
         handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False
     )
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _ends(axes, records, names):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from jaxcell import processes
+from jaxcell.writing import writing
 
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
@@ -25,8 +26,10 @@ def lock(workdir):
 
 @contextlib.contextmanager
 def _locked(workdir):
-    Path(workdir).mkdir(parents=True, exist_ok=True)
-    with open(Path(workdir) / ".lock", "a+") as file:
+    with contextlib.ExitStack() as held:
+        with writing(workdir):
+            Path(workdir).mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open(Path(workdir) / ".lock", "a+"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -35,12 +38,13 @@ def _locked(workdir):
                 f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
                 "wait for it or name another folder"
             ) from None
-        file.truncate(0)
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         text = f"process {os.getpid()} on {os.uname().nodename} since {now}"
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # before other machines look
+        with writing(file.name):
+            file.truncate(0)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # before other machines look
         yield text
 
 

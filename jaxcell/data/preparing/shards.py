@@ -6,9 +6,9 @@ import struct
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from jaxcell.data.preparing.unfinished import whole
 from jaxcell.data.records import encode_batch
 from jaxcell.data.store import file_facts
+from jaxcell.writing import whole_file
 
 # group_size 1: any single cell can be read without its neighbours. zstd's first level: a third less
 # time than its default for 1 % more bytes (12 kB cells of 2 000 genes: 6 003 and 5 938 bytes).
@@ -39,7 +39,7 @@ class Shard:
         self.digest = 0
 
     def __enter__(self):
-        self._file = whole(self._path)
+        self._file = whole_file(self._path)
         self._partial = self._file.__enter__()
         self._records = ArrayRecordWriter(str(self._partial), OPTIONS)
         return self

@@ -5,6 +5,8 @@ import contextlib
 import h5py
 from h5py import h5z
 
+from jaxcell.writing import DiskError
+
 EXTRA = "pip install 'jaxcell[hdf5]'"
 
 
@@ -44,6 +46,8 @@ def opened(path, kind):
         try:
             require_filters(file, path)
             yield file
+        except DiskError:  # of what is laid down elsewhere
+            raise
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
             raise ValueError(f"{path} is truncated or damaged: {error}") from error
 
