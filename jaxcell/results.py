@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from jaxcell.writing import check_folder, check_room, new_file
+from jaxcell.writing import check_folder, check_room, hdf5_file, new_file
 
 PREDICTIONS = "predictions"  # beside the keys in uns['jaxcell']: who wrote the outputs of each head
 
@@ -80,15 +80,22 @@ def save(adata, out):
         return adata
     out = Path(out)
     with new_file(out) as partial:
-        adata.write_h5ad(partial)
+        _write_new(adata, partial)
     return out
+
+
+def _write_new(adata, path):
+    """What ``adata.write_h5ad`` writes, see `hdf5_file`."""
+    adata.strings_to_categoricals()
+    with hdf5_file(path, "w") as file:
+        anndata.io.write_elem(file, "/", adata)
 
 
 def check_copy(data, out):
     """Refuse an output on a disk that has no room for a copy of the file ``data``."""
-    if out is not None and not isinstance(data, anndata.AnnData):
-        if not str(data).startswith("scanpy:"):
-            check_room(out, os.path.getsize(data))
+    in_file = not isinstance(data, anndata.AnnData) and not str(data).startswith("scanpy:")
+    if out is not None and in_file:
+        check_room(out, os.path.getsize(data))
 
 
 def check_records(data, name):
@@ -179,12 +186,12 @@ def _write(data, out, source, found):
             counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
             adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
             _add(adata, found)
-            adata.write_h5ad(partial)
+            _write_new(adata, partial)
         else:
             # Copy the file and add to it: everything in it stays, and X is never loaded.
             shutil.copyfile(data, partial)
             os.chmod(partial, 0o644)
-            with h5py.File(partial, "r+") as file:
+            with hdf5_file(partial, "r+") as file:
                 _add_to_file(file, found)
 
 

@@ -3,9 +3,12 @@
 import contextlib
 import errno
 import glob
+import io
 import os
 import shutil
 from pathlib import Path
+
+import h5py
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Of the disk, and not of a path, which Python's own messages name.
@@ -37,7 +40,7 @@ def writing(path, needs=0):
         code = _code(error)
         if code is None:
             raise
-        raise _told(path, code, needs) from error
+        raise _told(path, code, needs, str(error)) from error
 
 
 def _code(error):
@@ -48,12 +51,15 @@ def _code(error):
     return next((code for code in (*DISK, *REFUSED) if os.strerror(code) in text), None)
 
 
-def _told(path, code, needs):
+def _told(path, code, needs, text=""):
     said = f"{path}: cannot be written: {os.strerror(code)}"
     if code in FULL:
         some = f", and about {size(needs)} are needed" if needs else ""
         said += f"; {size(room(path))} are free there{some}. Make room, and"
     elif code == errno.EIO:
+        # It may have been in reading: then the library's own text names what was read.
+        more = " ".join(text.split())[:200]
+        said += f" ({more})" if "/" in more else ""
         said += ". Look at the disk, and"
     else:
         said += ". Name another place, or make this one writable, and"
@@ -112,6 +118,37 @@ def new_file(path):
                 f"{path}: appeared while it was being made, and is left as it is; was the same "
                 "started twice? Remove it, or name another output"
             )
+
+
+@contextlib.contextmanager
+def hdf5_file(path, mode):
+    """An HDF5 file to write to, 'w' or 'r+', that tells of every write that failed.
+
+    HDF5 writes much when it lets go of what was written, as Python frees it, and what goes wrong
+    then is told to nobody: such a file lacks values, and is read without an error.
+    """
+    with _Watched(path, {"w": "w+", "r+": "r+"}[mode]) as raw:
+        with h5py.File(raw, mode) as file:
+            yield file
+        if raw.error:
+            raise raw.error
+
+
+class _Watched(io.FileIO):
+    """A file that remembers the first error of a write."""
+
+    error = None
+
+    def write(self, content):
+        left = memoryview(content).cast("B")
+        size = len(left)
+        try:
+            while len(left):
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        return size
 
 
 def _partial(path):
@@ -199,6 +236,11 @@ def check_folder(out):
     folder = Path(out).absolute().parent
     if not folder.is_dir():
         raise ValueError(f"{out}: its folder does not exist; make it first")
+    check_writable(folder, out)
+
+
+def check_writable(folder, out):
+    """Raise a DiskError, of ``out``, where one cannot write to the folder that shall hold it."""
     if not os.access(folder, os.W_OK):
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         raise _told(out, errno.EROFS if read_only else errno.EACCES, 0)

@@ -47,7 +47,7 @@ def export(model, out):
             "format_version": formats.VERSION,
             "jaxcell": __version__,
             # Hashes of a model folder's files are not those of this folder's.
-            "info": {k: str(v) for k, v in model.info.items() if k not in (*FILES, TENSORS)},
+            "info": dict(sorted(_own(model.info))),
             "sha256": {name: sha256(folder / name) for name in BESIDE},
             "config": (c := json.loads(config.to_json(model.config))),
             "config_sha256": config_sha256(c),
@@ -55,6 +55,12 @@ def export(model, out):
         }
         (folder / CONFIG).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return tuple(tensors)
+
+
+def _own(info):
+    """Names and texts of what a model folder says of its model, and not of its files."""
+    # safetensors give them in an order that changes from one reading to the next.
+    return ((k, str(v)) for k, v in info.items() if k not in (*FILES, TENSORS))
 
 
 def tensors_of_model(variables, spec):

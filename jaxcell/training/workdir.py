@@ -26,10 +26,10 @@ def lock(workdir):
 
 @contextlib.contextmanager
 def _locked(workdir):
-    with contextlib.ExitStack() as held:
-        with writing(workdir):
-            Path(workdir).mkdir(parents=True, exist_ok=True)
-            file = held.enter_context(open(Path(workdir) / ".lock", "a+"))
+    with writing(workdir):
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        file = open(Path(workdir) / ".lock", "a+")  # noqa: SIM115, closed below
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,6 +46,9 @@ def _locked(workdir):
             file.flush()
             os.fsync(file.fileno())  # before other machines look
         yield text
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, of which the run itself tells
+            file.close()
 
 
 def _shares(workdir, text):

@@ -2,7 +2,8 @@
  *
  * Python, numpy's fwrite, HDF5, Riegeli (ArrayRecord), TensorStore (Orbax) and Rust (safetensors)
  * all reach the disk through these functions of the C library. Calls on files under a folder are
- * counted, and the N-th fails: once or from then on, or with a Ctrl-C in place of an error.
+ * counted, and the N-th fails: once or from then on, or with a Ctrl-C or a SIGKILL in place
+ * of an error.
  * Removing is never hindered, as a full disk does not hinder it.
  */
 #define _GNU_SOURCE
@@ -23,6 +24,7 @@
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 #define CTRL_C (-1)
+#define KILL (-9)
 
 static char root[PATH_MAX];
 static _Atomic int armed;
@@ -53,6 +55,7 @@ static int fails(const char *what, const char *path) {
     long now = ++seen;
     if (!at || now < at || (now > at && !lasting)) return 0;
     if (now == at) snprintf(struck, sizeof struck, "%s %s", what, path);
+    if (error == KILL) kill(getpid(), SIGKILL);
     if (error == CTRL_C) {
         if (now == at) kill(getpid(), SIGINT);
         return 0;

@@ -5,9 +5,11 @@ import ctypes
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 
-CTRL_C = -1
+ROOT = Path(__file__).parents[2]
+CTRL_C, KILL = -1, -9
 # What is tried: an error of the disk once, a disk that stays full, and the user's Ctrl-C.
 KINDS = ((errno.EIO, False), (errno.ENOSPC, True), (CTRL_C, False))
 NAMES = {errno.EIO: "EIO", errno.ENOSPC: "ENOSPC", CTRL_C: "Ctrl-C"}
@@ -21,6 +23,19 @@ def compiled(folder):
         ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", out, source, "-ldl"], check=True
     )
     return out
+
+
+def start(library, module, *argv):
+    """A module of these tests as a process with the library; its stderr is kept."""
+    quiet = {"TQDM_DISABLE": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", f"tests.knocks.{module}", *map(str, argv)],
+        cwd=ROOT,
+        env={**os.environ, **quiet, "PYTHONPATH": str(ROOT), "LD_PRELOAD": str(library)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Faults:

@@ -5,23 +5,12 @@ does. The verbs run in a process of their own, because its C library is not the 
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.knocks.faults import compiled
+from tests.knocks.faults import start
 
-QUIET = {"TQDM_DISABLE": "1", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
 CONVERT = ("convert", "convert --to torch", "convert --to hub-folder")
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    """`faults.c`, compiled."""
-    return compiled(tmp_path_factory.mktemp("library"))
 
 
 def strike(library, folder, *shares, seed=0):
@@ -29,11 +18,7 @@ def strike(library, folder, *shares, seed=0):
     started = []
     for i, asked in enumerate(shares):
         (folder / f"{i}").mkdir()
-        command = [sys.executable, "-W", "ignore", "-m", "tests.knocks.worker"]
-        command += [str(folder / f"{i}"), str(seed), json.dumps(asked)]
-        env = {**os.environ, **QUIET, "LD_PRELOAD": str(library)}
-        pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        started.append(subprocess.Popen(command, cwd=ROOT, env=env, **pipes))
+        started.append(start(library, "worker", folder / f"{i}", seed, json.dumps(asked)))
     found = []
     for i, one in enumerate(started):
         said = one.communicate()[1]

@@ -82,7 +82,8 @@ def _store(path):
 
 
 def _train(inputs, place):
-    assert loop.train(tiny(inputs), place / "run"), "was stopped"
+    if not loop.train(tiny(inputs), place / "run"):
+        raise KeyboardInterrupt  # it was: the run has saved, and said so
 
 
 def _run(path):
