@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import glob
-import io
 import os
 import shutil
 from pathlib import Path
@@ -122,33 +121,24 @@ def new_file(path):
 
 @contextlib.contextmanager
 def hdf5_file(path, mode):
-    """An HDF5 file to write to, 'w' or 'r+', that tells of every write that failed.
+    """An HDF5 file to write to, 'w' or 'r+', each of whose writes fails where it is called for.
 
-    HDF5 writes much when it lets go of what was written, as Python frees it, and what goes wrong
-    then is told to nobody: such a file lacks values, and is read without an error.
+    HDF5 keeps small arrays and chunks back until their dataset is closed, which Python does as it
+    frees it; an error then is told to nobody, and the file lacks values. Without these caches
+    arrays are written at once, and what is kept back besides goes to the disk in the flush.
     """
-    with _Watched(path, {"w": "w+", "r+": "r+"}[mode]) as raw:
-        with h5py.File(raw, mode) as file:
-            yield file
-        if raw.error:
-            raise raw.error
-
-
-class _Watched(io.FileIO):
-    """A file that remembers the first error of a write."""
-
-    error = None
-
-    def write(self, content):
-        left = memoryview(content).cast("B")
-        size = len(left)
-        try:
-            while len(left):
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.error = self.error or error
-            raise
-        return size
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_sieve_buf_size(0)
+    access.set_cache(0, 521, 0, 0.75)
+    name = os.fsencode(path)
+    if mode == "w":
+        opened = h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fapl=access)
+    else:
+        opened = h5py.h5f.open(name, h5py.h5f.ACC_RDWR, fapl=access)
+    with h5py.File(opened) as file:
+        yield file
+        file.flush()
 
 
 def _partial(path):

@@ -20,7 +20,7 @@ from jaxcell.training.means import tables_of
 
 ROOT = Path(__file__).parent.parent
 # The same examples each time, so that a test that fails today failed when it was written.
-settings.register_profile("same", derandomize=True, deadline=None, max_examples=50, database=None)
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=25, database=None)
 settings.load_profile("same")
 
 

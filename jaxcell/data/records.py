@@ -96,6 +96,8 @@ def encode_batch(indptr, ids, counts, dataset, total, labels):
     list of bytes, [B]
     """
     indptr = np.asarray(indptr, np.int64)
+    if np.max(dataset, initial=0) >= MAX_DATASETS:
+        raise ValueError(f"dataset {np.max(dataset)} found; a record takes 0 to {MAX_DATASETS - 1}")
     kind = _count_types(indptr, counts)
     heads = np.empty(len(dataset), _HEADER)
     heads["version"], heads["flags"], heads["n"] = VERSION, kind, np.diff(indptr)
