@@ -18,7 +18,7 @@ from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
-from jaxcell.training import formats, lora
+from jaxcell.training import formats, lora, orbax_noise
 from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
 from jaxcell.writing import writing
 
@@ -39,6 +39,7 @@ class Checkpoints:
         rules = [managers.LatestN(1), best]
         if c.train.keep_every:
             rules.append(managers.EveryNSteps(c.train.keep_every))
+        orbax_noise.hush()
         folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
         with writing(folder):
             self._manager = ocp.CheckpointManager(

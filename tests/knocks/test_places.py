@@ -80,6 +80,7 @@ def test_a_run_in_a_linked_workdir(inputs, tmp_path):
     assert VERBS["train"].content(tmp_path / "big disk") == VERBS["train"].left(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_workdir_is_kept_out(inputs, tmp_path):
     with lock(tmp_path / "run"), pytest.raises(ValueError, match=r"another run \(process \d+ on"):
         VERBS["train"].run(inputs, tmp_path)
