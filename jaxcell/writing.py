@@ -136,9 +136,15 @@ def hdf5_file(path, mode):
         opened = h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fapl=access)
     else:
         opened = h5py.h5f.open(name, h5py.h5f.ACC_RDWR, fapl=access)
-    with h5py.File(opened) as file:
+    file = h5py.File(opened)
+    try:
         yield file
         file.flush()
+    except BaseException:
+        with contextlib.suppress(Exception):  # closing fails too, and says less
+            file.close()
+        raise
+    file.close()
 
 
 def _partial(path):

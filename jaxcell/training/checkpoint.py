@@ -84,8 +84,7 @@ class Checkpoints:
 
     def check(self):
         """Raise ValueError when the run was started with another config; lists the fields."""
-        asked = ocp.args.Composite(config=ocp.args.JsonRestore())
-        saved = self._manager.restore(self.latest(), args=asked)["config"]
+        saved = self._read(ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
         saved = formats.upgrade(saved, saved.pop(VERSION, 1), self._manager.directory.parent)
         there = config.from_json(json.dumps(saved))
         found = config.differences(there, self._config)
@@ -99,8 +98,18 @@ class Checkpoints:
     def restore(self, state):
         """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings)."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        asked = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return self._manager.restore(self.latest(), args=asked)["state"]
+        return self._read(ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+
+    def _read(self, asked):
+        """Of the newest step what Orbax is asked for; a damaged one is named."""
+        step = self.latest()
+        try:
+            return self._manager.restore(step, args=asked)
+        except Exception as error:
+            raise ValueError(
+                f"{self._manager.directory / str(step)}: is damaged ({_said(error)}); remove this "
+                "folder, and the same command goes on from the step before it that was kept"
+            ) from error
 
     def wait(self):
         """Until all that was saved is on disk."""
@@ -317,9 +326,12 @@ def _whole(path, read):
     try:
         return read(path)
     except Exception as error:
-        raise ValueError(
-            f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
-        ) from error
+        raise ValueError(f"{path}: is damaged ({_said(error)}); copy it again") from error
+
+
+def _said(error):
+    """An error's kind and text, without the settings that TensorStore puts behind it."""
+    return f"{type(error).__name__}: {str(error).partition(' [tensorstore_spec=')[0][:600]}"
 
 
 def _config(path, version):
