@@ -101,14 +101,15 @@ class Checkpoints:
         return self._read(ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
 
     def _read(self, asked):
-        """Of the newest step what Orbax is asked for; a damaged one is named."""
+        """Of the newest step what Orbax is asked for; one that cannot be read is named."""
         step = self.latest()
         try:
             return self._manager.restore(step, args=asked)
         except Exception as error:
             raise ValueError(
-                f"{self._manager.directory / str(step)}: is damaged ({_said(error)}); remove this "
-                "folder, and the same command goes on from the step before it that was kept"
+                f"{self._manager.directory / str(step)}: cannot be read ({_said(error)}). If it is "
+                "damaged, move this folder away: the same command then goes on from an earlier "
+                "step, if one was kept, or starts anew"
             ) from error
 
     def wait(self):

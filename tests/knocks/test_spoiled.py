@@ -53,9 +53,8 @@ def test_spoiled_h5ad_files(tmp_path):
 def test_spoiled_steps(inputs, tmp_path):
     """Of the state that Orbax saves: a message that names the step, or the same numbers."""
     VERBS["train"].run(inputs, tmp_path)
-    (step,) = (p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name == "3")
+    step = tmp_path / "run" / "checkpoints" / "3"
     wanted = flatten(load_model(step).variables)
-    shutil.copytree(step, tmp_path / "whole")
     files = sorted(p for p in step.rglob("*") if p.is_file())
     refused = silent = 0
     for seed in range(200):
@@ -78,3 +77,14 @@ def test_spoiled_steps(inputs, tmp_path):
         assert len(text) < 900, f"seed {seed}, {file.name}: {text}"
     assert refused > 40
     assert not silent
+    # A run that goes on names it too, and does well without it.
+    whole = VERBS["train"].left(tmp_path)
+    (tmp_path / "run" / "curves.png").unlink()  # so that there is something left to do
+    for file in (step / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=f"{step}: cannot be read .*move this folder away"):
+        VERBS["train"].run(inputs, tmp_path)
+    shutil.rmtree(step)
+    VERBS["train"].run(inputs, tmp_path)
+    assert VERBS["train"].left(tmp_path) == whole
