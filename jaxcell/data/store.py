@@ -14,7 +14,7 @@ from jaxcell.data.remote import Remote, is_url, summary_of
 from jaxcell.data.store_table import table
 from jaxcell.data.vocabulary import Vocabulary
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "valid")
 INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256
@@ -230,6 +230,12 @@ def dataset_name(source, measured_by=None, value=None):
     """The name of a dataset: its file, and the value of the column that divides it."""
     file = Path(source).name
     return f"{file} {measured_by}={value}" if value else file
+
+
+def summary_checksum(summary):
+    """sha256 of what store.json says, but for the checksum itself; whatever its layout."""
+    said = json.loads(json.dumps({k: v for k, v in summary.items() if k != "checksum"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def file_facts(path):
