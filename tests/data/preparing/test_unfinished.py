@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from jaxcell.data import prepare as module
 from jaxcell.data.prepare import prepare
-from jaxcell.data.preparing import blocks, shards
+from jaxcell.data.preparing import blocks, shards, unfinished
 from jaxcell.data.preparing.survey import Surveying
 from jaxcell.data.preparing.writer import Writing
 from jaxcell.data.verification import verify
