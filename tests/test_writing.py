@@ -14,8 +14,22 @@ from jaxcell.writing import DiskError, hdf5_file, new_file, whole_file, whole_fo
 GONE = 2**22 + 1  # no process has such a number
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def inside(context, do):
+    """Do something with what a context gives."""
+    with context as given:
+        do(given)
+
+
+def raising(error):
+    """What raises it, whatever it is given."""
+
+    def do(_):
+        raise error
+
+    return do
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(
@@ -29,15 +43,11 @@ def full(*_):
 )
 def test_a_full_disk_however_it_is_told(error, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "room", lambda path: 12_345)
-    with (
-        pytest.raises(
-            DiskError, match=r"x: cannot be written: No space left on device; 12\.3 kB"
-        ) as e,
-        writing.writing(tmp_path / "x", needs=2_500_000),
-    ):
-        raise error
-    assert "are free there, and about 2.5 MB are needed. Make room, and give the same" in str(
-        e.value
+    with pytest.raises(DiskError) as e:
+        inside(writing.writing(tmp_path / "x", needs=2_500_000), raising(error))
+    assert str(e.value) == (
+        f"{tmp_path}/x: cannot be written: No space left on device; 12.3 kB are free there, and "
+        "about 2.5 MB are needed. Make room, and give the same command again"
     )
     assert e.value.errno == errno.ENOSPC
 
@@ -53,17 +63,21 @@ def test_other_errors_pass(error, tmp_path):
 
 
 def test_an_error_of_reading_says_what_was_read(tmp_path):
+    error = RuntimeError("read() failed: Input/output error; reading /atlas/shard")
     with pytest.raises(DiskError, match=r"\(read\(\) failed: Input/output error; reading /atlas/s"):
-        with writing.writing(tmp_path):
-            raise RuntimeError("read() failed: Input/output error; reading /atlas/shard")
+        inside(writing.writing(tmp_path), raising(error))
 
 
 def test_a_file_keeps_its_old_content_until_the_new_is_whole(tmp_path):
     path = tmp_path / "a" / "x"
     writing.write_text(path, "old")
-    with pytest.raises(DiskError), whole_file(path) as partial:
+
+    def half(partial):
         partial.write_text("new")
-        full()
+        raise FULL
+
+    with pytest.raises(DiskError):
+        inside(whole_file(path), half)
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["x"]
 
@@ -80,25 +94,29 @@ def test_what_killed_processes_left_goes_and_that_of_others_stays(tmp_path):
 
 
 def test_a_new_file_takes_nobody_s_place(tmp_path):
-    with pytest.raises(FileExistsError, match="appeared while"), new_file(tmp_path / "x") as part:
-        part.write_text("mine")
+    def slow(partial):
+        partial.write_text("mine")
         (tmp_path / "x").write_text("another's")
+
+    with pytest.raises(FileExistsError, match="appeared while"):
+        inside(new_file(tmp_path / "x"), slow)
     assert (tmp_path / "x").read_text() == "another's"
     assert os.listdir(tmp_path) == ["x"]
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):
-    with pytest.raises(KeyError), whole_folder(tmp_path / "x") as folder:
+    def half(folder):
         (folder / "a").write_text("half")
         raise KeyError
+
+    with pytest.raises(KeyError):
+        inside(whole_folder(tmp_path / "x"), half)
     assert os.listdir(tmp_path) == []
-    with whole_folder(tmp_path / "x") as folder:
-        (folder / "a").write_text("all")
+    inside(whole_folder(tmp_path / "x"), lambda folder: (folder / "a").write_text("all"))
     assert os.listdir(tmp_path) == ["x"]
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o777 & ~_umask()
     with pytest.raises(DiskError, match=r"y: cannot be .* are needed"):
-        with whole_folder(tmp_path / "y", needs=2**60):
-            pass
+        inside(whole_folder(tmp_path / "y", needs=2**60), raising(KeyError))
 
 
 def _umask():
