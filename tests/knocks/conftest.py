@@ -1,7 +1,9 @@
 """The library of faults, and small disks."""
 
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +14,8 @@ from tests.knocks.verbs import make_inputs
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
     """`faults.c`, compiled."""
+    if sys.platform != "linux" or not shutil.which("cc"):
+        pytest.skip("needs Linux and a C compiler (cc)")
     return compiled(tmp_path_factory.mktemp("library"))
 
 

@@ -14,10 +14,9 @@ from tests.knocks.conftest import make_read_only
 from tests.knocks.filled import messages
 from tests.knocks.verbs import VERBS
 
-QUICK = [
-    *("prepare", "embed", "convert"),
-    *(pytest.param(f"convert --to {to}", marks=pytest.mark.slow) for to in ("torch", "hub-folder")),
-]
+pytestmark = pytest.mark.slow
+# Training has a process of its own here.
+HERE = ("prepare", "embed", "convert", "convert --to torch", "convert --to hub-folder")
 FULL = re.compile(r"cannot be written: No space left on device; [\d.]+ [kM]?B? ?(bytes )?are free")
 
 
@@ -30,7 +29,7 @@ def check(said, place):
         assert text.endswith("Make room, and give the same command again")
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", HERE)
 def test_a_full_disk(name, disk, inputs, tmp_path):
     said = messages(name, disk, inputs, tmp_path / "other")
     check(said, disk / "place")
@@ -38,7 +37,6 @@ def test_a_full_disk(name, disk, inputs, tmp_path):
         assert "are needed" in said[0]
 
 
-@pytest.mark.slow
 def test_a_full_disk_in_training(disk, inputs, tmp_path):
     """In a process of its own: nothing but our own line is printed of what Orbax meets with."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.knocks.filled", disk, inputs, "train"]
@@ -52,7 +50,7 @@ def test_a_full_disk_in_training(disk, inputs, tmp_path):
     assert any("are needed" in text for text in said)
 
 
-@pytest.mark.parametrize("name", [*QUICK, pytest.param("train", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*HERE, "train"])
 def test_a_read_only_disk(name, disk, inputs):
     make_read_only(disk)
     with pytest.raises(DiskError, match=r"cannot be written: Read-only file system\. Name anoth"):

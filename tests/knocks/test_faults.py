@@ -43,7 +43,7 @@ def check(found, asked):
 
 
 def test_a_dozen_faults(library, tmp_path):
-    asked = {"prepare": 5, "embed": 4, CONVERT[0]: 2, CONVERT[1]: 1}
+    asked = {"prepare": 6, "embed": 3, CONVERT[0]: 3}
     check(strike(library, tmp_path, asked, seed=1), asked)
 
 

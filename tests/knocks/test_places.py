@@ -16,7 +16,8 @@ from jaxcell.training.workdir import lock
 from tests.conftest import ROOT
 from tests.knocks.verbs import OPTIONS, VERBS, names, tiny
 
-VERB = [pytest.param("train", marks=pytest.mark.slow), "prepare", "embed", "convert"]
+pytestmark = pytest.mark.slow
+VERB = ("train", "prepare", "embed", "convert")
 
 
 @pytest.mark.parametrize("name", VERB)
@@ -71,7 +72,6 @@ def test_a_circle_of_links(name, inputs, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.slow
 def test_a_run_in_a_linked_workdir(inputs, tmp_path):
     (tmp_path / "big disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "big disk")
@@ -80,7 +80,6 @@ def test_a_run_in_a_linked_workdir(inputs, tmp_path):
     assert VERBS["train"].content(tmp_path / "big disk") == VERBS["train"].left(tmp_path)
 
 
-@pytest.mark.slow
 def test_a_second_run_in_a_workdir_is_kept_out(inputs, tmp_path):
     with lock(tmp_path / "run"), pytest.raises(ValueError, match=r"another run \(process \d+ on"):
         VERBS["train"].run(inputs, tmp_path)
@@ -102,7 +101,6 @@ def test_an_output_that_appears_meanwhile_stays(inputs, tmp_path, monkeypatch):
     assert (tmp_path / "out.h5ad").read_text() == "of another"
 
 
-@pytest.mark.slow
 def test_two_at_once(inputs, tmp_path):
     """One output, two processes: one is done, the other says why it is not."""
     given = {
