@@ -46,6 +46,8 @@ def _code(error):
     """The system's number of a disk's error, None of any other."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in DISK else None
+    if isinstance(error, PermissionError):  # of ours, which names what it is about
+        return None
     text = str(error)
     return next((code for code in (*DISK, *REFUSED) if os.strerror(code) in text), None)
 
@@ -55,13 +57,12 @@ def _told(path, code, needs, text=""):
     if code in FULL:
         some = f", and about {size(needs)} are needed" if needs else ""
         said += f"; {size(room(path))} are free there{some}. Make room, and"
-    elif code == errno.EIO:
-        # It may have been in reading: then the library's own text names what was read.
-        more = " ".join(text.split())[:200]
-        said += f" ({more})" if "/" in more else ""
-        said += ". Look at the disk, and"
     else:
-        said += ". Name another place, or make this one writable, and"
+        # It may have been in reading what is written: then a library's own text names that.
+        more = " ".join(text.split())[:200]
+        said += f" ({more})" if "/" in more.replace("Input/output", "") else ""
+        read_only = "Name another place, or make this one writable, and"
+        said += ". Look at the disk, and" if code == errno.EIO else f". {read_only}"
     told = DiskError(f"{said} give the same command again")
     told.errno = code
     return told
@@ -157,7 +158,7 @@ def _partial(path):
     for left in path.parent.glob(f"{glob.escape(f'{path.name}.{machine}')}-*.partial"):
         number = left.name.removesuffix(".partial").rpartition("-")[2]
         if number.isdecimal() and not is_alive(int(number)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f"{path.name}.{machine}-{os.getpid()}.partial")
 
 

@@ -53,7 +53,12 @@ def test_a_full_disk_however_it_is_told(error, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("no such gene"), FileNotFoundError(errno.ENOENT, "No such file"), KeyError("x")],
+    [
+        ValueError("no such gene"),
+        FileNotFoundError(errno.ENOENT, "No such file"),
+        PermissionError("a.h5ad cannot be read: Permission denied"),
+        KeyError("x"),
+    ],
 )
 def test_other_errors_pass(error, tmp_path):
     with pytest.raises(type(error)) as found, writing.writing(tmp_path):
