@@ -39,7 +39,8 @@ def writing(path, needs=0):
         code = _code(error)
         if code is None:
             raise
-        raise _told(path, code, needs, str(error)) from error
+        plain = isinstance(error, OSError) and code != errno.EIO
+        raise _told(path, code, needs, "" if plain else str(error)) from error
 
 
 def _code(error):
@@ -158,7 +159,9 @@ def _partial(path):
     for left in path.parent.glob(f"{glob.escape(f'{path.name}.{machine}')}-*.partial"):
         number = left.name.removesuffix(".partial").rpartition("-")[2]
         if number.isdecimal() and not is_alive(int(number)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            remove = shutil.rmtree if left.is_dir() else Path.unlink
+            with contextlib.suppress(OSError):  # another process may do the same
+                remove(left)
     return path.with_name(f"{path.name}.{machine}-{os.getpid()}.partial")
 
 
