@@ -24,7 +24,7 @@ def main(folder, name, seed, kills):
     place, inputs, faults = folder / "place", folder / "inputs", Faults()
     if not inputs.exists():
         inputs.mkdir()
-        make_inputs(inputs)
+        make_inputs(inputs, [name])
         _first(verb, folder, inputs, place, faults)
     known = pickle.loads((folder / "known").read_bytes())
     found = json.loads((folder / "found.json").read_text())

@@ -19,7 +19,7 @@ from jaxcell.data.genes import identify
 from jaxcell.data.sources import open_source
 from tests.conftest import draw_cells
 
-PATIENCE = 20  # seconds of a try
+PATIENCE = 120  # seconds of a try
 KINDS = ("plain", "checked")
 
 

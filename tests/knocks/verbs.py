@@ -45,16 +45,19 @@ class Verb:
         return self.content(path) if path.exists() else None
 
 
-def make_inputs(folder):
-    """What the verbs read: files in an existing folder."""
+def make_inputs(folder, verbs=("train", "embed", "convert")):
+    """What some verbs read: files in an existing folder."""
     csr, csc = draw_cells(1, 60, 80), draw_cells(2, 40, 80)[:, 10:70].copy()
     csc.X = sp.csc_matrix(csc.X)
     csr.write_h5ad(folder / "csr.h5ad")
     csc.write_h5ad(folder / "csc.h5ad")
-    store = prepare(folder / "store", folder / "csr.h5ad", **OPTIONS)
-    (folder / "fresh").mkdir()
-    fresh(store, tiny(folder), folder / "fresh")
-    convert(GOLDEN / "2", folder / "torch", to="torch")
+    if {"train", "embed"} & set(verbs):
+        store = prepare(folder / "store", folder / "csr.h5ad", **OPTIONS)
+    if "embed" in verbs:
+        (folder / "fresh").mkdir()
+        fresh(store, tiny(folder), folder / "fresh")
+    if "convert" in verbs:
+        convert(GOLDEN / "2", folder / "torch", to="torch")
     return folder
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tests.knocks.faults import CTRL_C, KINDS, NAMES, Faults
 from tests.knocks.verbs import VERBS, compute_once, make_inputs, names
 
-PATIENCE = 100  # seconds of one try; longer is taken for a deadlock
+PATIENCE = 300  # seconds of one try; longer is taken for a deadlock
 SAID = (OSError, ValueError)  # what the command line prints as one line
 
 
@@ -25,7 +25,7 @@ def main(folder, seed, asked):
     folder, faults = Path(folder), Faults()
     inputs = folder / "inputs"
     inputs.mkdir()
-    make_inputs(inputs)
+    make_inputs(inputs, asked)
     compute_once()
     with open(folder / "found.jsonl", "a") as log:
         for name, number in asked.items():
