@@ -23,6 +23,7 @@ _VERBS = {
     "benchmark": "jaxcell.suites.runner",
     "ablate": "jaxcell.ablations.runner",
     "convert": "jaxcell.conversion.convert",
+    "resume": "jaxcell.resuming",
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",

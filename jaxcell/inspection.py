@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anndata
-from tqdm import tqdm
 
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
@@ -22,7 +21,9 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
+from jaxcell.progress import bar
 
 CELLS = 100_000  # of a source that are read
 
@@ -114,7 +115,8 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
-        _write(Path(out), results, looks)
+        with filled(out, last=("inspect.json",)) as made:
+            _write(made, results, looks)
     return results
 
 
@@ -180,9 +182,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
     looks, read, lost = [], {}, []
     ranges = [blocks(one.n_cells, cells) for one, _ in opened if not _store(one)]
     total = sum(b - a for each in ranges for a, b in each)
-    shown = progress and total > 0  # of stores nothing is read
-    options = {"desc": "reading", "unit": "cell", "unit_scale": True, "disable": not shown}
-    with tqdm(total=total, **options) as bar:
+    with bar(total, "reading", "cell", shown=progress and total > 0) as shown:
         for one, places in opened:
             if _store(one):
                 looks += looks_of(one, labels)
@@ -190,7 +190,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
             try:
                 look = look_at(
                     one, places, most=cells, labels_asked=labels, batch=batch,
-                    identifiers_by=identifiers, advance=bar.update,
+                    identifiers_by=identifiers, advance=shown.update,
                 )  # fmt: skip
             except ValueError as error:  # damaged inside
                 lost.append({"source": one.name, "error": str(error)})
@@ -238,7 +238,6 @@ def _together(looks, read, gene_map):
 
 
 def _write(out, results, looks):
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
     page = html.page("What lies in the sources", page_blocks(results, looks), out)

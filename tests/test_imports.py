@@ -9,7 +9,16 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems", "writing"}
+BASE = {
+    "registry",
+    "config",
+    "sharding",
+    "variants",
+    "systems",
+    "progress",
+    "interrupts",
+    "calls",
+} | {"writing"}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
@@ -41,12 +50,16 @@ PUBLIC = (
     "evaluate_perturbations",
     "network",
     "inspect",
+    "resume",
 )
 
 MAY = {
     "registry": set(),
     "launchers": set(),
     "hub": set(),
+    "progress": set(),
+    "interrupts": set(),
+    "calls": set(),
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"systems"},
@@ -73,7 +86,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
-    "inspection": {"data", "evaluation"},
+    "inspection": {"data", "evaluation", "progress"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
@@ -91,7 +104,8 @@ MAY = {
     "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
-    "cli": {"main", "verbs"},
+    "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},
+    "cli": {"interrupts", "main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

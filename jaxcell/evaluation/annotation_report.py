@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from jaxcell.data.ontology import Ontology
+from jaxcell.evaluation.folders import filled
 
 from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
@@ -106,15 +107,15 @@ def annotation_report(
         },
         "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
     }
-    out.mkdir(parents=True, exist_ok=True)
     name, nodes = next(iter(found.items()))
-    flow_figure(out / "annotation_flow.png", whole, true, nodes, name)
-    results["meta"]["figures"] = {"flow": "annotation_flow.png"}
-    if leaf_probabilities is not None and not sigmoids:
-        results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    (out / "annotation.json").write_text(text, encoding="utf-8")
-    (out / "annotation.md").write_text(page(results), encoding="utf-8")
+    with filled(out, last=("annotation.json",)) as made:
+        flow_figure(made / "annotation_flow.png", whole, true, nodes, name)
+        results["meta"]["figures"] = {"flow": "annotation_flow.png"}
+        if leaf_probabilities is not None and not sigmoids:
+            results["meta"]["figures"] |= _draw_group(made, own, p[true == group], whole, group)
+        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (made / "annotation.json").write_text(text, encoding="utf-8")
+        (made / "annotation.md").write_text(page(results), encoding="utf-8")
     return results
 
 

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.evaluation.folders import filled
+from jaxcell.progress import each
 
 from . import gene_baselines
 from .figures import FAINT, INK, LABEL_COLOURS
@@ -90,7 +91,7 @@ def relations(
     methods[RANDOM] = gene_baselines.random_vectors(int(kept.sum()), width, seed)
     options = dict(sizes=sizes, share=share, sides=sides, seed=seed)
     found = {}
-    for name, x in tqdm(methods.items(), disable=not progress, desc="relations"):
+    for name, x in each(list(methods.items()), "relations", "method", progress):
         found[name] = relationship_recall(x, known, name=name, **options)
         for part in ("raw", "best"):
             found[name][part].pop("draws")
@@ -143,15 +144,15 @@ def read_genes(genes, keys=None):
 
 
 def _write(out, results):
-    out.mkdir(parents=True, exist_ok=True)
     results["meta"]["figures"] = {}
-    for database in [MEAN, *results["meta"]["databases"]]:
-        file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
-        recall_figure(out / file, results, database)
-        results["meta"]["figures"][database] = file
-    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-    (out / "results.json").write_text(text, encoding="utf-8")
-    (out / "report.md").write_text(page(results), encoding="utf-8")
+    with filled(out) as made:
+        for database in [MEAN, *results["meta"]["databases"]]:
+            file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
+            recall_figure(made / file, results, database)
+            results["meta"]["figures"][database] = file
+        text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+        (made / "results.json").write_text(text, encoding="utf-8")
+        (made / "report.md").write_text(page(results), encoding="utf-8")
 
 
 def _percent(part, database):

@@ -8,10 +8,10 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
-from jaxcell import __version__
+from jaxcell import __version__, calls
 from jaxcell.evaluation import html
+from jaxcell.interrupts import goes_on, told
+from jaxcell.progress import bar
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
@@ -58,7 +58,10 @@ def benchmark(
     ------
     ValueError, FileNotFoundError, ImportError
         About the input, before anything is written.
+    KeyboardInterrupt
+        When it was stopped; says how to go on.
     """
+    call = dict(locals())
     chosen = suite(name)
     given = (data,) if isinstance(data, str | Path) else tuple(data)
     asked = Asked(dict(checkpoints or {}), given, Path(out), seeds, tuple(baselines))
@@ -66,7 +69,8 @@ def benchmark(
     _check(asked, name)
     parts = chosen.plan(asked)
     _check_keys(parts)
-    with lock(asked.out):
+    with told(lambda: goes_on(out)), lock(asked.out):
+        calls.keep(asked.out, "benchmark", call)
         write_text(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}
@@ -116,17 +120,15 @@ def _computed(parts, folder, progress):
     found = {part.key: _kept(folder / f"{part.key}.json", part.mark) for part in parts}
     missing = [part for part in parts if found[part.key] is None]
     total, done = len(parts), len(parts) - len(missing)
-    with tqdm(
-        total=total, initial=done, disable=not progress, desc="benchmark", unit="part"
-    ) as bar:
+    with bar(total, "benchmark", "part", done=done, shown=progress) as shown:
         for part in missing:
-            bar.set_postfix_str(part.title)
+            shown.note(part.title)
             result = part.run()
             mark = _whole(part.mark)
             write_text(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
-            bar.update()
+            shown.update()
     return found
 
 

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from jaxcell import benchmark, cli
+from jaxcell import benchmark, cli, resume
 from jaxcell.evaluation import html
 from jaxcell.suites import registry
 from jaxcell.suites.suite import Part, Suite
@@ -83,11 +83,33 @@ def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["benchmark", "counting", "--out", str(tmp_path), "--seeds", "2"])
     assert left.value.code == 130
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    said = f"stopped: go on with the same command, or: jaxcell resume {tmp_path}\n"
+    assert capsys.readouterr().err == said
     assert not (tmp_path / "report.html").exists()
     monkeypatch.setattr(sys.modules["counting_suite"], "SUITE", real)
-    benchmark("counting", tmp_path, seeds=2, progress=False)
+    cli.main(["resume", str(tmp_path)])
     assert RUN == [0, 1]
+    said = f"{tmp_path}: goes on with the benchmark counting\n2 parts\n"
+    assert capsys.readouterr().out == f"{said}report: {tmp_path}/report.html\n"
+    found = (tmp_path / "results.json").read_text()
+    benchmark("counting", tmp_path, seeds=2, progress=False)
+    assert (tmp_path / "results.json").read_text() == found
+
+
+def test_a_benchmark_goes_on_from_where_it_was_moved_to(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    benchmark("counting", "out", seeds=2, size=3, data="data", progress=False)
+    found = json.loads((tmp_path / "a" / "out" / "results.json").read_text())
+    monkeypatch.chdir("/")
+    resume(tmp_path / "a" / "out")  # its paths start where it was begun
+    assert json.loads((tmp_path / "a" / "out" / "results.json").read_text()) == found
+    (tmp_path / "a" / "out").rename(tmp_path / "moved")
+    resume(tmp_path / "moved")
+    assert RUN == [0, 1]
+    assert not (tmp_path / "a" / "out").exists()
+    found["meta"]["out"] = str(tmp_path / "moved")
+    assert json.loads((tmp_path / "moved" / "results.json").read_text()) == found
 
 
 @pytest.mark.parametrize(
