@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Each verb is imported where it is first used, so that `import jaxcell` stays below a second.
 _VERBS = {
+    "read": "jaxcell.reading",
     "prepare": "jaxcell.data.prepare",
     "manifest": "jaxcell.data.corpora.listing",
     "inspect": "jaxcell.inspection",

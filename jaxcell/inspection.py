@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import anndata
 
+from jaxcell import __version__
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
@@ -20,7 +21,7 @@ from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
-from jaxcell.evaluation import html
+from jaxcell.evaluation import html, html_page
 from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
 from jaxcell.progress import bar
@@ -115,8 +116,12 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
+        what = (
+            f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
+        )
+        said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
         with filled(out, last=("inspect.json",)) as made:
-            _write(made, results, looks)
+            _write(made, results, page_blocks(results, looks) + said)
     return results
 
 
@@ -237,8 +242,8 @@ def _together(looks, read, gene_map):
     return {"refused": refused, "warned": [str(one.message) for one in caught]}
 
 
-def _write(out, results, looks):
+def _write(out, results, page):
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
-    page = html.page("What lies in the sources", page_blocks(results, looks), out)
-    (out / "report.html").write_text(page, encoding="utf-8")
+    text = html_page.page("What lies in the sources", page, out)
+    (out / "report.html").write_text(text, encoding="utf-8")

@@ -308,10 +308,12 @@ def start(argv=None):
 def _define_config(argv):
     """Define --config, of a Python file or of a trained model's folder; argv without a folder's."""
     path, rest = overrides.config_path(argv)
-    if path.partition(":")[0].endswith(".py") or not path:
+    file, colon, name = path.partition(":")
+    if file.endswith(".py") or not path:
         config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
         flags.mark_flag_as_required("config")
-        return argv
+        own = config.config_file(file) if path else ""
+        return argv if str(own) == file else [rest[0], f"--config={own}{colon}{name}", *rest[1:]]
     try:
         c = config.load(path)
     except ValueError as error:

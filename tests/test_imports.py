@@ -54,7 +54,10 @@ PUBLIC = (
 )
 
 MAY = {
+    "shipped": set(),
+    "reading": {"data"},
     "registry": set(),
+    "palette": set(),
     "launchers": set(),
     "hub": set(),
     "progress": set(),
@@ -66,12 +69,12 @@ MAY = {
     "config_checks": {"config_data_checks"},
     "config_data_checks": set(),
     "config_defaults": {"systems"},
-    "config": CONFIG,
+    "config": CONFIG | {"shipped"},
     "sharding": {"registry", "config"},
     "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
-    "training": PARTS | {"hub", "processes"},
+    "training": PARTS | {"hub", "palette", "processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
@@ -100,8 +103,12 @@ MAY = {
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
-    "bench": ABOVE | {"evaluation", "forward", "planning"},
-    "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
+    "evaluation": {
+        "data",
+        "palette",
+        *BASE,
+    },  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
     "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcell.conversion.card import hub_folder
@@ -151,7 +150,7 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
     info |= described.told
     own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
     model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
-    needs = sum(x.nbytes for x in jax.tree.leaves(variables))
+    needs = sum(x.nbytes for x in flatten(variables).values())
     with whole_folder(out, needs) as folder:
         save_model(folder, model)
     said = [f"read from {found.weights}", *described.said]
@@ -241,7 +240,7 @@ def variables_of(tensors, described, family, dtype=np.float32):
     {'params': …, 'batch_stats': …} in ``dtype``, names of the tensors used, {name: why} of others
     """
     model = CellModel(described.config.model)
-    targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
+    targets = flatten(model.shapes())
     shapes = {path: leaf.shape for path, leaf in targets.items()}
     made = plan(tensors, (*family.rules, *described.rules), family.left_out, shapes)
     context = {"rows": described.rows, "genes": len(described.vocabulary), **described.context}

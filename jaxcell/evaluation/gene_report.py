@@ -9,10 +9,10 @@ import numpy as np
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.folders import filled
+from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
 
 from . import gene_baselines
-from .figures import FAINT, INK, LABEL_COLOURS
 from .inputs import check_extra
 from .relations import SIZES, by_name, centred, locate, read_pairs, relationship_recall
 from .tables import markdown
@@ -228,7 +228,7 @@ def recall_figure(path, results, database):
     table = results["results"]
     ends = []
     for i, (name, row) in enumerate(table.items()):
-        colour = FAINT if name == RANDOM else LABEL_COLOURS[i % len(LABEL_COLOURS)]
+        colour = FAINT if name == RANDOM else PALETTE[i % len(PALETTE)]
         sizes = list(row["pca"])
         y = [100 * row["pca"][k][database] for k in sizes]
         axes.plot(sizes, y, "o-", color=colour, ms=4.5, lw=1.6, label=name)
@@ -246,9 +246,9 @@ def recall_figure(path, results, database):
     axes.set_xlabel("PCA size (hollow: vectors as they are)", size=9, color=INK)
     axes.set_ylabel("recall, %", size=9, color=INK)
     axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=8, color="#DDDDDD")
-    axes.grid(axis="y", color="#ECECEC", lw=0.8)
+    axes.tick_params(labelsize=8, color=LINE)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     figure.savefig(path, metadata={"Software": None})

@@ -2,16 +2,15 @@
 
 import argparse
 import json
-import os
-import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
 
 from jaxcell import __version__, calls
-from jaxcell.evaluation import html
+from jaxcell.evaluation import html, html_page
 from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
+from jaxcell.suites import made_by
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
@@ -76,16 +75,20 @@ def benchmark(
         results = {"meta": _meta(chosen, name, asked), "parts": found}
         write_text(asked.out / "results.json", _json(results))
         write_text(
-            asked.out / "report.html", html.page(chosen.title, _blocks(chosen, results), out)
+            asked.out / "report.html", html_page.page(chosen.title, _blocks(chosen, results), out)
         )
     return results
 
 
+def _parser(chosen):
+    parser = argparse.ArgumentParser(add_help=False)
+    chosen.arguments(parser)
+    return parser
+
+
 def _options(chosen, name, given):
     """The suite's options, defaults filled in."""
-    parser = argparse.ArgumentParser()
-    chosen.arguments(parser)
-    options = vars(parser.parse_args([]))
+    options = vars(_parser(chosen).parse_args([]))
     if unknown := sorted(given.keys() - options.keys()):
         raise ValueError(
             f"{unknown[0]}: no option of the suite {name}, which takes "
@@ -155,7 +158,8 @@ def _blocks(chosen, results):
     models = ", ".join(f"{name} ({hash_[:12]})" for name, hash_ in meta["checkpoints"].items())
     about = f"Models: {models or 'none'}. Seeds: {meta['seeds']}. {meta['machine']}."
     versions = ", ".join(f"{package} {v}" for package, v in meta["versions"].items())
-    return [html.Text(about), *chosen.blocks(results), html.Text(versions)]
+    made = [html.Heading("How it was made"), html.Code(meta["command"]), html.Text(versions)]
+    return [html.Text(about), *chosen.blocks(results), *made]
 
 
 def _meta(chosen, name, asked):
@@ -169,6 +173,7 @@ def _meta(chosen, name, asked):
         "seeds": asked.seeds,
         "baselines": list(asked.baselines),
         "options": options,
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "command": made_by.command(name, asked, _parser(chosen)),
+        "machine": made_by.machine(),
         "versions": {package: version(package) for package in PACKAGES},
     }

@@ -23,11 +23,10 @@ from jaxcell.data.transforms import temperatures
 from jaxcell.progress import bar
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
+from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.writing import write_text
-
-ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
 
 def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
@@ -214,8 +213,7 @@ def summary(found):
     Over the genes with at least 10 hidden entries with a count and 10 without; only 'genes', 0,
     when there are none.
     """
-    rare = np.minimum(found["n_detected"], found["n_cells"] - found["n_detected"])
-    some = found[rare >= ENOUGH]
+    some = enough(found)
     if not len(some):
         return {"genes": 0}
     return {
