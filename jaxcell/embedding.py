@@ -30,7 +30,15 @@ from jaxcell.predictions import (
     probabilities_of,
 )
 from jaxcell.progress import bar
-from jaxcell.results import Found, check_call, check_match, check_records, keep, without
+from jaxcell.results import (
+    Found,
+    check_call,
+    check_copy,
+    check_match,
+    check_records,
+    keep,
+    without,
+)
 from jaxcell.training.checkpoint import load_model
 
 
@@ -127,6 +135,7 @@ def embed(
     key = key or "X_" + "+".join(model.config.name for model in models)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     check_records(data, source.name)
+    check_copy(data, out)
     names, gene_map = identify(source.var, identifiers, source.name), read_gene_map(gene_map)
     embedders, taken = [], set()
     for model in models:

@@ -20,7 +20,15 @@ from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
 from jaxcell.outputs import output_of
 from jaxcell.progress import bar
-from jaxcell.results import Found, check_call, check_match, check_records, keep, without
+from jaxcell.results import (
+    Found,
+    check_call,
+    check_copy,
+    check_match,
+    check_records,
+    keep,
+    without,
+)
 from jaxcell.training.checkpoint import load_model
 
 ENOUGH = 0.01  # of the difference: a larger error of the integral is warned of
@@ -125,6 +133,7 @@ def attributions(
     baseline, pad = pad_of(c.model, baseline)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     check_records(data, source.name)
+    check_copy(data, out)
     names, codes = _groups(source, group)
     own_names = identify(source.var, identifiers, source.name)
     found = match(own_names, model.vocabulary, read_gene_map(gene_map), duplicates, source.name)

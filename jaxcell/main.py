@@ -31,6 +31,7 @@ from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.stop import status
 from jaxcell.training.workdir import begun, check_workdir, lock
+from jaxcell.writing import write_text
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -161,8 +162,7 @@ def finished(workdir):
 
 def finish(workdir, stage, mark):
     """Note that a stage is finished."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "stages.json").write_text(json.dumps({**finished(workdir), stage: mark}, indent=1))
+    write_text(workdir / "stages.json", json.dumps({**finished(workdir), stage: mark}, indent=1))
 
 
 def _prepare(c, workdir):

@@ -21,8 +21,8 @@ from jaxcell.ablations.suites import suite
 from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import count_parameters
 from jaxcell.training import loop
-from jaxcell.training.metrics import replace
 from jaxcell.training.stop import Stopped
+from jaxcell.writing import write_text
 
 COMPILED = {  # of the programs that one seed's run leaves for the next: in a file, whatever it took
     "jax_persistent_cache_min_compile_time_secs": 0.5,
@@ -151,7 +151,7 @@ def ablate(
         "references": references,
     }
     kind.tables.finish(results)
-    replace(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
     (out / "report.md").write_text(kind.tables.page(results), encoding="utf-8")
     return results
 
@@ -183,7 +183,7 @@ def run_arm(bench, arm, seed, c):
     jax.clear_caches()  # no later run takes these programs from memory
     run["seconds"] = time.perf_counter() - began
     workdir.mkdir(parents=True, exist_ok=True)  # a run may fail before it has written
-    replace(file, json.dumps(run, indent=1) + "\n")
+    write_text(file, json.dumps(run, indent=1) + "\n")
     return run, True
 
 

@@ -15,11 +15,11 @@ from jaxcell.conversion.export import export
 from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
-from jaxcell.conversion.whole import free, whole
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import VERSION, Model, flatten, load_model, save_model
 from jaxcell.training.formats import unflatten
+from jaxcell.writing import check_free, whole_folder
 
 FAMILIES = {  # the first that recognises a checkpoint has it
     "jaxcell": ours.FAMILY,
@@ -120,7 +120,7 @@ def convert(
     for option, value in told.items():
         if option not in known:
             raise ValueError(f"{option}: found {_shown(value)}, expected none: of no use to {to}")
-    free(out)
+    check_free(out)
     return {"jaxcell": _from_torch, "torch": _to_torch, "hub-folder": _to_hub}[to](
         source, Path(out), **told
     )
@@ -150,7 +150,8 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
     info |= described.told
     own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
     model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
-    with whole(out) as folder:
+    needs = sum(x.nbytes for x in flatten(variables).values())
+    with whole_folder(out, needs) as folder:
         save_model(folder, model)
     said = [f"read from {found.weights}", *described.said]
     return _converted(out, model, used, left_out, said)

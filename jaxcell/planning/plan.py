@@ -11,7 +11,7 @@ from jaxcell.planning import fitting
 from jaxcell.planning.topologies import LOCAL, machine_of
 from jaxcell.planning.trials import Trials
 from jaxcell.training import setup
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 
 def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, say=None):
@@ -73,7 +73,7 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
         "tried": [{k: told[n][k] for k in ("batch", "fits", "needed", "seconds")} for n in told],
     }
     if out:
-        replace(Path(out), json.dumps(found, indent=1) + "\n")
+        write_text(out, json.dumps(found, indent=1) + "\n")
     return found
 
 

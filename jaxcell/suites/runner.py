@@ -14,8 +14,8 @@ from jaxcell.suites import made_by
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
-from jaxcell.training.metrics import replace
 from jaxcell.training.workdir import lock
+from jaxcell.writing import write_text
 
 WRITTEN = ("results.json", "report.html", "report.md")
 PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
@@ -70,11 +70,11 @@ def benchmark(
     _check_keys(parts)
     with told(lambda: goes_on(out)), lock(asked.out):
         calls.keep(asked.out, "benchmark", call)
-        replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
+        write_text(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}
-        replace(asked.out / "results.json", _json(results))
-        replace(
+        write_text(asked.out / "results.json", _json(results))
+        write_text(
             asked.out / "report.html", html_page.page(chosen.title, _blocks(chosen, results), out)
         )
     return results
@@ -128,7 +128,7 @@ def _computed(parts, folder, progress):
             shown.note(part.title)
             result = part.run()
             mark = _whole(part.mark)
-            replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
+            write_text(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
             shown.update()

@@ -26,7 +26,7 @@ from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 
 def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
@@ -246,4 +246,4 @@ def show(found):
 
 def write(found, path):
     """Write a `table` as tab-separated text; what is not known stays empty."""
-    replace(Path(path), found.to_csv(sep="\t", index=False, float_format="%.6g"))
+    write_text(path, found.to_csv(sep="\t", index=False, float_format="%.6g"))

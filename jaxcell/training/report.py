@@ -13,6 +13,7 @@ import pandas as pd
 from jaxcell import config
 from jaxcell.training import curves, gene_figure
 from jaxcell.training.metrics import share_explained
+from jaxcell.writing import whole_file
 
 GENES = "gene_errors.tsv"
 
@@ -102,10 +103,12 @@ def can_draw():
 def draw_run(workdir):
     """``WORKDIR/curves.png`` of one run, and gene_errors.png where it has the table."""
     record, workdir = read_run(workdir), Path(workdir)
-    curves.draw([record], workdir / "curves.png")
+    with whole_file(workdir / "curves.png") as path:
+        curves.draw([record], path)
     found = _genes(workdir)
     if found is not None:
-        gene_figure.draw({record.name: found}, workdir / "gene_errors.png")
+        with whole_file(workdir / "gene_errors.png") as path:
+            gene_figure.draw({record.name: found}, path)
 
 
 def _genes(workdir):

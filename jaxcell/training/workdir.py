@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from jaxcell import processes
+from jaxcell.writing import writing
 
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
@@ -46,7 +47,8 @@ def lock(workdir):
 @contextlib.contextmanager
 def _locked(workdir):
     made = not Path(workdir).exists()
-    Path(workdir).mkdir(parents=True, exist_ok=True)
+    with writing(workdir):
+        Path(workdir).mkdir(parents=True, exist_ok=True)
     try:
         with _held(workdir) as text:
             yield text
@@ -58,7 +60,9 @@ def _locked(workdir):
 
 @contextlib.contextmanager
 def _held(workdir):
-    with open(Path(workdir) / ".lock", "a+") as file:
+    with writing(workdir):
+        file = open(Path(workdir) / ".lock", "a+")  # noqa: SIM115, closed below
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -67,13 +71,17 @@ def _held(workdir):
                 f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
                 "wait for it or name another folder"
             ) from None
-        file.truncate(0)
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         text = f"process {os.getpid()} on {os.uname().nodename} since {now}"
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # before other machines look
+        with writing(file.name):
+            file.truncate(0)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # before other machines look
         yield text
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, of which the run itself tells
+            file.close()
 
 
 def _shares(workdir, text):

@@ -6,6 +6,7 @@ import h5py
 from h5py import h5z
 
 from jaxcell.files import near
+from jaxcell.writing import DiskError
 
 EXTRA = "pip install 'jaxcell[hdf5]'"
 
@@ -50,6 +51,8 @@ def opened(path, kind):
         try:
             require_filters(file, path)
             yield file
+        except DiskError:  # of what is laid down elsewhere
+            raise
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
             raise ValueError(f"{path} is truncated or damaged: {error}; copy it again") from error
 
