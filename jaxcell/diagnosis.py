@@ -11,10 +11,12 @@ import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
 from jaxcell import __version__
+from jaxcell.data.types import Cells, StrPath
 
 GB = 1e9
 LITTLE = 2 * GB  # of memory or disk: what a first run takes
@@ -25,7 +27,13 @@ PLACES = {  # variables that name files, and what for
 }
 
 
-def doctor(source=None, *, checkpoint=None, seconds=10.0, progress=True):
+def doctor(
+    source: Cells | None = None,
+    *,
+    checkpoint: StrPath | None = None,
+    seconds: float = 10.0,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Look at this machine and its packages, train for some seconds, and look into a file.
 
     Parameters

@@ -17,9 +17,11 @@ import warnings
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxcell import calls, cli, config, processes, sharding
 from jaxcell.data.prepare import prepare
+from jaxcell.data.types import StrPath
 from jaxcell.data.unprepared import open_store
 from jaxcell.files import near
 from jaxcell.interrupts import goes_on, told
@@ -42,7 +44,10 @@ READS = {
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
 
 
-def train(c, workdir=None):
+def train(
+    c: ConfigDict | StrPath,
+    workdir: StrPath | None = None,
+) -> Path:
     """Train a model: ``jaxcell.train``.
 
     Parameters

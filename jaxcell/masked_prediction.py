@@ -4,6 +4,7 @@ n cells, B of a batch, T tokens, V genes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import build_transforms
+from jaxcell.data.types import StrPath
 from jaxcell.evaluation import masked
 from jaxcell.losses import total as losses
 from jaxcell.progress import bar
@@ -43,7 +45,17 @@ class Entries:
     predicted: np.ndarray
 
 
-def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws=1, k=0):
+def masked_genes(
+    store: StrPath | Store,
+    checkpoint: StrPath,
+    *,
+    loss: str = "mgm",
+    ratio: float | None = None,
+    nonzero: float | None = None,
+    seed: int = 0,
+    draws: int = 1,
+    k: int = 0,
+) -> dict[str, Any]:
     """Metrics of the predicted bins of masked genes: ``jaxcell masked``.
 
     Parameters

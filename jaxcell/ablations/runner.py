@@ -11,13 +11,16 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jaxcell import calls, config
 from jaxcell.ablations.arms import arms_of, base, config_of
 from jaxcell.ablations.suites import suite
+from jaxcell.data.types import StrPath
 from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import count_parameters
 from jaxcell.training import loop
@@ -74,8 +77,16 @@ def _options(names):
 
 
 def ablate(
-    experiment, out, *, suite_name="txfm", budget="small", arms=(), steps=0, seeds=0, say=print
-):
+    experiment: Any,
+    out: StrPath,
+    *,
+    suite_name: str = "txfm",
+    budget: str = "small",
+    arms: Sequence[str] = (),
+    steps: int = 0,
+    seeds: int = 0,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
     """Train and measure the arms of a suite: ``jaxcell.ablate``.
 
     Goes on where it was stopped: an arm that is finished with the same config, data and measures is

@@ -4,9 +4,10 @@ Reading is in `files`, what a family's checkpoints are in a module of `families`
 `rules`, moving the tensors in `torch`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from jaxcell.conversion.export import export
 from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
+from jaxcell.data.types import Names, StrPath
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import VERSION, Model, flatten, load_model, save_model
@@ -57,19 +59,19 @@ class Converted(NamedTuple):
 
 
 def convert(
-    source,
-    out,
+    source: StrPath,
+    out: StrPath,
     *,
-    to="jaxcell",
-    family=None,
-    classes=None,
-    batches=None,
-    clip=None,
-    genes=None,
-    heads=None,
-    report=None,
-    licence=None,
-):
+    to: str = "jaxcell",
+    family: str | None = None,
+    classes: Names | Mapping[str, Names] | None = None,
+    batches: Names | Mapping[str, Names] | None = None,
+    clip: float | None = None,
+    genes: Names | None = None,
+    heads: int | None = None,
+    report: StrPath | None = None,
+    licence: str | None = None,
+) -> Converted:
     """Make a model folder of a checkpoint of PyTorch; or of a model of ours one for others.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
@@ -111,7 +113,7 @@ def convert(
     ImportError
         Weights of torch and no torch of 2.6 or newer; an address on the Hub, no huggingface_hub.
     """
-    of_torch = dict(family=family, classes=classes, batches=batches)
+    of_torch: dict[str, Any] = dict(family=family, classes=classes, batches=batches)
     of_torch |= dict(clip=clip, genes=genes, heads=heads)
     told = {**of_torch, "report": report, "licence": licence}
     told = {option: value for option, value in told.items() if value is not None}

@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcell.data.genes import identify
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.folders import filled
 from jaxcell.files import near
@@ -24,20 +27,20 @@ MEAN = "mean"
 
 
 def relations(
-    genes,
-    pairs,
+    genes: Cells,
+    pairs: StrPath | Sequence[StrPath],
     *,
-    out,
-    keys=None,
-    cells=None,
-    counts="X",
-    sizes=SIZES,
-    share=0.05,
-    sides="top",
-    seed=0,
-    allow_non_integer=False,
-    progress=True,
-):
+    out: StrPath,
+    keys: Sequence[str] | None = None,
+    cells: Cells | None = None,
+    counts: str = "X",
+    sizes: Sequence[int] = SIZES,
+    share: float = 0.05,
+    sides: str = "top",
+    seed: int = 0,
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure how many known relations gene vectors recall: ``jaxcell.relations``.
 
     Parameters

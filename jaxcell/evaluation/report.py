@@ -1,11 +1,14 @@
 """evaluate: embeddings beside the baselines, as results.json, report.md and pictures."""
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.files import about
 from jaxcell.progress import bar
 
@@ -19,26 +22,26 @@ PACKAGES += ("jax", "optax")
 
 
 def evaluate(
-    data,
-    keys=(),
+    data: Cells,
+    keys: Sequence[str] = (),
     *,
-    embeddings=None,
-    label,
-    batch=None,
-    out,
-    counts="X",
-    baselines=(),
-    genes=None,
-    protocols=(),
-    train=None,
-    test_batches=(),
-    seed=0,
-    seeds=1,
-    n_pcs=50,
-    ridge=1.0,
-    allow_non_integer=False,
-    progress=True,
-):
+    embeddings: Mapping[str, StrPath] | None = None,
+    label: str,
+    batch: str | None = None,
+    out: StrPath,
+    counts: str | None = "X",
+    baselines: Sequence[str] = (),
+    genes: StrPath | Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    train: Cells | None = None,
+    test_batches: Sequence[str] = (),
+    seed: int = 0,
+    seeds: int = 1,
+    n_pcs: int = 50,
+    ridge: float = 1.0,
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure embeddings beside baselines on the same cells; write a report.
 
     Per method: a linear and a kNN probe with whole batches held out (one at a time up to 10
@@ -138,7 +141,9 @@ def evaluate(
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
     measured = _measure_all(compared, cells, splits, papers, progress)
-    asked = dict(label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs)
+    asked: dict[str, Any] = dict(
+        label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs
+    )
     asked |= dict(ridge=ridge, baselines=chosen, test_batches=[str(b) for b in test_batches])
     asked |= dict(data=_name(data), train=_name(train), protocol=protocol)
     asked |= dict(files={name: str(path) for name, path in embeddings.items()}, protocols=papers)

@@ -4,9 +4,14 @@ For a TPU slice that is not there, or for this machine.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxcell import config
+from jaxcell.data.types import StrPath
 from jaxcell.planning import fitting
 from jaxcell.planning.topologies import LOCAL, machine_of
 from jaxcell.planning.trials import Trials
@@ -14,7 +19,16 @@ from jaxcell.training import setup
 from jaxcell.writing import write_text
 
 
-def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, say=None):
+def plan(
+    c: ConfigDict | StrPath,
+    topology: str = LOCAL,
+    batch: int | None = None,
+    *,
+    memory: int | None = None,
+    search: bool = True,
+    out: StrPath | None = None,
+    say: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
     """Whether a config's training step fits on a machine, by compiling it: ``jaxcell.plan``.
 
     Parameters

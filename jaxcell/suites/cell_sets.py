@@ -23,7 +23,7 @@ LABEL, BATCH, TISSUE = "cell_type", "batch", "tissue"
 class Source:
     """Where a data set lies and what its columns are called."""
 
-    path: Path
+    path: str | Path  # of a folder laid out as JAXCELL_DATA the name
     label: str = LABEL
     batch: str | None = None
     name: str = ""

@@ -3,10 +3,13 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jaxcell import __version__, calls
+from jaxcell.data.types import StrPath
 from jaxcell.evaluation import html, html_page
 from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
@@ -22,8 +25,16 @@ PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-
 
 
 def benchmark(
-    name, out, *, checkpoints=None, data=(), seeds=3, baselines=(), progress=True, **options
-):
+    name: str,
+    out: StrPath,
+    *,
+    checkpoints: Mapping[str, StrPath] | None = None,
+    data: StrPath | Sequence[StrPath] = (),
+    seeds: int = 3,
+    baselines: Sequence[str] = (),
+    progress: bool = True,
+    **options: Any,
+) -> dict[str, Any]:
     """Run a benchmark suite: ``jaxcell.benchmark``.
 
     Goes on where it was stopped: a part whose data, checkpoint and settings are the same is not

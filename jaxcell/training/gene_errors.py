@@ -20,6 +20,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
+from jaxcell.data.types import StrPath
 from jaxcell.progress import bar
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
@@ -29,7 +30,15 @@ from jaxcell.training.means import tables_of
 from jaxcell.writing import write_text
 
 
-def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
+def gene_errors(
+    checkpoint: StrPath,
+    store: StrPath | Store,
+    out: StrPath | None = None,
+    *,
+    genes: int | str | None = None,
+    draws: int = 1,
+    batch_size: int = 64,
+) -> pd.DataFrame:
     """Detection AUC and error against the null for each gene, on a store's held-out cells.
 
     Parameters

@@ -4,6 +4,7 @@ Reads metrics.jsonl and run.json alone, so that a run in progress or killed can 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import config
+from jaxcell.data.types import StrPath
 from jaxcell.training import curves, gene_figure
 from jaxcell.training.metrics import share_explained
 from jaxcell.writing import whole_file
@@ -48,7 +50,10 @@ class Record:
         return self.info["config"]["train"]["batch_size"]
 
 
-def report(runs, out):
+def report(
+    runs: StrPath | Sequence[StrPath],
+    out: StrPath,
+) -> Path:
     """Compare training runs: report.md, curves.png and, where a run has them, gene_errors.png.
 
     Parameters
@@ -68,6 +73,7 @@ def report(runs, out):
         matplotlib is not installed.
     """
     _matplotlib()
+    runs = [runs] if isinstance(runs, (str, Path)) else list(runs)
     records = read_runs(runs)
     out = Path(out)
     if out.exists() and not out.is_dir():

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,9 @@ from jaxcell.files import near
 class Kind:
     """A kind of input: what opens it, how a path shows it, its options and how they are given."""
 
-    open: callable
+    open: Callable
     shown: str
-    known_by: callable = lambda path: False
+    known_by: Callable = lambda path: False
     options: tuple = ()
 
 
