@@ -2,11 +2,14 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import anndata
 
+from jaxcell import __version__
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
@@ -18,9 +21,10 @@ from jaxcell.data.sources import expand, open_source
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
-from jaxcell.evaluation import html
+from jaxcell.evaluation import html, html_page
 from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
 from jaxcell.progress import bar
@@ -29,21 +33,21 @@ CELLS = 100_000  # of a source that are read
 
 
 def inspect(
-    sources,
+    sources: Cells | Sequence[Cells],
     *,
-    labels=None,
-    batch=None,
-    counts=None,
-    cells=CELLS,
-    identifiers="auto",
-    gene_map=None,
-    features=(),
-    soma_filter=None,
-    soma_measurement=None,
-    genes_in=None,
-    out=None,
-    progress=True,
-):
+    labels: Sequence[str] | None = None,
+    batch: str | None = None,
+    counts: str | None = None,
+    cells: int = CELLS,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    features: Any = (),
+    soma_filter: Any = None,
+    soma_measurement: Any = None,
+    genes_in: Any = None,
+    out: StrPath | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Look into sources and stores: cells, depth, values, labels, genes, and what they share.
 
     Nothing is changed, and no record of a store is read: its index and statistics say it all.
@@ -115,8 +119,12 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
+        what = (
+            f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
+        )
+        said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
         with filled(out, last=("inspect.json",)) as made:
-            _write(made, results, looks)
+            _write(made, results, page_blocks(results, looks) + said)
     return results
 
 
@@ -237,8 +245,8 @@ def _together(looks, read, gene_map):
     return {"refused": refused, "warned": [str(one.message) for one in caught]}
 
 
-def _write(out, results, looks):
+def _write(out, results, page):
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
-    page = html.page("What lies in the sources", page_blocks(results, looks), out)
-    (out / "report.html").write_text(page, encoding="utf-8")
+    text = html_page.page("What lies in the sources", page, out)
+    (out / "report.html").write_text(text, encoding="utf-8")

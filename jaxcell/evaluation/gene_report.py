@@ -2,17 +2,21 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcell.data.genes import identify
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.folders import filled
+from jaxcell.files import near
+from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
 
 from . import gene_baselines
-from .figures import FAINT, INK, LABEL_COLOURS
 from .inputs import check_extra
 from .relations import SIZES, by_name, centred, locate, read_pairs, relationship_recall
 from .tables import markdown
@@ -23,20 +27,20 @@ MEAN = "mean"
 
 
 def relations(
-    genes,
-    pairs,
+    genes: Cells,
+    pairs: StrPath | Sequence[StrPath],
     *,
-    out,
-    keys=None,
-    cells=None,
-    counts="X",
-    sizes=SIZES,
-    share=0.05,
-    sides="top",
-    seed=0,
-    allow_non_integer=False,
-    progress=True,
-):
+    out: StrPath,
+    keys: Sequence[str] | None = None,
+    cells: Cells | None = None,
+    counts: str = "X",
+    sizes: Sequence[int] = SIZES,
+    share: float = 0.05,
+    sides: str = "top",
+    seed: int = 0,
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure how many known relations gene vectors recall: ``jaxcell.relations``.
 
     Parameters
@@ -66,7 +70,7 @@ def relations(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder: name one (--out)")
     where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)
@@ -126,7 +130,10 @@ def read_genes(genes, keys=None):
     where = _name(genes)
     if not isinstance(genes, anndata.AnnData):
         if not Path(genes).is_file():
-            raise FileNotFoundError(f"{genes}: no such file; relations reads an h5ad of genes")
+            raise FileNotFoundError(
+                f"{genes}: no such file; relations reads an h5ad of genes, which `jaxcell genes` "
+                f"writes{near(genes)}"
+            )
         genes = anndata.read_h5ad(genes)
     if "trained" in genes.obs:  # the vectors of others are as they were drawn
         genes = genes[genes.obs["trained"].to_numpy(bool)]
@@ -228,7 +235,7 @@ def recall_figure(path, results, database):
     table = results["results"]
     ends = []
     for i, (name, row) in enumerate(table.items()):
-        colour = FAINT if name == RANDOM else LABEL_COLOURS[i % len(LABEL_COLOURS)]
+        colour = FAINT if name == RANDOM else PALETTE[i % len(PALETTE)]
         sizes = list(row["pca"])
         y = [100 * row["pca"][k][database] for k in sizes]
         axes.plot(sizes, y, "o-", color=colour, ms=4.5, lw=1.6, label=name)
@@ -246,9 +253,9 @@ def recall_figure(path, results, database):
     axes.set_xlabel("PCA size (hollow: vectors as they are)", size=9, color=INK)
     axes.set_ylabel("recall, %", size=9, color=INK)
     axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=8, color="#DDDDDD")
-    axes.grid(axis="y", color="#ECECEC", lw=0.8)
+    axes.tick_params(labelsize=8, color=LINE)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     figure.savefig(path, metadata={"Software": None})

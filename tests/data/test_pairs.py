@@ -14,6 +14,7 @@ from jaxcell.data.pairs import Pairs
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.evaluation.perturbation.names import CONTROL
 from jaxcell.losses import total as losses
 from jaxcell.training import setup
 from jaxcell.training.machine import model_of
@@ -21,7 +22,6 @@ from jaxcell.training.means import tables_of
 from jaxcell.training.step import make_forward
 from tests.data.conftest import dense
 from tests.perturbation.conftest import CONDITIONS, PLANTED, perturbed_cells, perturbed_store, tiny
-from tests.perturbation.planted import CONTROL
 
 __all__ = ["perturbed_cells", "perturbed_store"]  # fixtures
 V = 40

@@ -1,6 +1,8 @@
 """The runner of benchmarks: parts computed once, input refused first, one report."""
 
 import json
+import re
+import shlex
 import sys
 import types
 
@@ -108,7 +110,8 @@ def test_a_benchmark_goes_on_from_where_it_was_moved_to(tmp_path, monkeypatch):
     resume(tmp_path / "moved")
     assert RUN == [0, 1]
     assert not (tmp_path / "a" / "out").exists()
-    found["meta"]["out"] = str(tmp_path / "moved")
+    meta, moved = found["meta"], str(tmp_path / "moved")
+    meta |= {"out": moved, "command": meta["command"].replace("--out out", f"--out {moved}")}
     assert json.loads((tmp_path / "moved" / "results.json").read_text()) == found
 
 
@@ -163,3 +166,16 @@ def test_a_report_of_another_kind_is_not_written_over(tmp_path):
     with pytest.raises(ValueError, match="holds a report of another kind"):
         benchmark("counting", tmp_path, progress=False)
     assert (tmp_path / "results.json").read_text() == "mine"
+
+
+def test_the_report_says_how_it_was_made(tmp_path, capsys):
+    out = tmp_path / "my out"
+    found = benchmark("counting", out, seeds=1, size=3, baselines=["a", "b"], progress=False)
+    command = f"jaxcell benchmark counting --out '{out}' --seeds 1 --baselines a b --size 3"
+    assert found["meta"]["command"] == command
+    page = (out / "report.html").read_text()
+    assert f"<pre><code>{command.replace(chr(39), '&#x27;')}</code></pre>" in page
+    assert re.search(r"\d+ cores, \d+ GB of memory, ", page)
+    cli.main(shlex.split(command)[1:])  # it is the command of the same benchmark
+    assert json.loads((out / "results.json").read_text()) == found
+    assert RUN == [0]
