@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ def copy(made, tmp_path):
     return shutil.copytree(made.path, tmp_path / "copy")
 
 
-def test_a_store_as_it_was_made(made, capsys):
+def test_a_store_as_it_was_made(made, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert verify(made.path) == []
-    assert "verifying: 100%" in capsys.readouterr().err
+    assert "verify: 100%" in capsys.readouterr().err
     cli.main(["verify", str(made.path)])
     assert "is whole" in capsys.readouterr().out
 
