@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -322,7 +323,8 @@ def test_small_chunks_and_shards_change_nothing(h5ad, tmp_path, monkeypatch):
     assert other.content_hash != one.content_hash
 
 
-def test_progress_and_table_are_shown(h5ad, tmp_path, capfd):
+def test_progress_and_table_are_shown(h5ad, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     prepare(tmp_path / "store", [h5ad(), cells(seed=1)], labels=["type"], hold_out="batch=a")
     out, err = capfd.readouterr()
     assert "checking: 100%" in err
