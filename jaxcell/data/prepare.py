@@ -27,7 +27,7 @@ from jaxcell.data.preparing.unfinished import folder_of, request_of, unfinished
 from jaxcell.data.preparing.writer import write_store
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
-from jaxcell.data.splits import check_columns, present_classes, split_cells
+from jaxcell.data.splits import check_columns, classes, present_classes, split_cells
 from jaxcell.data.store import Store
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
@@ -223,17 +223,17 @@ def _prepare(
         wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
         if order.hvg:
             # Which cells are for training is no part of the request: it may follow from files.
-            name = f"genes-{_told(splits)}"
+            name = f"genes-{_told(order, surveys, splits)}"
             wanted = work.kept(name, lambda: _choose(order, surveys, splits, genes, progress))
         if order.manifest:
             check_after(order, surveys, splits, wanted)
-        classes = {column: present_classes(column, surveys) for column in order.labels}
+        labelled = {column: present_classes(column, surveys) for column in order.labels}
         parts = [
             part_of(
                 v,
                 split,
                 wanted,
-                classes,
+                labelled,
                 checksum=str(work.kept(f"checksum-{i:05}", lambda v=v: v.source.content)),
                 measured_by=one.measured_by,
                 values=order.values,
@@ -245,7 +245,7 @@ def _prepare(
             write_store(
                 work.store,
                 genes.subset(wanted),
-                classes,
+                labelled,
                 parts,
                 shards=order.shards,
                 options=order.options,
@@ -333,9 +333,14 @@ def _splits(order, surveys):
     return splits
 
 
-def _told(splits):
-    """What tells these splits from others, in a word."""
-    return hashlib.sha256(b"".join(split.tobytes() for split in splits)).hexdigest()[:16]
+def _told(order, surveys, splits):
+    """What tells these splits, and the batches that genes are chosen by, from others: a word."""
+    told = hashlib.sha256(b"".join(split.tobytes() for split in splits))
+    for source in (v.source for v in surveys):
+        if order.hvg_batch and order.hvg_batch in source.obs:
+            codes, names = classes(source.obs[order.hvg_batch])
+            told.update(repr(names).encode() + codes.tobytes())
+    return told.hexdigest()[:16]
 
 
 def _choose(order, surveys, splits, genes, progress):

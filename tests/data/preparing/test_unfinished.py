@@ -104,6 +104,29 @@ def test_genes_are_chosen_again_where_other_cells_are_for_training(h5ad, tmp_pat
     assert store.content_hash == whole.content_hash
 
 
+def test_genes_are_chosen_again_where_batches_are_others(h5ad, tmp_path, monkeypatch):
+    """As where a manifest's batches are labels, and their map was written anew."""
+    h5ad(cells(counts(200)))
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nlabels: {batch: {map: map.tsv}}\nshards: 4\n"
+        "hvg: {number: 4, batch: batch}\nsources: [{name: a, path: cells.h5ad}]\n"
+    )
+    asked = {"manifest": tmp_path / "mine.yaml", "data": tmp_path, "progress": False}
+    chosen = []
+    monkeypatch.setattr(
+        module, "choose", lambda *a, f=module.choose, **k: chosen.append(1) or f(*a, **k)
+    )
+    (tmp_path / "map.tsv").write_text("x\tx\n")
+    with monkeypatch.context() as m:
+        stop_at(m, Writing, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", **asked)
+    (tmp_path / "map.tsv").write_text("a\tone\nb\tone\n")
+    store = prepare(tmp_path / "store", **asked)
+    assert len(chosen) == 2
+    assert files(store) == files(prepare(tmp_path / "whole", **asked))
+
+
 def test_files_held_out_are_told_and_are_part_of_the_request(h5ad, tmp_path, monkeypatch):
     files = [h5ad(cells(counts(200)), "a.h5ad"), h5ad(cells(counts(200, seed=5), seed=1), "b.h5ad")]
     with monkeypatch.context() as m:
