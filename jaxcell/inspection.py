@@ -16,6 +16,7 @@ from jaxcell.data.matching import match
 from jaxcell.data.preparing.repeats import check_cells
 from jaxcell.data.remote import is_url
 from jaxcell.data.sources import expand, open_source
+from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
 from jaxcell.data.union import union
@@ -35,6 +36,10 @@ def inspect(
     cells=CELLS,
     identifiers="auto",
     gene_map=None,
+    features=(),
+    soma_filter=None,
+    soma_measurement=None,
+    genes_in=None,
     out=None,
     progress=True,
 ):
@@ -59,6 +64,8 @@ def inspect(
     identifiers : {'auto', 'symbols', 'ensembl'}
     gene_map : path, optional
         As in `prepare`: by it genes of different names are one, and so are orthologs.
+    features, soma_filter, soma_measurement, genes_in
+        As in `prepare`: what of some kinds of inputs is read.
     out : path, optional
         Folder for inspect.json, report.html and figures/*.png, made if need be.
     progress : bool
@@ -85,7 +92,13 @@ def inspect(
         raise ValueError(f"{out}: found a file, expected a folder or nothing (--out)")
     labels = [labels] if isinstance(labels, str) else labels
     gene_map = read_gene_map(gene_map)
-    opened, unreadable = _opened(given, counts)
+    kinds = {
+        "features": [features] if isinstance(features, str) else list(features),
+        "value_filter": soma_filter, "measurement": soma_measurement, "genes_in": genes_in,
+    }  # fmt: skip
+    opened, unreadable = _opened(given, counts, kinds)
+    read_from = [one for one, _ in opened if not _store(one)]
+    check_features(read_from, kinds["features"] if read_from else ())
     _check_columns(opened, [*(labels or ()), *([batch] if batch else [])])
     looks, read, lost = _looks(opened, labels, batch, cells, identifiers, progress)
     if not looks:
@@ -105,7 +118,7 @@ def inspect(
     return results
 
 
-def _opened(given, counts):
+def _opened(given, counts, kinds):
     """Stores, sources and what is in their places, in order; and what cannot be opened.
 
     list of (Store, None) or (source, {place: what its values look like})
@@ -113,7 +126,7 @@ def _opened(given, counts):
     opened, unreadable = [], []
     for one in given:
         try:
-            opened += [_open(each, counts) for each in _expanded(one)]
+            opened += [_open(each, counts, kinds) for each in _expanded(one)]
         except (ValueError, OSError) as error:
             unreadable.append({"source": str(one), "error": str(error)})
     return opened, unreadable
@@ -130,19 +143,19 @@ def _is_store(one):
     return not is_source(one) if is_url(one) else (Path(one) / "store.json").is_file()
 
 
-def _open(one, counts):
+def _open(one, counts, kinds):
     """No counts given: where counts are."""
     if _is_store(one):
         return Store.open(one), None
     if counts is not None:
-        source = open_source(one, counts=counts)
+        source = open_source(one, counts=counts, **kinds)
         return source, values.of_places(source)
     try:
-        source = open_source(one)
+        source = open_source(one, **kinds)
     except ValueError as error:
         if "no counts at 'X'" not in str(error):
             raise
-        source = open_source(one, counts="raw")
+        source = open_source(one, counts="raw", **kinds)
     places = values.of_places(source)
     place = values.best(places, source.counts)
     return source if place == source.counts else source.at(place), places

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import jaxcell
@@ -10,6 +11,7 @@ from jaxcell.evaluation.source_figures import MOST, elided
 from jaxcell.evaluation.source_page import format_inspection
 from tests.data.bad_files import MOUSE
 from tests.data.conftest import GENES, cells, counts
+from tests.data.sources.test_features import TYPES
 
 LONG = "a_name_that_is_so_long_that_it_does_not_fit_into_any_row_of_a_picture_at_all"
 
@@ -180,3 +182,38 @@ def test_refusals(files, tmp_path):
         inspect(tmp_path / "absent.h5ad")
     with pytest.raises(SystemExit, match=r"error: .*absent\.h5ad does not exist"):
         main(["inspect", str(tmp_path / "absent.h5ad")])
+
+
+def test_kinds_of_inputs_are_read_as_prepare_reads_them(files, tmp_path, capsys):
+    adata = cells(var=pd.DataFrame({"feature_types": TYPES}, index=GENES))
+    (path,) = files(sample=adata)
+    assert inspect(path)["sources"][0]["genes"] == 5
+    assert inspect(path, features="Antibody Capture")["sources"][0]["genes"] == 7
+    main(["inspect", str(path), "--features", "Antibody Capture", "CRISPR Guide Capture"])
+    assert "sample.h5ad  30     " in capsys.readouterr().out
+    with pytest.raises(
+        ValueError, match=r"no source has features of type Peaks; found were .*CRISP"
+    ):
+        inspect(path, features=["Peaks"])
+    table = pd.DataFrame(counts()[:8], index=GENES, columns=[f"s{i}" for i in range(8)])
+    table.to_csv(tmp_path / "bulk.csv")
+    rows, columns = (inspect(tmp_path / "bulk.csv", genes_in=g) for g in ("rows", "columns"))
+    assert rows["sources"][0]["depth"] != columns["sources"][0]["depth"]
+    with pytest.raises(
+        ValueError, match=r"value_filter='a == 1' \(--soma-filter\); it is for soma"
+    ):
+        inspect(path, soma_filter="a == 1")
+
+
+def test_cells_of_an_experiment(tmp_path):
+    pytest.importorskip("tiledbsoma")
+    import tiledbsoma.io
+
+    uri = str(tmp_path / "exp")
+    tiledbsoma.io.from_anndata(uri, cells(), measurement_name="other", X_layer_name="raw")
+    options = {"soma_filter": "batch != 'a'", "soma_measurement": "other"}
+    (found,) = inspect(uri, **options)["sources"]
+    assert found["cells"] == 20
+    assert list(found["labels"]["batch"]["cells"]) == ["b", "c"]
+    with pytest.raises(ValueError, match="has no measurement 'RNA'; it has other"):
+        inspect(uri)

@@ -34,6 +34,11 @@ class GeneMap:
     # Alias (symbol or Ensembl id, an ortholog's too), never another gene's own name → Ensembl id
     alias_of: dict[str, str]
 
+    @property
+    def symbols(self):
+        """All symbols and aliases that mean a gene, set."""
+        return {*self.ensembl_of, *self.alias_of}
+
     def complete(self, symbol, ensembl):
         """(symbol, Ensembl id) with the unknown one of the two filled in where the map knows it."""
         ensembl = self.alias_of.get(ensembl, ensembl)

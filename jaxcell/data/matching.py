@@ -1,8 +1,8 @@
 """Which column of a file is which gene of a vocabulary.
 
 A gene is found by, in this order: the Ensembl id and then the symbol that the file itself gives,
-exactly as spelled; then what a gene map says of them; then, of a few columns, the symbol in another
-case. Nothing is downloaded.
+exactly as spelled; then what a gene map says of them; then the symbol that R has changed (HLA.A);
+then, of a few columns, the symbol in another case. Nothing is downloaded.
 n_var = columns of a file, V = genes of the vocabulary.
 """
 
@@ -13,10 +13,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from jaxcell.data.letter_case import another_species, ignoring_case
+from jaxcell.data.r_names import through_r
 
 DUPLICATES = ("error", "sum", "first")
 FEW = 0.2  # of the genes that a file and a vocabulary could share: below it is warned of
-LEVELS = ("Ensembl id", "symbol", "gene map", "symbol in another case")
+LEVELS = (
+    "Ensembl id", "symbol", "gene map", "symbol that R changed", "symbol in another case",
+)  # fmt: skip
 ORTHOLOGS = (
     "Give a table of orthologs (jaxcell prepare --orthologs), or a gene map with them as aliases"
 )
@@ -40,7 +43,7 @@ class GeneMatch:
         Genes of the vocabulary that the file lacks; names of the file that the vocabulary lacks;
         genes of the vocabulary that several columns of the file are.
     levels : dict
-        Columns matched by 'Ensembl id', 'symbol', 'gene map' and 'symbol in another case'.
+        Columns matched by each of LEVELS.
     where, duplicates : str
         The file, and what was done with duplicated genes.
     level : i8 [n_var]
@@ -203,22 +206,27 @@ def find(names, vocabulary, gene_map):
     n_var = len(names)
     columns, level = np.full(n_var, -1, np.int32), np.full(n_var, -1, np.int8)
     tables = [lambda s, e: by_ensembl.get(e, -1), lambda s, e: by_symbol.get(s, -1)]
+    known = set(vocabulary.symbols)
     if gene_map is not None:
         # The vocabulary's own blanks are filled too, so that an alias finds its approved symbol.
-        known = [gene_map.complete(s, e)[1] for s, e in zip(*pairs_of(vocabulary), strict=True)]
-        mapped = {e: i for i, e in reversed(list(enumerate(known))) if e} | by_ensembl
+        filled = [gene_map.complete(s, e)[1] for s, e in zip(*pairs_of(vocabulary), strict=True)]
+        mapped = {e: i for i, e in reversed(list(enumerate(filled))) if e} | by_ensembl
 
         def through_map(symbol, ensembl):
             symbol, ensembl = gene_map.complete(symbol, ensembl)
             return mapped.get(ensembl, by_symbol.get(symbol, -1))
 
         tables.append(through_map)
+        known |= gene_map.symbols
     taken = np.zeros(len(vocabulary) + 1, bool)  # the last stands for -1 and stays False
     for i, table in enumerate(tables):
         found = np.array([table(s, e) for s, e in zip(*pairs_of(names), strict=True)], np.int32)
         new = (columns < 0) & (found >= 0) & ~taken[found]
         columns[new], level[new] = found[new], i
         taken[found[new]] = True
+    found = through_r(names, known, columns, lambda s: max(table(s, "") for table in tables))
+    new = (found >= 0) & ~taken[found]
+    columns[new], level[new] = found[new], len(LEVELS) - 2
     by_case = ignoring_case(names, vocabulary, columns)
     new = by_case >= 0
     if another_species(columns, by_case):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxcell.data import advice
 from jaxcell.data.corpora.corpus import budget, held_cells, limit
 from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
 from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
@@ -170,6 +171,15 @@ def prepare(
         Beam or what a flavour needs is absent.
     """
     given = dict(locals())
+    with advice.of_manifest(manifest):
+        return _prepare(given, **given)
+
+
+def _prepare(
+    given, *, out, manifest, values, duplicates, hold_out_fraction, hvg, hvg_flavor, hvg_batch,
+    shards, beam, progress, **_
+):  # fmt: skip
+    """`prepare`, its errors in terms of options; given: all of its arguments."""
     out = Path(out)
     refusals.check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
@@ -195,7 +205,8 @@ def prepare(
     names = _translated(own, order.orthologs)
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
-    with unfinished(out, request_of(order.options, order.shards, genes, sources, matches)) as work:
+    request = request_of(order.options, order.shards, genes, sources, matches, asked)
+    with unfinished(out, request) as work:
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
         splits = _splits(order, surveys)

@@ -232,6 +232,12 @@ def dataset_name(source, measured_by=None, value=None):
     return f"{file} {measured_by}={value}" if value else file
 
 
+def summary_checksum(summary):
+    """sha256 of what store.json says, but for the checksum itself; whatever its layout."""
+    said = json.loads(json.dumps({k: v for k, v in summary.items() if k != "checksum"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def file_facts(path):
     """Size and sha256 of a file, as store.json lists them."""
     with open(path, "rb") as file:

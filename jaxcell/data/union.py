@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from jaxcell.data.matching import GIVE_MAP, find, other_species, pairs_of
+from jaxcell.data.r_names import as_in_r, before_r
 from jaxcell.data.vocabulary import Vocabulary
 
 
@@ -30,6 +31,7 @@ def union(files, gene_map=None):
         Some files have symbols, others Ensembl ids, and nothing says which is which; or files are
         of two species.
     """
+    files = _as_before_r(files, gene_map)
     symbols, ensembl = [], []
     only = {"symbols": [], "Ensembl ids": []}
     for where in sorted(files, key=lambda file: _share_with_both(files[file]), reverse=True):
@@ -51,6 +53,18 @@ def union(files, gene_map=None):
             f"{GIVE_MAP}"
         )
     return Vocabulary(symbols, ensembl)
+
+
+def _as_before_r(files, gene_map):
+    """The names of the files, those that R changed as the gene map or another file has them."""
+    known = {s for names in files.values() for s in names.symbols if as_in_r(s) != s}
+    known |= gene_map.symbols if gene_map else set()
+    result = {}
+    for where, names in files.items():
+        asked = ["" if e else s for s, e in zip(*pairs_of(names), strict=True)]
+        pairs = zip(before_r(asked, known), names.symbols, strict=True)
+        result[where] = replace(names, symbols=tuple(before or symbol for before, symbol in pairs))
+    return result
 
 
 def _share_with_both(names):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxcell.data.advice import of_config
 from jaxcell.data.filters import Filters
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match, project
@@ -224,7 +225,8 @@ def open_store(c, say=print):
         min_genes=p.min_genes, min_cells=p.min_cells, allow_non_integer=p.allow_non_integer,
         values=p.given, measured_by=p.get("measured_by") or None, seed=c.seed,
     )  # fmt: skip
-    return _open(name, _age(name), **options)
+    with of_config(name):
+        return _open(name, _age(name), **options)
 
 
 def _age(name):

@@ -8,12 +8,15 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 from tqdm import tqdm
 
+from jaxcell.data.preparing.shards import digest_text, record_digest
+from jaxcell.data.preparing.writer import content_of
 from jaxcell.data.remote import Remote, is_url
-from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store
+from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store, summary_checksum
 
 READ = 2**22  # bytes hashed at a time
 FIELDS = ("schema_version", "sizes", "max_nonzero", "content_hash", "options")
 FILES = ("vocabulary.json", "labels.json", "measured.npy", "datasets.json", "gene_stats.npz")
+AT_ONCE = 1024  # records read at a time
 LOOKED_AT = 64  # cells of each record file that are compared with the index
 
 
@@ -72,6 +75,8 @@ def verify(path, *, records=True, progress=True):
         for other in ([] if remote else sorted(path.glob("*.array_record")))
         if other.name not in files
     ]
+    if "checksum" in summary and summary["checksum"] != summary_checksum(summary):
+        problems.append("store.json changed since prepare: its checksum is another")
     return problems or _disagreements(Store.open(path), summary, records)
 
 
@@ -134,7 +139,21 @@ def _disagreements(store, summary, records):
     train = np.bincount(store.index("train", "dataset"), minlength=len(store.names))
     expect("gene_stats.npz, training cells", store.stats["cells"].tolist(), train.tolist())
     expect("measured.npy, gene sets", len(store.measured), int(store.gene_set.max()) + 1)
+    if records and "checksum" not in summary and not problems:
+        expect("store.json, content_hash", summary["content_hash"], _content_hash(store))
     return problems
+
+
+def _content_hash(store):
+    """The content hash of what is there, by reading all records."""
+    content = content_of(store.vocabulary, store.labels, store.gene_set, store.measured)
+    for split, size in store.sizes.items():
+        digest = 0
+        for start in range(0, size, AT_ONCE):
+            here = np.arange(start, min(start + AT_ONCE, size))
+            digest += sum(map(record_digest, here.tolist(), store.records(split, here)))
+        content.update(digest_text(digest).encode())
+    return content.hexdigest()
 
 
 def _compare(store, summary, split, index, expect):

@@ -36,22 +36,7 @@ def prepare(p):
         metavar="OBS",
         help="for merged files: a gene without any count in a value of OBS is not measured there",
     )
-    p.add_argument(
-        "--features",
-        nargs="+",
-        default=(),
-        metavar="TYPE",
-        help="features to keep beside genes, by their type: 'Antibody Capture'",
-    )
-    p.add_argument(
-        "--soma-filter", metavar="WHICH", help="cells of SOMA experiments: \"tissue == 'lung'\""
-    )
-    p.add_argument("--soma-measurement", metavar="NAME", help="of SOMA experiments; RNA by default")
-    p.add_argument(
-        "--genes-in",
-        choices=("rows", "columns"),
-        help="where bulk tables have their genes, if their names do not say it",
-    )
+    options.kinds(p)
     p.add_argument(
         "--orthologs",
         metavar="TSV",

@@ -1,5 +1,7 @@
 """``jaxcell inspect`` on the command line."""
 
+from jaxcell.verbs import options
+
 
 def inspect(p):
     """Arguments of ``jaxcell inspect``."""
@@ -21,6 +23,7 @@ def inspect(p):
         "--identifiers", default="auto", choices=("auto", "symbols", "ensembl"), help="gene names"
     )
     p.add_argument("--gene-map", metavar="TSV", help="ensembl, symbol, aliases; or JAXCELL_GENES")
+    options.kinds(p)
     p.add_argument("--out", metavar="DIR", help="for inspect.json, report.html and pictures")
 
     def run(asked):

@@ -21,6 +21,26 @@ def genes(p):
     non_integer(p)
 
 
+def kinds(p):
+    """What of some kinds of inputs is read."""
+    p.add_argument(
+        "--features",
+        nargs="+",
+        default=(),
+        metavar="TYPE",
+        help="features to keep beside genes, by their type: 'Antibody Capture'",
+    )
+    p.add_argument(
+        "--soma-filter", metavar="WHICH", help="cells of SOMA experiments: \"tissue == 'lung'\""
+    )
+    p.add_argument("--soma-measurement", metavar="NAME", help="of SOMA experiments; RNA by default")
+    p.add_argument(
+        "--genes-in",
+        choices=("rows", "columns"),
+        help="where bulk tables have their genes, if their names do not say it",
+    )
+
+
 def non_integer(p):
     """Whether counts may be estimated ones."""
     p.add_argument(

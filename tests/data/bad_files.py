@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 import anndata
 import h5py
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
+from jaxcell.cli import main
+from jaxcell.data import prepare as module
+from jaxcell.data.prepare import prepare
 from tests.data.conftest import GENES, cells, counts
 
 MOUSE = ["Trp53", "Gapdh", "Actb", "Cd3e", "Ms4a1", "Ercc1", "H2-K1", "Matr3"]
@@ -19,6 +23,32 @@ class Bad:
     make: callable
     words: tuple
     options: callable = field(default=lambda folder: {})
+
+
+def refused(case, inputs, out, monkeypatch):
+    """A case is refused with its words, no record is written, and nothing is left."""
+    files, given = case.make(inputs), case.options(inputs)
+    monkeypatch.setattr(module, "write_store", None)  # a call would be a TypeError
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        prepare(out / "store", files, progress=False, **given)
+    for word in case.words:
+        caught.match(word)
+    assert list(out.iterdir()) == []
+
+
+def one_line(case, inputs, out, capfd):
+    """The same on the command line, by one line."""
+    files = case.make(inputs)
+    files = [str(file) for file in (files if isinstance(files, list) else [files])]
+    with pytest.raises(SystemExit) as caught:
+        main(["prepare", str(out / "store"), *files])
+    message = str(caught.value)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    for word in case.words:
+        caught.match(word)
+    assert "Traceback" not in capfd.readouterr().err
+    assert list(out.iterdir()) == []
 
 
 def of(adata, name="cells.h5ad"):

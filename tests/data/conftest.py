@@ -61,6 +61,14 @@ def dense(rows: Rows, n_genes):
 
 
 @pytest.fixture
+def folders(tmp_path):
+    """A folder for the inputs and one for the store."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
 def make(tmp_path):
     """Function: files, options → the store at tmp_path/store."""
 

@@ -29,7 +29,7 @@ def test_ensembl_first_then_symbol():
     assert found.n_matched == 3
     assert found.missing == ()
     assert found.unmatched == ("D", "column 4")
-    assert list(found.levels.values()) == [1, 2, 0, 0]
+    assert list(found.levels.values()) == [1, 2, 0, 0, 0]
     assert found.level.tolist() == [0, 1, 1, -1, -1]
 
 

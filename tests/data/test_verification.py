@@ -7,8 +7,9 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from jaxcell import cli
+from jaxcell.data import verification
 from jaxcell.data.prepare import prepare
-from jaxcell.data.store import Store, file_facts
+from jaxcell.data.store import Store, file_facts, summary_checksum
 from jaxcell.data.verification import verify
 from tests.data.conftest import cells, counts
 
@@ -68,7 +69,36 @@ def resealed(copy, **changes):
     """Write store.json anew, so that the checksums fit what is there now."""
     summary = json.loads((copy / "store.json").read_text())
     summary["files"] = {name: file_facts(copy / name) for name in summary["files"]}
-    (copy / "store.json").write_text(json.dumps(summary | changes))
+    summary |= changes
+    summary["checksum"] = summary_checksum(summary)
+    (copy / "store.json").write_text(json.dumps(summary))
+
+
+def edited(copy, *without, **changes):
+    """Change store.json alone."""
+    summary = json.loads((copy / "store.json").read_text()) | changes
+    summary = {name: one for name, one in summary.items() if name not in without}
+    (copy / "store.json").write_text(json.dumps(summary))
+
+
+@pytest.mark.parametrize("changes", [{"content_hash": "0" * 64}, {"options": {}}, {"new": 1}])
+def test_an_edited_summary(copy, changes):
+    edited(copy)  # another layout alone
+    assert verify(copy, progress=False) == []
+    edited(copy, **changes)
+    for records in (True, False):
+        found = verify(copy, progress=False, records=records)
+        assert found == ["store.json changed since prepare: its checksum is another"]
+
+
+def test_a_store_of_before_summaries_had_checksums(copy, made, monkeypatch):
+    monkeypatch.setattr(verification, "AT_ONCE", 50)
+    edited(copy, "checksum")
+    assert verify(copy, progress=False) == []
+    edited(copy, "checksum", content_hash="0" * 64)
+    assert verify(copy, progress=False) == [
+        f"store.json, content_hash: found {'0' * 64}, expected {made.content_hash}"
+    ]
 
 
 def change(path, at, value):

@@ -8,7 +8,8 @@ says::
     name, about, paper: texts
     sources:                   # each with
       - name: mine             # of the corpus' own
-        path: mine/*.h5ad      # in --data: a file, folder, pattern, soma:…; or a list
+        path: mine/*.h5ad      # in --data: a file, folder, pattern, soma:…; or a list. Two sources
+                               # may name a file if they choose other cells of it (keep, …)
         where: GSE…            # where it is to be had; told when it is missing
         counts, identifiers, duplicates, allow_non_integer, measured_by, features, genes_in: as
                                # options of `prepare`; value_filter, measurement: of SOMA

@@ -53,6 +53,10 @@ def merged(path, chain=()):
         raise ValueError(f"{path.name}: base: found a circle {cycle}, expected an end of it")
     own = _checked(_load(path), path.name)
     if not own.get("base"):
+        if own.get("remove"):
+            known.fail(
+                f"{path.name}: remove", own["remove"], "a base (base:) that has these sources"
+            )
         return own
     try:
         below = locate(own["base"], path.parent)

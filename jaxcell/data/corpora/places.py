@@ -24,7 +24,9 @@ def found_files(manifest, data, only=()):
     FileNotFoundError
         Files are missing: all of them, each with where it is to be had.
     ValueError
-        `only` names no source, or two sources have a file in common.
+        `only` names no source; a source names a file twice, or two have one in common and choose
+        its cells alike. What these choose is compared when it is known, by
+        ``jaxcell.data.preparing.repeats``.
     """
     unknown = [name for name in only if name not in [s.name for s in manifest.sources]]
     if unknown:
@@ -47,17 +49,35 @@ def found_files(manifest, data, only=()):
             + "\n  ".join(missing)
         )
     found = [(entry, [p for files in places for p in files]) for entry, places in found]
+    _check_shared(found)
+    return found
+
+
+def _check_shared(found):
+    """Refuse a file that a source names twice, or that two name without choosing among its cells.
+
+    found : list of (Entry, [paths or addresses])
+    """
     seen = {}
     for entry, paths in found:
         own = list(map(place_of, paths))
         for path in own:
-            other = seen.setdefault(path, entry)
-            if other is not entry or own.count(path) > 1:
+            if own.count(path) > 1:
+                others = [entry]
+            else:
+                others = [other for other in seen.get(path, ()) if _alike(other, entry)]
+                seen.setdefault(path, []).append(entry)
+            if others:
                 raise ValueError(
                     f"{entry.at}.path: found {path}, expected a file that no other path names "
-                    f"({other.at})"
+                    f"({others[0].at}), or other cells of it (keep, value_filter, filters)"
                 )
-    return found
+
+
+def _alike(one, other):
+    """Whether two entries ask for the same cells of a file."""
+    names = ("keep", "value_filter", "filters")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def matches(path, data):

@@ -3,12 +3,12 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 
 from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import GeneNames, identify
 from jaxcell.data.inspection import identifiers, labels, panels
 from jaxcell.data.inspection.look import Look
+from jaxcell.data.preparing.repeats import hashes
 from jaxcell.data.splits import classes
 
 BLOCKS = 20  # in which a sample of a source is read
@@ -88,7 +88,7 @@ def look_at(
         identifiers=identifiers.facts(names, identifiers.spelled(source.var)),
         labels={str(column): labels.balance(source.obs[column]) for column in taken},
         other_columns=others,
-        cells=pd.util.hash_array(source.obs.index.astype(str).to_numpy(object), categorize=False),
+        cells=hashes(source.obs.index),
         panels=panel and panel.facts(),
         refused=refused,
         warned=warned,

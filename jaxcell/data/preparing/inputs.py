@@ -12,6 +12,7 @@ from jaxcell.data.corpora.places import beside, found_files, key_of
 from jaxcell.data.filters import Filters
 from jaxcell.data.ontology_reading import CELLXGENE, read_ontology
 from jaxcell.data.sources import open_source
+from jaxcell.data.sources.opening import place_of
 from jaxcell.data.sources.presence import column_of
 from jaxcell.data.splits import classes, lacking
 
@@ -65,7 +66,7 @@ def open_inputs(manifest: Manifest, data, only=()):
     """
     found = found_files(manifest, data, only)
     maps, ontologies = _label_options(manifest, data)
-    inputs = []
+    inputs, homes = [], {}  # where a file is named first: its datasets are those of that source
     for entry, paths in found:
         sources = [open_source(path, counts=entry.counts, **entry.kind) for path in paths]
         _check_columns(entry, sources)
@@ -86,7 +87,8 @@ def open_inputs(manifest: Manifest, data, only=()):
                     stacklevel=4,
                 )
                 continue
-            dataset, datasets = _divided(source, entry, key)
+            home, its_key = homes.setdefault(place_of(source.spec), (entry.name, key))
+            dataset, datasets = _divided(source, entry, home, its_key)
             _label(source, entry, manifest, maps, ontologies)
             inputs.append(
                 Input(
@@ -104,7 +106,16 @@ def open_inputs(manifest: Manifest, data, only=()):
                     key=key,
                 )
             )
+    _name_apart(inputs)
     return inputs
+
+
+def _name_apart(inputs):
+    """Tell sources of one file apart, each by its entry: by their names stores know them."""
+    names = [one.source.name for one in inputs]
+    for one, name in zip(inputs, names, strict=True):
+        if names.count(name) > 1:
+            one.source.name = f"{name} ({one.entry.name})"
 
 
 def _label_options(manifest, data):
@@ -159,7 +170,8 @@ def _label(source, entry, manifest, maps, ontologies):
     columns = {name: entry.labels.get(name, name) for name in manifest.labels}
     for name, column in columns.items():
         if column is None:
-            obs = obs.drop(columns=name, errors="ignore")
+            if name in obs:
+                del obs[name]
         elif column in source.obs:
             unresolved = manifest.labels[name].get("unresolved", "error")
             where = f"{entry.at}: {source.name}, {column}"
@@ -182,8 +194,12 @@ def _wanted(source, entry, key, seed):
     return wanted
 
 
-def _divided(source, entry, key):
-    """Dataset of each cell i32 [n_cells], and their names: the file, or the values of a column."""
+def _divided(source, entry, home, key):
+    """Dataset of each cell i32 [n_cells], and their names: the file, or the values of a column.
+
+    home, key : the entry that names the file first, and the file's name there: what two entries
+        take of a dataset is one dataset, which is held out as a whole
+    """
     if not entry.dataset:
         return np.zeros(source.n_cells, np.int32), [key]
     codes, names = classes(source.obs[entry.dataset])
@@ -192,4 +208,4 @@ def _divided(source, entry, key):
             f"{entry.at}.dataset: found {(codes < 0).sum():,} of {source.n_cells:,} cells of "
             f"{source.name} without a value of {entry.dataset}, expected one for each"
         )
-    return codes, [f"{entry.name}/{name}" for name in names]
+    return codes, [f"{home}/{name}" for name in names]

@@ -103,6 +103,7 @@ def order_files(asked):
     )
     order.options = {
         "counts": asked["counts"], "labels": labels, "hold_out": list(map("=".join, hold_out)),
+        "hold_out_file": [source.name for source, held in opened if held],
         "hold_out_fraction": order.fraction, **{name: asked[name] for name in same},
         "orthologs": asked["orthologs"] and str(asked["orthologs"]),
         "min_genes": filters.min_genes, "min_cells": filters.min_cells, **filters.asked,

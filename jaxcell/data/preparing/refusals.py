@@ -3,6 +3,7 @@
 import os
 
 from jaxcell.data.preparing.survey import divide
+from jaxcell.data.preparing.unfinished import clean_up
 from jaxcell.data.records import MAX_DATASETS
 from jaxcell.data.splits import TRAIN, VALID, lacking
 from jaxcell.data.store import VALUES
@@ -11,7 +12,11 @@ from jaxcell.data.store import VALUES
 def check_output(out):
     """Refuse a store that exists, or that cannot be made."""
     if out.exists():
-        raise FileExistsError(f"{out} exists already: remove it, or choose another output")
+        finished = ", and is finished (what a killed prepare left beside it is gone)"
+        raise FileExistsError(
+            f"{out} exists already{finished if clean_up(out) else ''}: remove it, or choose "
+            "another output"
+        )
     parent = next(p for p in out.absolute().parents if p.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise ValueError(f"{out} cannot be made: {parent} is not a folder one can write to")

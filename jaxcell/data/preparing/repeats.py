@@ -1,7 +1,8 @@
 """The same cells twice: one may be trained on and the other validate, and both weigh double.
 
 The same name alone proves nothing: barcodes of two lanes collide. Cells of the same name whose
-depth and number of genes agree too are the same; of different cells few do by chance.
+depth and number of genes agree too are the same; of different cells few do by chance. Of one file
+that two sources of a manifest read, it is known which cells are the same.
 """
 
 import warnings
@@ -9,7 +10,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from jaxcell.data.sources.opening import place_of
+
 KEY = ["name", "total", "genes"]
+BLOCK = 2**20  # names
 SHARE, FEWEST = 0.5, 2  # of the cells that share a name: so many agree where they are the same
 
 
@@ -28,6 +32,7 @@ def check_cells(surveys):
     ------
     ValueError
     """
+    _of_one_file(surveys)
     known = [_keys(survey) for survey in surveys]
     for survey, keys in zip(surveys, known, strict=True):
         names, same = keys["name"].duplicated(), keys.duplicated()
@@ -51,16 +56,41 @@ def check_cells(surveys):
     _between(surveys, known)
 
 
+def _of_one_file(surveys):
+    """Refuse cells of a file or an address that two surveys keep."""
+    places = {}
+    for survey in surveys:
+        if (spec := survey.source.spec) is not None:
+            places.setdefault(place_of(spec), []).append(survey)
+    for place, sharing in places.items():
+        for i, survey in enumerate(sharing):
+            mine = survey.source.cell_ids()[survey.kept]
+            for other in sharing[:i]:
+                same = np.intersect1d(mine, other.source.cell_ids()[other.kept]).size
+                if same:
+                    raise ValueError(
+                        f"{survey.source.name}: {same:,} of its cells are in {other.source.name} "
+                        f"too: both are cells of {place}. Expected each cell once: choose others "
+                        "in one of them (keep, value_filter, filters)"
+                    )
+
+
 def _keys(survey):
     """Hash of the name, total and genes of each kept cell."""
-    names = survey.source.obs.index[survey.kept].astype(str).to_numpy()
     return pd.DataFrame(
         {
-            "name": pd.util.hash_array(names.astype(object), categorize=False),
+            "name": hashes(survey.source.obs.index[survey.kept]),
             "total": survey.total[survey.kept],
             "genes": survey.n_genes[survey.kept].astype(np.int32),
         }
     )
+
+
+def hashes(index):
+    """Hash of each name of an index, u64 [n]; a block of them at once is a text of Python."""
+    blocks = (index[a : a + BLOCK].astype(str) for a in range(0, len(index), BLOCK))
+    found = [pd.util.hash_array(b.to_numpy(object), categorize=False) for b in blocks]
+    return np.concatenate([np.zeros(0, np.uint64), *found])
 
 
 def _between(surveys, known):

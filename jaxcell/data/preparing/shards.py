@@ -51,9 +51,7 @@ class Shard:
         records = encode_batch(cells.indptr, cells.indices, cells.data, dataset, total, labels)
         for record in records:
             self._records.write(record)
-            hashed = hashlib.sha256(struct.pack("<Q", position))
-            hashed.update(record)
-            digest += int.from_bytes(hashed.digest(), "little")
+            digest += record_digest(position, record)
             position += 1
         self.digest += digest
         self._done += len(records)
@@ -73,6 +71,13 @@ class Shard:
             columns = zip(kinds.items(), zip(*self._seen, strict=True), strict=True)
             self.index = {name: np.concatenate(x).astype(kind) for (name, kind), x in columns}
         return self._file.__exit__(*error)
+
+
+def record_digest(position, record):
+    """Of a cell at a position of its split what `digest_text` adds up."""
+    hashed = hashlib.sha256(struct.pack("<Q", position))
+    hashed.update(record)
+    return int.from_bytes(hashed.digest(), "little")
 
 
 def digest_text(digest):

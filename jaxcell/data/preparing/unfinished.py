@@ -107,16 +107,46 @@ class Unfinished:
         return self.folder / "settled" / f"{number:05}"
 
 
-def request_of(options, shards, genes, sources, matches):
-    """What decides over the content: a prepare that was stopped goes on with no other."""
+def request_of(options, shards, genes, sources, matches, asked):
+    """What decides over the content: a prepare that was stopped goes on with no other.
+
+    sources, matches, asked : list of opened source, GeneMatch and Asked
+    """
     request = {**options, "shards": shards, "vocabulary": genes.sha256}
     request |= {"jaxcell": __version__, "cells of a block": blocks.CELLS}
-    for source, found in zip(sources, matches, strict=True):
-        columns = hashlib.sha256(found.columns.tobytes()).hexdigest()[:12]
-        request[source.name] = (
-            f"{source.n_cells} cells, {source.counts}, {source.stamp()}, genes {columns}"
+    for source, found, of in zip(sources, matches, asked, strict=True):
+        chosen = {"genes": found.columns, "mitochondrial": of.mito, "wanted": of.wanted}
+        told = [f"{what} {_word(one)}" for what, one in chosen.items() if one is not None]
+        request[source.name] = ", ".join(
+            [f"{source.n_cells} cells, {source.counts}, {source.stamp()}", *told]
         )
     return request
+
+
+def _word(array):
+    """What tells an array from others."""
+    return hashlib.sha256(array.tobytes()).hexdigest()[:12]
+
+
+def clean_up(out):
+    """Remove what a prepare that was killed after its last step left beside the store `out`.
+
+    Returns
+    -------
+    bool
+        Whether there was something.
+    """
+    folder = folder_of(out)
+    if not (out / "store.json").is_file() or not folder.is_dir() or (folder / "store").exists():
+        return False
+    with _locked(folder, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def folder_of(out):
+    """The folder in which the store `out` is made."""
+    return out.parent / f".{out.name}.unfinished"
 
 
 @contextlib.contextmanager
@@ -144,7 +174,7 @@ def unfinished(out, request):
     folder goes. After that, and when it is stopped otherwise, what is done stays for the next call,
     if it is more than one block.
     """
-    folder = out.parent / f".{out.name}.unfinished"
+    folder = folder_of(out)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, out):
         _agree(folder, request, out)
@@ -226,10 +256,12 @@ def _agree(folder, request, out):
     request = json.loads(json.dumps(request))
     path = folder / "request.json"
     if not path.exists():
+        for left in ("results", "settled", "store"):  # of a request that a kill half removed
+            shutil.rmtree(folder / left, ignore_errors=True)
         with whole(path) as partial:
             partial.write_text(json.dumps(request, indent=1), encoding="utf-8")
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there, request = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(request)
     changed = [
         f"{name} was {there.get(name)!r}, is {request.get(name)!r}"
         for name in sorted({*there, *request})
@@ -240,3 +272,12 @@ def _agree(folder, request, out):
             f"{folder} holds an unfinished {out.name} of another request: {'; '.join(changed)}. "
             "Ask for the same to go on, or remove the folder to start anew"
         )
+
+
+def _flat(request, before=""):
+    """{'a': {'b': 1}} → {'a.b': 1}: of a manifest those fields are told that changed."""
+    flat = {}
+    for name, value in request.items():
+        inside = _flat(value, f"{before}{name}.") if isinstance(value, dict) and value else None
+        flat |= inside or {f"{before}{name}": value}
+    return flat

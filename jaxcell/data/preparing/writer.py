@@ -19,7 +19,7 @@ from jaxcell.data.preparing.gene_sums import GeneSums
 from jaxcell.data.preparing.shards import Shard, digest_text
 from jaxcell.data.preparing.unfinished import Results
 from jaxcell.data.splits import TRAIN
-from jaxcell.data.store import SCHEMA_VERSION, SPLITS, file_facts
+from jaxcell.data.store import SCHEMA_VERSION, SPLITS, file_facts, summary_checksum
 
 ARRAYS = ("columns", "measured", "dataset", "split", "total", "labels")
 
@@ -175,11 +175,7 @@ def write_store(
     np.save(folder / "measured.npy", np.packbits(measured, axis=1))
     _save_json(folder / "datasets.json", datasets)
 
-    content = hashlib.sha256(vocabulary.sha256.encode())
-    content.update(json.dumps(labels).encode())
-    content.update(np.array([facts["gene_set"] for facts in datasets], "<u4").tobytes())
-    content.update(measured.tobytes())
-
+    content = content_of(vocabulary, labels, [facts["gene_set"] for facts in datasets], measured)
     first = np.cumsum([0, *(len(part.facts) for part in parts)])[:-1].tolist()
     tasks = cut([part.split for part in parts], shards)
     results = Results() if results is None else results
@@ -206,8 +202,21 @@ def write_store(
         "files": dict(sorted(files.items())),
         "records": {b.files[name]: b.sizes[name] for b in tasks for name in b.files},
     }
+    summary["checksum"] = summary_checksum(summary)
     _save_json(folder / "store.json.partial", summary)
     os.replace(folder / "store.json.partial", folder / "store.json")
+
+
+def content_of(vocabulary, labels, gene_sets, measured):
+    """The content hash of a store before its records: a sha256 that the splits' digests go into.
+
+    gene_sets : int [datasets]; measured : bool [gene sets, V]
+    """
+    content = hashlib.sha256(vocabulary.sha256.encode())
+    content.update(json.dumps(labels).encode())
+    content.update(np.array(gene_sets, "<u4").tobytes())
+    content.update(measured.tobytes())
+    return content
 
 
 def _mark(parts, tasks, content):

@@ -104,6 +104,10 @@ class GenesOf(Source):
         """The same cells and features with the counts of another place."""
         return without_other_features(self._source.at(counts), self._asked)
 
+    def cell_ids(self):
+        """Of the source."""
+        return self._source.cell_ids()
+
     def chunks(self, start=0, stop=None):
         """Yield canonical CSR [cells, kept columns] of cells [start, stop)."""
         yield from map(self._genes_of, self._source.chunks(start, stop))

@@ -8,19 +8,23 @@ import pandas as pd
 import scipy.sparse as sp
 
 from jaxcell.data.sources.presence import Presence
+from jaxcell.data.sources.soma_obs import SomaObs, read_column
 from jaxcell.data.sources.source import Source
 
 EXTRA = "pip install 'jaxcell[soma]'"
 CONFIG = {"soma.init_buffer_bytes": 2**26}  # of each column read at once; TileDB's own is 1 GB
 PRESENCE = "feature_dataset_presence_matrix"
 DATASETS = "dataset_id"  # obs column of the Census whose values its presence matrix is about
+# Names of cells for SOMA and for the Census, of which no label is made.
+INTERNAL = ("soma_joinid", "observation_joinid")
+CELLS, GENES = "obs_id", ("var_id", "feature_id")  # columns with their names, where there are any
 MARKERS = ("__tiledb_group.tdb", "__group")  # of a folder that TileDB calls a group
 
 
 class SomaSource(Source):
     """A SOMA experiment, or one organism of a Census; opened anew by each read.
 
-    ``obs`` holds all columns of the chosen cells: of a whole Census that is several GB, so choose.
+    ``obs`` reads a column when it is asked for: of a whole Census all of them are several GB.
 
     Parameters
     ----------
@@ -49,9 +53,11 @@ class SomaSource(Source):
         # Cells of a pass so far and the state of its checksum; the checksum, once it is known.
         self._passed, self._digest = (-1, []), None
         with self._opened() as (root, experiment):
-            self.obs, self._cells = self._table(experiment.obs, ("obs_id",), value_filter)
+            self._cells, columns = self._chosen(experiment.obs)
+            self._named = CELLS in columns
+            self.obs = SomaObs(self._column, columns, len(self._cells), self._cell_names)
             part = _member(experiment.ms, measurement, f"{self.name} has no measurement")
-            self.var, self._genes = self._table(part.var, ("var_id", "feature_id"))
+            self.var, self._genes = self._genes_of(part.var)
             self.places = [f"X/{layer}" for layer in sorted(part.X)] if "X" in part else []
             self.n_cells = len(self.obs)
             if self.n_cells == 0 and value_filter:
@@ -84,21 +90,46 @@ class SomaSource(Source):
             except soma.SOMAError as error:
                 raise ValueError(f"{self.name}: {str(error).splitlines()[0]}") from error
 
-    def _table(self, frame, names, value_filter=None):
-        """A table [n] by soma_joinid, named by the first of ``names`` it has; its joinids [n]."""
+    def _chosen(self, frame):
+        """soma_joinid of the chosen cells, i64 [n_cells] ascending, and the columns of obs."""
+        columns = [name for name in frame.schema.names if name not in INTERNAL]
         soma = import_soma()
         try:
-            columns = [c for c in frame.schema.names if c != "observation_joinid"]
-            table = frame.read(value_filter=value_filter, column_names=columns).concat()
+            tables = frame.read(value_filter=self._filter, column_names=["soma_joinid"])
+            ids = [table["soma_joinid"].to_numpy() for table in tables]
         except soma.SOMAError as error:
             said = str(error).splitlines()[0]
             raise ValueError(
-                f"{self.name}: cells where {value_filter!r}: {said}; obs has "
+                f"{self.name}: cells where {self._filter!r}: {said}; obs has "
                 f"{', '.join(columns)} (--soma-filter)"
             ) from error
-        table = table.to_pandas().sort_values("soma_joinid", ignore_index=True)
+        return np.sort(np.concatenate([*ids, np.zeros(0, np.int64)])), columns
+
+    def _column(self, name):
+        """A column of obs, pandas.Series [n_cells]; texts as categories."""
+        return self._arrow_column(name).to_pandas()
+
+    def _arrow_column(self, name):
+        with self._opened() as (_, experiment):
+            names = ["soma_joinid", name]
+            tables = experiment.obs.read(value_filter=self._filter, column_names=names)
+            try:
+                return read_column(tables, name, self._cells, _places)
+            except ValueError as error:
+                raise ValueError(f"{self.name} has changed since it was opened: {error}") from None
+
+    def _cell_names(self):
+        """What the experiment calls the chosen cells, pandas.Index [n_cells]."""
+        if not self._named:
+            return pd.Index(self._cells)
+        return pd.Index(self._arrow_column(CELLS).cast("string"), dtype="string[pyarrow]")
+
+    def _genes_of(self, frame):
+        """var, and soma_joinid of its genes, in their order."""
+        table = frame.read().concat().to_pandas()
+        table = table.sort_values("soma_joinid", ignore_index=True)
         ids = table.pop("soma_joinid").to_numpy(np.int64)
-        name = next((name for name in names if name in table), None)
+        name = next((name for name in GENES if name in table), None)
         table.index = pd.Index(ids if name is None else table[name].to_numpy())
         return table, ids
 
@@ -106,7 +137,7 @@ class SomaSource(Source):
         """What the Census knows of the datasets of the chosen cells."""
         given = root["census_info"]["datasets"].read(column_names=["soma_joinid", DATASETS])
         rows = given.concat().to_pandas().set_index(DATASETS)["soma_joinid"]
-        values = sorted(map(str, pd.unique(self.obs[DATASETS])))
+        values = sorted(map(str, self.obs[DATASETS].unique()))
         unknown = [value for value in values if value not in rows.index]
         if unknown:
             raise ValueError(
@@ -123,6 +154,10 @@ class SomaSource(Source):
         """The same cells with the counts of another layer."""
         options = self._filter, self._measurement, self._census
         return SomaSource(self.path, counts, self._chunk_cells, *options)
+
+    def cell_ids(self):
+        """soma_joinid of the chosen cells."""
+        return self._cells
 
     def chunks(self, start=0, stop=None):
         """As of every source; a pass over all cells, in ranges or not, also takes the checksum."""

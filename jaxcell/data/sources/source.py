@@ -80,6 +80,10 @@ class Source:
         """sha256 of what was read."""
         raise NotImplementedError
 
+    def cell_ids(self):
+        """What tells each cell from all others of the same file or address, i64 [n_cells]."""
+        return np.arange(self.n_cells)
+
     @functools.cached_property
     def content(self):
         """The checksum, found once."""

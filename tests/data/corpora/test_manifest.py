@@ -56,6 +56,10 @@ WRONG = {
         SMALL.replace("path: b.h5ad", "path: b.h5ad, count: raw"),
         r"mine.yaml: sources\[1\] \(b\): found the unknown field 'count', expected .* counts,",
     ),
+    "remove without a base": (
+        SMALL + "remove: [a]",
+        r"mine.yaml: remove: found \['a'\], expected a base \(base:\) that has these sources",
+    ),
     "no path": (
         SMALL.replace("path: b.h5ad", "where: there"),
         r"mine.yaml: sources\[1\] \(b\).path: found None, expected a file",

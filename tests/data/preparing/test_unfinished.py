@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from jaxcell.data import prepare as module
 from jaxcell.data.prepare import prepare
 from jaxcell.data.preparing import blocks, shards, unfinished
 from jaxcell.data.preparing.survey import Surveying
@@ -90,17 +91,32 @@ def test_genes_that_were_chosen_are_not_chosen_again(h5ad, tmp_path, monkeypatch
 
 
 def test_genes_are_chosen_again_where_other_cells_are_for_training(h5ad, tmp_path, monkeypatch):
-    """--hold-out-file is no part of the request, since the files are the same."""
+    """As where columns of a SOMA experiment, which no stamp is about, were written anew."""
+    path, options = h5ad(cells(counts(200))), {**OPTIONS, "hvg": 4, "hvg_flavor": "bioformer"}
+    whole, split = prepare(tmp_path / "whole", path, **options), module.split_cells
+    with monkeypatch.context() as m:
+        m.setattr(module, "split_cells", lambda *v, **how: split(*v, **{**how, "seed": 5}))
+        stop_at(m, Writing, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", path, **options)
+    store = prepare(tmp_path / "store", path, **options)
+    assert store.content_hash == whole.content_hash
+
+
+def test_files_held_out_are_told_and_are_part_of_the_request(h5ad, tmp_path, monkeypatch):
     files = [h5ad(cells(counts(200)), "a.h5ad"), h5ad(cells(counts(200, seed=5), seed=1), "b.h5ad")]
-    options = {**OPTIONS, "hvg": 4, "hvg_flavor": "bioformer"}
-    held = {**options, "hold_out_file": files[1]}
-    whole = prepare(tmp_path / "whole", files, **held)
     with monkeypatch.context() as m:
         stop_at(m, Writing, 3)
         with pytest.raises(KeyboardInterrupt):
-            prepare(tmp_path / "store", files, **options)
-    store = prepare(tmp_path / "store", files, **held)
-    assert store.content_hash == whole.content_hash
+            prepare(tmp_path / "store", files, **OPTIONS)
+    with pytest.raises(
+        ValueError, match=r"another request: hold_out_file was \[\], is \['.*b.h5ad'"
+    ):
+        prepare(tmp_path / "store", files, hold_out_file=files[1], **OPTIONS)
+    prepare(tmp_path / "store", files, **OPTIONS)
+    store = prepare(tmp_path / "other", files[0], hold_out_file=files[1], **OPTIONS)
+    options = json.loads((store.path / "store.json").read_text())["options"]
+    assert options["hold_out_file"] == [str(files[1])]
 
 
 def test_files_that_a_kill_left_truncated_are_written_again(h5ad, tmp_path, monkeypatch, work):
@@ -136,6 +152,58 @@ def test_another_request_is_refused_and_harms_nothing(h5ad, tmp_path, monkeypatc
     with pytest.raises(ValueError, match=r"another request: .*cells\.h5ad was '30 cells, X, .* ns"):
         prepare(tmp_path / "store", path, **OPTIONS)
     assert sorted(work.rglob("*")) == kept
+
+
+def test_other_mitochondrial_genes_are_another_request(h5ad, tmp_path, monkeypatch, work):
+    """By the gene map that names them, with the same genes and options otherwise."""
+    ids = [f"ENSG{i:011}" for i in range(1, 9)]
+    path = h5ad(cells(symbols=ids))
+    options = {**OPTIONS, "max_mito": 0.9, "gene_map": tmp_path / "map.tsv"}
+
+    def name(*symbols):
+        lines = (f"{e}\t{s}\n" for e, s in zip(ids, symbols, strict=True))
+        (tmp_path / "map.tsv").write_text("".join(lines))
+
+    name("MT-ND1", *"ABCDEFG")
+    with monkeypatch.context() as m:
+        stop_at(m, Writing, 3)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "store", path, **options)
+    name("MT-ND1", "MT-ND2", *"BCDEFG")
+    with pytest.raises(ValueError, match=r"another request: .*cells\.h5ad was .*, mitochondrial "):
+        prepare(tmp_path / "store", path, **options)
+    name("MT-ND1", *"ABCDEFG")
+    prepare(tmp_path / "store", path, **options)
+    assert not work.exists()
+
+
+def test_what_a_kill_after_the_last_step_left_is_removed(h5ad, tmp_path, monkeypatch, work):
+    path = h5ad()
+    with monkeypatch.context() as m:
+        m.setattr(unfinished.shutil, "rmtree", lambda *args, **kwargs: None)
+        store = prepare(tmp_path / "store", path, **OPTIONS)
+    assert (work / "results").is_dir()
+    made = files(store)
+    with pytest.raises(
+        FileExistsError, match=r"exists already, and is finished \(what a killed .*"
+    ):
+        prepare(tmp_path / "store", path, **OPTIONS)
+    assert not work.exists()
+    with pytest.raises(FileExistsError, match="exists already: remove it, or choose another"):
+        prepare(tmp_path / "store", path, **OPTIONS)
+    assert files(store) == made
+
+
+def test_what_is_left_of_a_folder_that_was_being_removed_is_not_used(h5ad, tmp_path, work):
+    """A kill amid the removal may take the request and leave results of it."""
+    path = h5ad()
+    whole = prepare(tmp_path / "whole", path, **OPTIONS)
+    results = unfinished.KeptResults(work / "results")
+    left = {"removed": np.ones(30, np.int8), "total": np.ones(30), "n_genes": np.ones(30, int)}
+    results["survey-00000-000000000000"] = left
+    store = prepare(tmp_path / "store", path, **OPTIONS)
+    assert files(store) == files(whole)
+    assert not work.exists()
 
 
 def test_what_changed_in_memory_is_refused_too(tmp_path, monkeypatch):
@@ -254,6 +322,7 @@ SLOW_WRITER = """
 import sys, time
 from jaxcell.data.preparing import blocks
 from jaxcell.data.preparing import writer
+from jaxcell.data import prepare as module
 from jaxcell.data.prepare import prepare
 do = writer.Writing.do
 def slow(self, *args):

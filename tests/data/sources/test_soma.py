@@ -240,3 +240,27 @@ def test_a_manifest_of_an_experiment(tmp_path):
     )
     assert store.sizes["train"] == 30
     assert [d["value"] for d in store.datasets] == ["a", "b", "c"]
+
+
+def test_two_filters_of_a_census_are_two_sources(census, tmp_path):
+    text = (
+        "name: mine\nlabels: {type: {}}\nsplit: {by: dataset, share: 0.34}\nsources:\n"
+        "  - {name: a, path: 'census:census/homo_sapiens', dataset: dataset_id,\n"
+        "     value_filter: is_primary_data == True}\n"
+        "  - {name: b, path: 'census:census/homo_sapiens', dataset: dataset_id,\n"
+        "     value_filter: OTHER}\n"
+    )
+    given = {"manifest": tmp_path / "mine.yaml", "data": tmp_path, "progress": False}
+    (tmp_path / "mine.yaml").write_text(text.replace("OTHER", "type != 'NK'"))
+    with pytest.raises(ValueError, match=r"\(b\): 21 of its cells are in .*\(a\) too: both are"):
+        prepare(tmp_path / "store", **given)
+    (tmp_path / "mine.yaml").write_text(text.replace("OTHER", "is_primary_data == False"))
+    store = prepare(tmp_path / "store", **given)
+    assert store.names == [f"homo_sapiens ({e}) dataset_id=d{i}" for e in "ab" for i in range(3)]
+    assert [d["train"] + d["valid"] for d in store.datasets] == [7, 7, 7, 3, 3, 3]
+    held = [d["value"] for d in store.datasets if d["valid"]]
+    assert len(held) == 2
+    assert len(set(held)) == 1  # what both have of a dataset
+    found = np.vstack([everything(store, split)[1] for split in ("train", "valid")])
+    wanted = panel()
+    np.testing.assert_array_equal(found[np.lexsort(found.T)], wanted[np.lexsort(wanted.T)])

@@ -86,6 +86,9 @@ def rewrite(path, change):
         (lambda x: [*x[:-1], "1 1 4", ""], "has more values than the .* of its header"),
         (lambda x: [*x[:3], "1 2", *x[4:]], "a line is not three numbers"),
         (lambda x: [*x[:3], "1 2 x", *x[4:]], "a line is not three numbers"),
+        (lambda x: [*x[:3], "1 2", "1 3 1 4", *x[5:]], "a line is not three numbers"),
+        (lambda x: [*x[:3], "1 2 1 3", "1 4", *x[5:]], "a line is not three numbers"),
+        (lambda x: [*x[:3], "1  2", "1 3 1 4", *x[5:]], "a line is not three numbers"),
         (lambda x: [*x[:3], "0 1 3", *x[4:]], "row 0; expected a whole number from 1 to 8"),
         (lambda x: [*x[:3], "9 1 3", *x[4:]], "row 9; expected a whole number from 1 to 8"),
         (lambda x: [*x[:3], "1 31 3", *x[4:]], "column 31; expected a whole number from 1 to 30"),
@@ -103,6 +106,20 @@ def test_a_matrix_that_is_wrong(tenx, change, message):
     with pytest.raises(ValueError, match=message) as error:
         read(open_source(folder))
     assert "matrix.mtx.gz" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(" ", "\t"),
+        lambda line: f"{line}\r",
+        lambda line: f" {line.replace(' ', '  ')} ",
+    ],
+)
+def test_numbers_stand_apart_in_any_way(tenx, change):
+    folder = tenx()
+    rewrite(folder / "matrix.mtx.gz", lambda x: [*x[:3], *map(change, x[3:])])
+    np.testing.assert_array_equal(read(open_source(folder)), counts())
 
 
 @pytest.mark.parametrize("file", ["matrix.mtx.gz", "barcodes.tsv.gz", "features.tsv.gz"])
