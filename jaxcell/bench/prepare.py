@@ -8,7 +8,7 @@ process of its own: its peak memory (VmHWM), and its processor time of all threa
 look at the file to the last checksum; imports are in the memory, not in the time. A sample of cells
 is then read back and compared with the file, and the store verified. Cells a second of one core
 count processor time, so that a busy machine changes them little. Files are removed as soon as they
-are done with: a million cells are 17 GB and their store 6, CSC takes 13 more while it is prepared.
+are done with: a million cells are 17 GB and their store 4, CSC takes 13 more while it is prepared.
 With --kill each run is ended by SIGKILL when half of its blocks are written; what is measured is
 the next, which goes on. DIR gets prepare.json and prepare.png, the terminal a table.
 """

@@ -76,18 +76,21 @@ def rectangle(values, indptr, width, empty):
     No segment may be longer than ``width``.
     """
     found = np.full((len(indptr) - 1, width), empty, values.dtype)
-    found[np.arange(width) < np.diff(indptr)[:, None]] = values
+    bounds = indptr.tolist()
+    for row, a, b in zip(found, bounds[:-1], bounds[1:], strict=True):
+        row[: b - a] = values[a:b]
     return found
 
 
-def look_up(rows, values, ids, vocabulary):
-    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K]."""
-    found = np.empty(ids.shape, np.float32)
-    for cells in draws.blocks(len(rows), vocabulary):
-        offset = vocabulary * np.arange(cells.stop - cells.start)
-        bounds = rows.indptr[cells.start : cells.stop + 1]
-        mine = slice(bounds[0], bounds[-1])
-        dense = np.zeros(vocabulary * len(offset), np.float32)
-        dense[rows.ids[mine] + np.repeat(offset, np.diff(bounds))] = values[mine]
-        found[cells] = dense[ids[cells] + offset[:, None]]
+def look_up(rows, values, ids, vocabulary, out=None):
+    """What each cell has at some genes: ``values`` [nnz] of the rows at ids [B, K]; f32 [B, K].
+
+    out : f32 [B, K], where to write it; None: a new array
+    """
+    found = np.empty(ids.shape, np.float32) if out is None else out
+    bounds = rows.indptr.tolist()
+    for b, wanted in enumerate(ids):  # one cell's genes, shown or not, stay in the cache
+        mine, dense = slice(bounds[b], bounds[b + 1]), np.zeros(vocabulary, np.float32)
+        dense[rows.ids[mine].astype(np.intp)] = values[mine]
+        found[b] = dense.take(wanted)
     return found

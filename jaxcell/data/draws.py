@@ -41,48 +41,53 @@ def blocks(cells, width):
     return [slice(a, min(a + step, cells)) for a in range(0, cells, step)]
 
 
-def subsets(keys, number, of):
-    """K = ``number`` of the positions [0, M = ``of``), each K-subset equally likely; K <= M.
+def subsets(keys, number, among):
+    """K = ``number`` of M things, each K-subset equally likely; K <= M.
 
     Words become positions (word · M) >> 32, each equally likely up to M / 2³² of itself, and
     repetitions are left out. Nothing in that but the name of a position tells it from the others,
     so no K-subset is likelier than another. Above M / 2 the positions left out are drawn.
 
+    among : the things [M], or M: the positions [0, M)
+
     Returns
     -------
-    i64 [B, K], in no particular order
+    [B, K] of them, in no particular order
     """
+    names = np.arange(among) if np.ndim(among) == 0 else among
+    of = len(names)
+    chosen = np.empty((len(keys), number), names.dtype)
     if number > of / 2:
-        rest = subsets(keys, of - number, of) if number < of else np.empty((len(keys), 0), np.int64)
-        kept = np.ones((len(keys), of), bool)
-        np.put_along_axis(kept, rest, False, axis=1)
-        return np.nonzero(kept)[1].reshape(len(keys), number)
+        kept = np.ones(of, bool)
+        for row, rest in zip(chosen, subsets(keys, of - number, of), strict=True):
+            kept[rest] = False
+            row[:] = names.take(np.flatnonzero(kept))
+            kept[rest] = True
+        return chosen
     # So many draws have K distinct positions on average; six standard deviations more.
     draws = -of * np.log1p(-number / of)
     draws = int(draws + 6 * np.sqrt(draws * number / of)) + 16
-    chosen = np.empty((len(keys), number), np.int64)
-    for cells in blocks(len(keys), of):
-        chosen[cells] = _distinct(keys[cells], number, of, draws)
+    for cells in blocks(len(keys), 4 * draws):
+        _distinct(keys[cells], names, draws, out=chosen[cells])
     return chosen
 
 
-def _distinct(keys, number, of, draws):
-    """K distinct positions among so many draws of each key; more where they do not suffice."""
-    drawn = (words(keys, draws) * np.uint64(of)) >> np.uint64(32)
-    drawn = drawn.astype(np.int64)
-    flat = (drawn + of * np.arange(len(keys))[:, None]).ravel()
-    # Whoever writes last into a position's place is the one draw of it that counts.
-    last = np.empty(len(keys) * of, np.int32)
-    order = np.arange(flat.size, dtype=np.int32)
-    last[flat] = order
-    places = np.flatnonzero(last[flat] == order)
-    first = np.searchsorted(places, draws * np.arange(len(keys) + 1))
-    short = np.diff(first) < number
-    wanted = first[:-1, None] + np.arange(number)
-    chosen = drawn.take(places.take(wanted, mode="clip"))
-    if short.any():
-        chosen[short] = _distinct(keys[short], number, of, 2 * draws)
-    return chosen
+def _distinct(keys, names, draws, out):
+    """Write distinct names [M] of so many draws of each key to a row of [B, K]; more if need be."""
+    of, number = len(names), out.shape[1]
+    drawn = words(keys, draws) * np.uint64(of)
+    drawn >>= np.uint64(32)
+    # Whoever writes last into a position's place is the one draw of it that counts; what other
+    # cells left there is not read. One cell after the other: their places stay in the cache.
+    order = np.arange(draws, dtype=np.int16 if draws < 2**15 else np.int32)
+    last = np.empty(of, order.dtype)
+    for b, row in enumerate(drawn.view(np.int64)):
+        last[row] = order
+        once = row[last.take(row) == order][:number]
+        if len(once) == number:
+            out[b] = names.take(once)
+        else:
+            _distinct(keys[b : b + 1], names, 2 * draws, out[b : b + 1])
 
 
 def weighted_subsets(keys, number, weights):

@@ -14,7 +14,7 @@ from jaxcell.data.remote import Remote, is_url, summary_of
 from jaxcell.data.store_table import table
 from jaxcell.data.vocabulary import Vocabulary
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "valid")
 INDEX_COLUMNS = ("dataset", "labels", "total", "n_genes")
 PANEL_MULTIPLE = 256

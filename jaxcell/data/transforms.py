@@ -63,7 +63,8 @@ class Normalise:
             return
         for cells in draws.blocks(len(rows), counts.max(initial=0)):
             mine = slice(rows.indptr[cells.start], rows.indptr[cells.stop])
-            values = rows.counts[mine] * np.repeat(scale[cells], counts[cells])
+            values = rows.counts[mine].astype(np.float64)
+            values *= np.repeat(scale[cells], counts[cells])
             draft.values[mine] = np.log1p(values, out=values)
 
     def _total(self, rows):
@@ -109,7 +110,7 @@ class SampleGenes:
             shown = self._shown(draft.keys[mine], draft.gene_sets[gene_set])
             length[mine] = s + shown.shape[1]
             ids[mine, s : s + shown.shape[1]] = shown
-        values[:, s:] = look_up(draft.input, draft.values, ids[:, s:], self.vocabulary)
+        look_up(draft.input, draft.values, ids[:, s:], self.vocabulary, out=values[:, s:])
         for b in np.flatnonzero(length < s + self.number):
             values[b, length[b] :] = 0  # padding bears gene 0's id
         draft.batch |= {"ids": ids, "values": values, "length": length}
@@ -119,7 +120,7 @@ class SampleGenes:
         if len(measured) <= self.number:
             return np.broadcast_to(measured, (len(keys), len(measured)))
         if self.temperature == 0:
-            return measured[draws.subsets(keys, self.number, len(measured))]
+            return draws.subsets(keys, self.number, measured)
         if self.frequency is None:
             raise ValueError(
                 f"config.data.sample_genes.temperature: found {self.temperature}, which needs the "

@@ -63,11 +63,52 @@ def test_large_subsets_hold_distinct_positions_evenly(number, of):
         assert (np.sort(drawn, axis=1) == np.arange(of)).all()
 
 
+def naive(key, number, of, draws):
+    """The first K distinct of a key's draws, written anew: a repeated one stands at its last."""
+    drawn = [int(word) * of >> 32 for word in draws_of(key, draws)]
+    once = [p for i, p in enumerate(drawn) if p not in drawn[i + 1 :]][:number]
+    return once if len(once) == number else naive(key, number, of, 2 * draws)
+
+
+def draws_of(key, number):
+    return draws.words(key[None], number)[0]
+
+
+@pytest.mark.parametrize(("number", "of"), [(1, 2), (5, 10), (40, 90), (30, 3000), (0, 7)])
+def test_subsets_are_the_first_distinct_draws(number, of):
+    mean = -of * np.log1p(-number / of)
+    many = int(mean + 6 * np.sqrt(mean * number / of)) + 16
+    some, names = keys(40, seed=5), np.random.default_rng(0).permutation(of).astype(np.int32) + 9
+    found = draws.subsets(some, number, of)
+    assert found.tolist() == [naive(key, number, of, many) for key in some]
+    named = draws.subsets(some, number, names)
+    assert named.dtype == np.int32
+    np.testing.assert_array_equal(named, names[found])
+
+
+@pytest.mark.parametrize(("number", "of"), [(6, 10), (9, 10), (10, 10), (1, 1)])
+def test_above_half_what_is_left_out_is_drawn(number, of):
+    some, names = keys(40, seed=6), np.arange(of, dtype=np.int32)[::-1] * 3
+    left = draws.subsets(some, of - number, of)
+    for row, rest in zip(draws.subsets(some, number, of), left, strict=True):
+        assert row.tolist() == sorted(set(range(of)) - set(rest.tolist()))
+    found = draws.subsets(some, number, names)
+    np.testing.assert_array_equal(found, names[draws.subsets(some, number, of)])
+
+
 def test_a_draw_that_falls_short_goes_on_for_that_key_alone():
-    alone = draws._distinct(keys(300)[123:124], 40, 80, 45)
-    together = draws._distinct(keys(300), 40, 80, 45)  # 45 draws of 80 hold 34 distinct on average
+    alone, together = np.empty((1, 40), np.int64), np.empty((300, 40), np.int64)
+    draws._distinct(keys(300)[123:124], np.arange(80), 45, alone)
+    draws._distinct(keys(300), np.arange(80), 45, together)  # 45 hold 34 distinct on average
     np.testing.assert_array_equal(together[123], alone[0])
     assert all(len(np.unique(row)) == 40 for row in together)
+    assert together[123].tolist() == naive(keys(300)[123], 40, 80, 45)
+
+
+def test_more_draws_than_16_bits_count_hold_distinct_positions():
+    drawn = draws.subsets(keys(3, seed=8), 40_000, 100_000)
+    assert all(len(np.unique(row)) == 40_000 for row in drawn)
+    assert drawn.max() < 100_000
 
 
 def test_a_keys_draw_does_not_hang_on_its_neighbours(monkeypatch):

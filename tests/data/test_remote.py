@@ -98,7 +98,7 @@ def test_what_changed_there_is_copied_anew_and_what_broke_is_found(made, url, ca
     files.pipe_file(
         "/bucket/store/store.json", json.dumps(summary | {"schema_version": 9}).encode()
     )
-    with pytest.raises(ValueError, match="store schema 9, this jaxcell reads 1"):
+    with pytest.raises(ValueError, match="store schema 9, this jaxcell reads 2"):
         Store.open(url)
 
 

@@ -74,7 +74,7 @@ def test_open_refuses_what_is_not_a_store(copy, tmp_path):
         Store.open(tmp_path / "absent")
     summary = json.loads((copy / "store.json").read_text())
     (copy / "store.json").write_text(json.dumps(summary | {"schema_version": 99}))
-    with pytest.raises(ValueError, match="schema 99, this jaxcell reads 1"):
+    with pytest.raises(ValueError, match="schema 99, this jaxcell reads 2"):
         Store.open(copy)
     (copy / "store.json").unlink()
     with pytest.raises(
@@ -107,7 +107,7 @@ def test_missing_truncated_and_changed_files_are_found(copy):
     [
         ('{"files": ', r"store\.json is damaged: Expecting value"),
         ("[]", r"store\.json is damaged: found list, expected fields"),
-        ("{}", "copy has store schema None, this jaxcell reads 1"),
+        ("{}", "copy has store schema None, this jaxcell reads 2"),
     ],
 )
 def test_a_damaged_summary_is_named(copy, text, message):

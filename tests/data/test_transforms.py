@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcell.data.draft import Draft, look_up
+from jaxcell.data.draft import Draft, look_up, rectangle
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.records import Rows
 from jaxcell.data.transforms import Normalise, SampleGenes
@@ -124,11 +124,29 @@ def test_tokens_do_not_hang_on_the_cells_beside():
             np.testing.assert_array_equal(alone.batch[k][0], whole.batch[k][b])
 
 
-def test_look_up_over_blocks_of_cells(monkeypatch):
+def test_look_up_is_what_the_dense_matrix_has():
     random = np.random.default_rng(2)
     matrix = random.poisson(0.3, (50, 30))
+    matrix[[7, 49]] = 0  # cells without counts
     made = draft(matrix, [range(30)])
-    ids = random.integers(0, 30, (50, 7))
-    monkeypatch.setattr("jaxcell.data.draws.SCRATCH", 100)
+    ids = random.integers(0, 30, (50, 7))  # a gene may be asked for twice
     found = look_up(made.rows, made.rows.counts, ids, 30)
     np.testing.assert_array_equal(found, np.take_along_axis(matrix, ids, axis=1))
+    out = np.full((50, 9), -1, np.float32)
+    assert look_up(made.rows, made.rows.counts, ids, 30, out=out[:, 2:]).base is out
+    np.testing.assert_array_equal(out[:, 2:], found)
+    assert (out[:, :2] == -1).all()
+    with pytest.raises(IndexError):
+        look_up(made.rows, made.rows.counts, ids + 24, 30)
+
+
+def test_rectangle_holds_each_cells_values_and_nothing_else():
+    random = np.random.default_rng(3)
+    sizes = [0, 5, 3, 0, 9, 1]
+    indptr, values = np.concatenate([[0], np.cumsum(sizes)]), random.integers(0, 99, sum(sizes))
+    found = rectangle(values, indptr, 9, -7)
+    assert found.dtype == values.dtype
+    for row, n, first in zip(found, sizes, indptr, strict=False):
+        assert row.tolist() == [*values[first : first + n], *[-7] * (9 - n)]
+    with pytest.raises(ValueError):
+        rectangle(values, indptr, 8, 0)
