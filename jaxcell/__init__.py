@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Each verb is imported where it is first used, so that `import jaxcell` stays below a second.
 _VERBS = {
+    "read": "jaxcell.reading",
     "prepare": "jaxcell.data.prepare",
     "manifest": "jaxcell.data.corpora.listing",
     "inspect": "jaxcell.inspection",
@@ -23,6 +24,7 @@ _VERBS = {
     "benchmark": "jaxcell.suites.runner",
     "ablate": "jaxcell.ablations.runner",
     "convert": "jaxcell.conversion.convert",
+    "resume": "jaxcell.resuming",
     "relations": "jaxcell.evaluation.gene_report",
     "attributions": "jaxcell.explain",
     "complete": "jaxcell.completion",

@@ -150,7 +150,7 @@ class Attributor:
 
         self._run, self._front = jax.jit(run), len(nets[False].spec.front)
 
-    def __call__(self, variables, batch):
+    def __call__(self, variables, batch, advance=None):
         genes = batch["ids"].shape[1] - self._front
 
         def one(some):
@@ -160,7 +160,7 @@ class Attributor:
             found["fields"] = {k: _as_wide(a, genes) for k, a in found["fields"].items()}
             return found
 
-        return in_micro_batches(one, batch, self._micro, self._grid)
+        return in_micro_batches(one, batch, self._micro, self._grid, advance)
 
 
 def _as_wide(a, genes):

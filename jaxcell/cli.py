@@ -4,6 +4,7 @@ import argparse
 import sys
 import warnings
 
+from jaxcell import interrupts
 from jaxcell.verbs import (
     benchmark,
     cells,
@@ -15,6 +16,7 @@ from jaxcell.verbs import (
     networks,
     perturbation,
     plan,
+    resume,
     training,
 )
 
@@ -32,7 +34,8 @@ def main(argv=None):
     else:
         verb, asked = _parsed(argv)
     try:
-        verb(asked)
+        with interrupts.ending():
+            verb(asked)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
 
@@ -93,6 +96,7 @@ def _parser():
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
     add("benchmark", help="a suite of the papers' measurements: one report", add_help=False)
+    resume.resume(add("resume", help="go on with what was stopped: DIR knows how it was begun"))
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser
 

@@ -8,7 +8,6 @@ import warnings
 
 import anndata
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data import draws
 from jaxcell.data.checks import check_chunk
@@ -20,6 +19,7 @@ from jaxcell.data.vocabulary import Vocabulary, read_vocabulary
 from jaxcell.embedder import Embedder
 from jaxcell.gene_vectors import table_of
 from jaxcell.generation import Completer, next_bins
+from jaxcell.progress import bar
 from jaxcell.results import check_call, save
 from jaxcell.training.checkpoint import load_model
 
@@ -106,11 +106,10 @@ def complete(
         )
     completer, parts, looks = Completer(c, temperature, model.tables), [], ""
     v = len(model.vocabulary)
-    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="complete") as bar:
+    with bar(source.n_cells, "complete", "cell", shown=progress) as shown:
         for chunk in source.chunks():
             looks = check_chunk(chunk, source, allow_non_integer, embedder.given) or looks
-            parts.append(_layers(embedder, completer, chunk, measured, asked, v))
-            bar.update(chunk.shape[0])
+            parts.append(_layers(embedder, completer, chunk, measured, asked, v, shown.update))
     if looks:
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=2)
     bins, nonzero = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -162,7 +161,7 @@ def _some(names, most=5):
     return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
 
 
-def _layers(embedder, completer, chunk, measured, asked, genes):
+def _layers(embedder, completer, chunk, measured, asked, genes, advance):
     """Bins i16 and probabilities f32 of a chunk's cells, both [B, V]."""
     rows, keys = embedder.cells(chunk)
     batch = embedder.tokens(rows, keys)
@@ -172,7 +171,7 @@ def _layers(embedder, completer, chunk, measured, asked, genes):
         ranks = np.sort(draws.ranks(draft.keys_of(ORDER)[cells], len(asked)), axis=1)
         order[cells] = asked[(ranks & draws.PLACE).astype(np.int64)]
     batch |= {"asked": order, "keys": draws.words(draft.keys_of(BINS), 2)}
-    answers, chances = completer(embedder.variables, batch)
+    answers, chances = completer(embedder.variables, batch, advance)
     empty = np.diff(rows.indptr) == 0
     answers[empty], chances[empty] = UNKNOWN, np.nan
     bins = np.full((len(rows), genes), UNKNOWN, np.int16)

@@ -18,6 +18,7 @@ from jaxcell.config_data_checks import require
 from jaxcell.config_data_checks import shown_labels as shown_labels
 from jaxcell.config_data_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
+from jaxcell.shipped import config_file as config_file
 from jaxcell.systems.batches import place_batch
 from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER
 from jaxcell.systems.bioformer import bioformer as bioformer
@@ -121,6 +122,8 @@ def _relabel(loss, old, new):
 def load(path):
     """The config of ``FILE.py[:variant]``, or of a trained model, ``FOLDER[:variant]``.
 
+    'configs/NAME.py' is the package's own where the working folder has none.
+
     Raises
     ------
     ValueError
@@ -129,12 +132,12 @@ def load(path):
     file, _, name = str(path).partition(":")
     if (own := _of_model(file)) is not None:
         return variant(own, name)
-    if not Path(file).is_file():
+    if not (file := config_file(file)).is_file():
         raise ValueError(
             f"{file}: no such config; expected a Python file, FILE.py[:variant], or the folder of "
             "a trained model"
         )
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(name)

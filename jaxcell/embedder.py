@@ -162,10 +162,19 @@ class Embedder:
                 "some cost in quality"
             )
 
-    def __call__(self, chunk, forward):
+    @property
+    def draws(self):
+        """How often each cell goes through the model."""
+        return self._draws
+
+    def __call__(self, chunk, forward, advance=None):
+        """The mean of what ``forward`` gives of each draw of these cells.
+
+        advance : called with numbers of cells that went through the model once
+        """
         total = None
         for batch in self.batches(chunk):
-            found = forward(self.variables, batch)
+            found = forward(self.variables, batch, advance)
             total = found if total is None else jax.tree.map(np.add, total, found)
         return jax.tree.map(lambda x: x / self._draws, total)
 

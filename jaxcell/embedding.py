@@ -10,7 +10,6 @@ from pathlib import Path
 import anndata
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell import config
 from jaxcell.data.checks import check_chunk
@@ -30,6 +29,7 @@ from jaxcell.predictions import (
     pooler_trained,
     probabilities_of,
 )
+from jaxcell.progress import bar
 from jaxcell.results import Found, check_call, check_match, check_records, keep, without
 from jaxcell.training.checkpoint import load_model
 
@@ -142,14 +142,14 @@ def embed(
             embedder.say_cost()
     parts, kinds = [[] for _ in models], {m.config.data.normalise.given for m in models}
     began, done, looks = time.perf_counter(), 0, ""
-    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="embed") as bar:
+    with bar(source.n_cells, "embed", "cell", shown=progress) as shown:
+        advance = shown.shared(sum(embedder.draws for embedder, _ in embedders))
         for chunk in source.chunks():
             for given in kinds:
                 looks = check_chunk(chunk, source, allow_non_integer, given) or looks
             for part, (embedder, forward) in zip(parts, embedders, strict=True):
-                part.append(embedder(chunk, forward))
+                part.append(embedder(chunk, forward, advance))
             done += chunk.shape[0]
-            bar.update(chunk.shape[0])
     seconds = time.perf_counter() - began
     parts = [jax.tree.map(lambda *a: np.concatenate(a), *part) for part in parts]
     vectors = np.concatenate([part.pop("cell") for part in parts], axis=1).astype(np.float32)

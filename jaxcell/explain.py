@@ -10,7 +10,6 @@ from pathlib import Path
 import anndata
 import numpy as np
 import scipy.sparse as sp
-from tqdm import tqdm
 
 from jaxcell import config
 from jaxcell.attribution import Attributor, pad_of
@@ -20,6 +19,7 @@ from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
 from jaxcell.embedder import Embedder
 from jaxcell.outputs import output_of
+from jaxcell.progress import bar
 from jaxcell.results import Found, check_call, check_match, check_records, keep, without
 from jaxcell.training.checkpoint import load_model
 
@@ -244,15 +244,14 @@ def _columns(found):
 def _layers(source, embedder, attributor, columns, allow_non_integer, progress):
     """{field: CSR [B, n_var]}, what else `integrate` returns, and what is odd about the values."""
     layers, rest, looks = [], [], ""
-    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="explain") as bar:
+    with bar(source.n_cells, "explain", "cell", shown=progress) as shown:
         for chunk in source.chunks():
             looks = check_chunk(chunk, source, allow_non_integer, embedder.given) or looks
             for batch in embedder.batches(chunk):  # one draw
-                part = attributor(embedder.variables, batch)
+                part = attributor(embedder.variables, batch, shown.update)
                 fields = part.pop("fields")
                 layers.append(_of_columns(fields, batch, columns, len(source.var)))
                 rest.append(part)
-            bar.update(chunk.shape[0])
     return (
         {name: sp.vstack([one[name] for one in layers], "csr") for name in layers[0]},
         {name: np.concatenate([one[name] for one in rest]) for name in rest[0]},

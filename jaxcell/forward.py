@@ -76,9 +76,9 @@ class Forward:
 
         return jax.jit(forward)
 
-    def __call__(self, variables, batch):
+    def __call__(self, variables, batch, advance=None):
         run = functools.partial(self._one, variables)
-        return in_micro_batches(run, batch, self._micro, self._grid)
+        return in_micro_batches(run, batch, self._micro, self._grid, advance)
 
     def _one(self, variables, some):
         if self._dtype == "float32":
@@ -111,11 +111,12 @@ def _unit(x):
     return x / jnp.where(length > 0, length, 1)
 
 
-def in_micro_batches(run, batch, micro, grid):
+def in_micro_batches(run, batch, micro, grid, advance=None):
     """All cells of a batch through ``run``, ``micro`` at a time, in order.
 
     run : a batch of ``micro`` cells [m, T] -> a tree of arrays [m, …]
     grid : whether T differs between cells, on a grid of their lengths
+    advance : called with numbers of cells that are done
     """
     widths, found = _widths(batch["length"], grid), None
     for width in np.unique(widths):
@@ -125,6 +126,10 @@ def in_micro_batches(run, batch, micro, grid):
         parts = []
         for start in range(0, len(order), micro):
             parts.append(run(_select(batch, order[start : start + micro], int(width))))
+            if advance:
+                # The device is one micro-batch ahead of what is counted, not a whole chunk.
+                jax.block_until_ready(parts[-2:][0])
+                advance(min(micro, len(mine) - start))
         parts = jax.tree.map(lambda *a: np.concatenate(a), *jax.device_get(parts))
         if found is None:
             found = jax.tree.map(functools.partial(_room, len(widths)), parts)

@@ -137,9 +137,9 @@ class Completer:
 
         self._run = jax.jit(run)
 
-    def __call__(self, variables, batch):
+    def __call__(self, variables, batch, advance=None):
         def one(some):
             with jax.default_matmul_precision("highest"):
                 return self._run(variables, self._tables, some)
 
-        return in_micro_batches(one, batch, self._micro, grid=True)
+        return in_micro_batches(one, batch, self._micro, grid=True, advance=advance)

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import anndata
-from tqdm import tqdm
 
+from jaxcell import __version__
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
@@ -21,8 +21,10 @@ from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
-from jaxcell.evaluation import html
+from jaxcell.evaluation import html, html_page
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
+from jaxcell.progress import bar
 
 CELLS = 100_000  # of a source that are read
 
@@ -114,7 +116,12 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
-        _write(Path(out), results, looks)
+        what = (
+            f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
+        )
+        said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
+        with filled(out, last=("inspect.json",)) as made:
+            _write(made, results, page_blocks(results, looks) + said)
     return results
 
 
@@ -180,9 +187,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
     looks, read, lost = [], {}, []
     ranges = [blocks(one.n_cells, cells) for one, _ in opened if not _store(one)]
     total = sum(b - a for each in ranges for a, b in each)
-    shown = progress and total > 0  # of stores nothing is read
-    options = {"desc": "reading", "unit": "cell", "unit_scale": True, "disable": not shown}
-    with tqdm(total=total, **options) as bar:
+    with bar(total, "reading", "cell", shown=progress and total > 0) as shown:
         for one, places in opened:
             if _store(one):
                 looks += looks_of(one, labels)
@@ -190,7 +195,7 @@ def _looks(opened, labels, batch, cells, identifiers, progress):
             try:
                 look = look_at(
                     one, places, most=cells, labels_asked=labels, batch=batch,
-                    identifiers_by=identifiers, advance=bar.update,
+                    identifiers_by=identifiers, advance=shown.update,
                 )  # fmt: skip
             except ValueError as error:  # damaged inside
                 lost.append({"source": one.name, "error": str(error)})
@@ -237,9 +242,8 @@ def _together(looks, read, gene_map):
     return {"refused": refused, "warned": [str(one.message) for one in caught]}
 
 
-def _write(out, results, looks):
-    out.mkdir(parents=True, exist_ok=True)
+def _write(out, results, page):
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (out / "inspect.json").write_text(text, encoding="utf-8")
-    page = html.page("What lies in the sources", page_blocks(results, looks), out)
-    (out / "report.html").write_text(page, encoding="utf-8")
+    text = html_page.page("What lies in the sources", page, out)
+    (out / "report.html").write_text(text, encoding="utf-8")

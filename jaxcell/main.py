@@ -19,16 +19,18 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from jaxcell import config, overrides, processes, sharding
+from jaxcell import calls, config, overrides, processes, sharding
 from jaxcell.cli import plain_warnings
 from jaxcell.data.prepare import prepare
 from jaxcell.data.unprepared import open_store
+from jaxcell.interrupts import ending, goes_on, told
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
-from jaxcell.training.workdir import lock
+from jaxcell.training.stop import status
+from jaxcell.training.workdir import begun, lock
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -37,9 +39,6 @@ READS = {
     "evaluate": ("evaluate.", "name", "prepare.allow_non_integer"),
 }
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
-# Of a run that was asked to stop: the same command goes on, which a launcher must not take for the
-# end (EX_TEMPFAIL of sysexits.h; a container that leaves with 0 is not started again).
-STOPPED = 75
 
 
 def train(c, workdir=None):
@@ -62,11 +61,12 @@ def train(c, workdir=None):
         When the run was stopped by SIGTERM or Ctrl-C, after it has saved: a script that goes on
         would take a half-trained model.
     """
-    c = config.load(c) if isinstance(c, str | Path) else c
+    c = config.load(c) if isinstance(c, str | Path) else c.copy_and_resolve_references()
+    c.stages = ("train",)  # of this call; run.json has it so, and `jaxcell resume` reads that
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
     if not loop.train(c, workdir, monitor=monitor_of(c)):
-        sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+        sys.exit(f"{workdir}: stopped before the end; {goes_on(workdir)}")
     return workdir
 
 
@@ -107,6 +107,9 @@ def run(c, workdir):
                 return False
             continue
         with lock(workdir):
+            if stage == "prepare" and processes.first() and not begun(workdir):
+                asked = {"config": json.loads(config.to_json(c)), "workdir": str(workdir)}
+                calls.keep(workdir, "train", asked)
             processes.from_first(functools.partial(_stage, c, stage, workdir))
     return True
 
@@ -251,30 +254,46 @@ def dry_run(c):
         processes.say(f"{what:>10}  {text}")
 
 
-def main(_):
-    """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
+def carry_out(c, workdir=""):
+    """Run a config as the work of this process, one of many or alone.
+
+    Raises
+    ------
+    SystemExit
+        When training was stopped, after it has saved; see `training.stop.status`.
+    KeyboardInterrupt
+        When other work was, or training before its first step; says what to do.
+    """
     for library in ("absl", "jax"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    processes.initialise()
+    if not processes.first():
+        warnings.simplefilter("ignore")  # process 0 shows them
+    workdir = Path(workdir or default_workdir(c))
+    with told(lambda: goes_on(workdir) if (workdir / "run.json").exists() else ""):
+        done = run(c, workdir)
+        processes.wait()
+    if not done:
+        processes.say(f"stopped before the end; {goes_on(workdir)}")
+        sys.exit(status())
+
+
+def main(_):
+    """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
     plain_warnings()
     asked = flags.FLAGS
-    c, done = asked.config, True
     try:
-        processes.initialise()
-        if not processes.first():
-            warnings.simplefilter("ignore")  # process 0 shows them
         if asked.dry_run:
-            dry_run(c)
+            processes.initialise()
+            dry_run(asked.config)
+            processes.wait()
         else:
-            done = run(c, asked.workdir or default_workdir(c))
-        processes.wait()
+            carry_out(asked.config, asked.workdir)
     except processes.OtherProcess:
         sys.exit(1)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         whose = f"process {processes.index()}: " if processes.count() > 1 else ""
         sys.exit(f"error: {whose}{error}")
-    if not done:
-        processes.say("stopped before the end; the same command goes on from there")
-        sys.exit(STOPPED)
 
 
 def start(argv=None):
@@ -282,16 +301,19 @@ def start(argv=None):
     argv = _define_config(sys.argv if argv is None else argv)
     flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
     flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
-    app.run(main, argv=argv, flags_parser=_parse)
+    with ending():
+        app.run(main, argv=argv, flags_parser=_parse)
 
 
 def _define_config(argv):
     """Define --config, of a Python file or of a trained model's folder; argv without a folder's."""
     path, rest = overrides.config_path(argv)
-    if path.partition(":")[0].endswith(".py") or not path:
+    file, colon, name = path.partition(":")
+    if file.endswith(".py") or not path:
         config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
         flags.mark_flag_as_required("config")
-        return argv
+        own = config.config_file(file) if path else ""
+        return argv if str(own) == file else [rest[0], f"--config={own}{colon}{name}", *rest[1:]]
     try:
         c = config.load(path)
     except ValueError as error:

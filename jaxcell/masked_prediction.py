@@ -18,6 +18,7 @@ from jaxcell.data.store import Store
 from jaxcell.data.transforms import build_transforms
 from jaxcell.evaluation import masked
 from jaxcell.losses import total as losses
+from jaxcell.progress import bar
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.machine import model_of
@@ -133,7 +134,11 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
     variables, tables = jax.device_put((model.variables, known), whole)
     step = jax.jit(_make_step(net, c, spec, loss), out_shardings=whole)
     parts = []
-    with iterate(batches, threads=c.data.threads) as stream, jax.set_mesh(mesh):
+    with (
+        bar(len(batches), "masked genes", "batch") as shown,
+        iterate(batches, threads=c.data.threads) as stream,
+        jax.set_mesh(mesh),
+    ):
         for number, batch in enumerate(stream):
             found = jax.device_get(step(variables, sharding.to_global(batch, mesh), tables))
             rows, places = np.nonzero(found["where"])
@@ -143,6 +148,7 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
                     *(found[k][rows, places] for k in ("ids", "truth", "predicted")),
                 ]
             )
+            shown.update()
     return Entries(
         *(np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True))
     )

@@ -66,14 +66,14 @@ def types_of(source, label):
     return column.astype(str).where(column.notna(), "").to_numpy(str)
 
 
-def normalised_counts(source, kept, allow_non_integer, bar):
+def normalised_counts(source, kept, allow_non_integer, shown):
     """Counts of some cells, normalised and logged: CSR float32 [kept, n_var]; how they look."""
     parts, start, looks = [], 0, ""
     for chunk in source.chunks():
         looks = check_chunk(chunk, source, allow_non_integer) or looks
         parts.append(chunk[kept[start : start + chunk.shape[0]]])
         start += chunk.shape[0]
-        bar.update(chunk.shape[0])
+        shown.update(chunk.shape[0])
     if looks:
         warnings.warn(f"{source.name}: non-integer values taken as they are: {looks}", stacklevel=3)
     return normalise(sp.vstack(parts, format="csr")), looks

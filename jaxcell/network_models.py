@@ -11,13 +11,13 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.attention_maps import Attention, check_attention, condition_maps, show_chosen
 from jaxcell.data.genes import identify
 from jaxcell.data.matching import match
 from jaxcell.embedder import Embedder
 from jaxcell.gene_vectors import genes as vectors_of
+from jaxcell.progress import bar
 from jaxcell.results import check_match
 from jaxcell.training.checkpoint import load_model
 
@@ -77,10 +77,8 @@ class Models:
         maps, received, cells = {}, {}, None
         everything = [self._source.checksum(), self._source.counts, self._layer, measure]
         everything += [_hash(codes.astype(np.int64)), conditions]
-        with tqdm(
-            total=self._source.n_cells * len(self.models), unit="cell", disable=not progress,
-            desc="attention",
-        ) as bar:  # fmt: skip
+        total = self._source.n_cells * len(self.models)
+        with bar(total, "attention", "cell", shown=progress) as shown:
             for name, model in self.models.items():
                 ids = self._rows[name][columns].astype(np.int32)
                 asked = json.dumps([*everything, model.sha256, _hash(ids)])
@@ -88,21 +86,21 @@ class Models:
                 if file.exists():
                     with np.load(file) as known:
                         found = known["maps"], known["received"], known["cells"]
-                    bar.update(self._source.n_cells)
+                    shown.skip(self._source.n_cells)
                 else:
-                    found = self._compute(name, ids, codes, conditions, measure, bar)
+                    found = self._compute(name, ids, codes, conditions, measure, shown)
                     _save(file, *found)
                 maps[name], received[name], cells = found
         return maps, received, cells
 
-    def _compute(self, name, ids, codes, conditions, measure, bar):
+    def _compute(self, name, ids, codes, conditions, measure, shown):
         model, embedder = self.models[name], self._embedders[name]
         embedder.gene_sets = [np.sort(ids)]
         run = Attention(model.config, ids, self._layer, model.tables)
         chunks = self._source.chunks()
         with warnings.catch_warnings():  # what it says of their vectors is not what happens here
             warnings.filterwarnings("ignore", message=".*holds cells without any count")
-            found = condition_maps(embedder, run, chunks, codes, conditions, measure, bar.update)
+            found = condition_maps(embedder, run, chunks, codes, conditions, measure, shown.update)
         if (empty := int((embedder.empty & (codes >= 0)).sum())) > 0:
             warnings.warn(
                 f"{self._source.name}: {empty} cells without any count in the genes of {name} are "

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell import __version__
 from jaxcell.data.genes import identify, read_gene_map
@@ -22,6 +21,7 @@ from jaxcell.evaluation.networks.routes import routes
 from jaxcell.evaluation.networks.study import Study
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts, types_of
 from jaxcell.network_models import GeneFile, Models
+from jaxcell.progress import bar
 from jaxcell.results import Found, check_call, check_records, keep
 
 ROUTES = ("both", "attention", "vectors")
@@ -127,8 +127,8 @@ def network(
     usable = models.usable if file is None or route == "attention" else models.usable & file.usable
     names = Names(own, source.var, source.name)
     forced = names.factors(tf, usable)
-    with tqdm(total=source.n_cells, unit="cell", disable=not progress, desc="counts") as bar:
-        x, looks = normalised_counts(source, codes >= 0, allow_non_integer, bar)
+    with bar(source.n_cells, "counts", "cell", shown=progress) as shown:
+        x, looks = normalised_counts(source, codes >= 0, allow_non_integer, shown)
     chosen = choose_genes(names, usable, x, genes=genes, number=number, forced=forced)
     study = Study(
         genes=[names.shown[i] for i in chosen],

@@ -53,13 +53,24 @@ def read(path, fields=()):
     ValueError
         As ``parse``; for an argument that is no field of the config.
     """
-    c, argv, values = config.load(path), ["jaxcell", *fields], flags.FlagValues()
+    return changed(config.load(path), fields)
 
-    def changed(argv):
+
+def changed(c, fields=()):
+    """A config with fields changed, ('--config.mesh.fsdp=4', …).
+
+    Raises
+    ------
+    ValueError
+        As `read`.
+    """
+    argv, values = ["jaxcell", *fields], flags.FlagValues()
+
+    def parsed(argv):
         config_flags.DEFINE_config_dict("config", c, flag_values=values, sys_argv=argv)
         return values(argv)
 
-    left = parse(changed, argv)[1:]
+    left = parse(parsed, argv)[1:]
     if left:
         raise ValueError(f"found {' '.join(left)}, expected --config.FIELD=VALUE")
     return values.config

@@ -9,7 +9,6 @@ import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from tqdm import tqdm
 
 from jaxcell.data import draws
 from jaxcell.data.checks import check_chunk
@@ -24,6 +23,7 @@ from jaxcell.evaluation.perturbation.names import JOINED
 from jaxcell.evaluation.perturbation.splits import Split
 from jaxcell.evaluation.perturbation.training_cells import check_unseen
 from jaxcell.perturbed import Perturbed, perturbed_genes, prediction_of
+from jaxcell.progress import bar
 from jaxcell.results import check_call, check_match, save
 from jaxcell.training.checkpoint import load_model
 
@@ -113,9 +113,10 @@ def perturb(
     run = Perturbed(model, embedder, rows, keys, embedder.labels(len(rows)))
     asked = perturbed_genes(model.config, model.vocabulary, conditions, run.measured)
     mean, parts = run.control(), []
-    for flagged in tqdm(asked, unit="condition", disable=not progress, desc="perturb"):
-        predicted = run(flagged[flagged >= 0], batch_size)
-        parts.append(predicted.mean(axis=0, dtype=np.float64))
+    with bar(len(asked) * len(rows), "perturb", "cell", shown=progress) as shown:
+        for flagged in asked:
+            predicted = run(flagged[flagged >= 0], batch_size, shown.update)
+            parts.append(predicted.mean(axis=0, dtype=np.float64))
     if not np.isfinite(parts).all():
         raise ValueError(f"{checkpoint}: some predictions are NaN or infinite; nothing is written")
     columns = _columns(embedder.matched, run.measured)

@@ -107,12 +107,17 @@ class Perturbed:
         sums = np.bincount(rows.ids, self._draft.values, minlength=self._v)
         return sums[self.measured] / len(rows)
 
-    def __call__(self, flagged, batch_size):
-        """Expression f32 [B, M] where the genes i32 [F'] are perturbed."""
+    def __call__(self, flagged, batch_size, advance=None):
+        """Expression f32 [B, M] where the genes i32 [F'] are perturbed.
+
+        advance : called with numbers of cells that are done
+        """
         found = np.empty((len(self._keys), len(self.measured)), np.float32)
         for start in range(0, len(found), batch_size):
             cells = slice(start, min(start + batch_size, len(found)))
             found[cells] = self._some(cells, flagged)
+            if advance:
+                advance(cells.stop - cells.start)
         return found
 
     def _some(self, cells, flagged):

@@ -16,6 +16,7 @@ from jaxcell.training import setup
 from jaxcell.training.checkpoint import Model, save_model
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
+from tests import programs
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +29,7 @@ def _one_unless_named(spec, devices=None, make_mesh=sharding.make_mesh):
 
 
 sharding.make_mesh = _one_unless_named
+programs.install()
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,12 @@ def _no_rank_promotion(request):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_programs(request):
+    with programs.own("monkeypatch" in request.fixturenames):
+        yield
+
+
 def config_of(name):
     """The config in configs/ of that name, with an optional ':variant'."""
     file, _, variant = name.partition(":")
@@ -45,10 +53,10 @@ def config_of(name):
 
 
 def fresh(store, c, workdir, seed=1):
-    """The workdir, with a model as the first step of a run finds it: nothing is compiled for it."""
+    """The workdir, with a model as the first step of a run finds it, untrained."""
     setup.adopt(c, store, print)
     model = model_of(c, train=False)
-    variables = jax.device_get(model.init(jax.random.key(seed)))
+    variables = jax.device_get(jax.jit(model.init)(jax.random.key(seed)))
     vocabulary = store.vocabulary.with_specials(tuple(c.model.specials))
     tables = tables_of(store, c, model.rows)
     save_model(workdir, Model(c, vocabulary, store.classes, variables, tables, {"step": 0}))

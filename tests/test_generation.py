@@ -66,7 +66,7 @@ def trained(tmp_path_factory):
         updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), state
 
-    params = net.init(jax.random.key(0))["params"]
+    params = jax.jit(net.init)(jax.random.key(0))["params"]
     state = optimizer.init(params)
     for _ in range(150):
         some = whole[random.integers(0, len(whole), 32)]

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems"}
+BASE = {"registry", "config", "sharding", "variants", "systems", "progress", "interrupts", "calls"}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
@@ -41,24 +41,31 @@ PUBLIC = (
     "evaluate_perturbations",
     "network",
     "inspect",
+    "resume",
 )
 
 MAY = {
+    "shipped": set(),
+    "reading": {"data"},
     "registry": set(),
+    "palette": set(),
     "launchers": set(),
     "hub": set(),
+    "progress": set(),
+    "interrupts": set(),
+    "calls": set(),
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"systems"},
     "config_checks": {"config_data_checks"},
     "config_data_checks": set(),
     "config_defaults": {"systems"},
-    "config": CONFIG,
+    "config": CONFIG | {"shipped"},
     "sharding": {"registry", "config"},
     "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
-    "training": PARTS | {"hub", "processes"},
+    "training": PARTS | {"hub", "palette", "processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
@@ -72,7 +79,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
-    "inspection": {"data", "evaluation"},
+    "inspection": {"data", "evaluation", "progress"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},
@@ -86,11 +93,16 @@ MAY = {
     "overrides": {"config"},
     "planning": ABOVE,
     "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
-    "bench": ABOVE | {"evaluation", "forward", "planning"},
-    "evaluation": {"data", *BASE},  # arrays and AnnData in, tables out: never models or training
+    "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
+    "evaluation": {
+        "data",
+        "palette",
+        *BASE,
+    },  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
-    "cli": {"main", "verbs"},
+    "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},
+    "cli": {"interrupts", "main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

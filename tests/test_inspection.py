@@ -7,7 +7,8 @@ import pytest
 import jaxcell
 from jaxcell.cli import main
 from jaxcell.data.prepare import prepare
-from jaxcell.evaluation.source_figures import MOST, elided
+from jaxcell.evaluation.figures import short
+from jaxcell.evaluation.source_figures import MOST
 from jaxcell.evaluation.source_page import format_inspection
 from tests.data.bad_files import MOUSE
 from tests.data.conftest import GENES, cells, counts
@@ -163,9 +164,9 @@ def test_names_that_would_be_formulas_are_drawn(files, tmp_path):
 
 
 def test_the_ends_of_long_names_are_kept():
-    assert elided("short", 10) == "short"
-    assert elided("0123456789abcdef", 9) == "0123…cdef"
-    assert len(elided(LONG, 20)) == 20
+    assert short("short", 10) == "short"
+    assert short("0123456789abcdef", 9) == "0123…cdef"
+    assert len(short(LONG, 20)) == 20
 
 
 def test_refusals(files, tmp_path):

@@ -10,18 +10,19 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 import jax
 
-from jaxcell import config
+from jaxcell import calls, config
 from jaxcell.ablations.arms import arms_of, base, config_of
 from jaxcell.ablations.suites import suite
+from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import count_parameters
 from jaxcell.training import loop
 from jaxcell.training.metrics import replace
+from jaxcell.training.stop import Stopped
 
 COMPILED = {  # of the programs that one seed's run leaves for the next: in a file, whatever it took
     "jax_persistent_cache_min_compile_time_secs": 0.5,
@@ -100,8 +101,8 @@ def ablate(
     ------
     ValueError, FileNotFoundError
         About config, files or folder, before anything is trained.
-    SystemExit
-        When a run was stopped by SIGTERM or Ctrl-C; the same call goes on.
+    KeyboardInterrupt
+        When it was stopped by SIGTERM or Ctrl-C; says how to go on.
     """
     kind = suite(suite_name)
     size = kind.budget(budget)
@@ -120,9 +121,12 @@ def ablate(
         for name, arm in chosen.items()
         for seed in range(seeds)
     }
+    out.mkdir(parents=True, exist_ok=True)
+    call = dict(suite_name=suite_name, budget=budget, arms=list(arms), steps=steps, seeds=seeds)
+    calls.keep(out, "ablate", {"experiment": dataclasses.asdict(experiment), **call})
     references = bench.references(default, seeds)
     found, began, ran = {name: {"runs": []} for name in chosen}, time.perf_counter(), 0
-    with compiled_once(out / "compiled"):
+    with told(lambda: goes_on(out)), compiled_once(out / "compiled"):
         for i, ((name, seed), c) in enumerate(configs.items(), 1):
             run, fresh = run_arm(bench, chosen[name], seed, c)
             found[name]["runs"].append(run)
@@ -168,7 +172,7 @@ def run_arm(bench, arm, seed, c):
     began, run = time.perf_counter(), {"mark": mark}
     try:
         if not loop.train(c, workdir):
-            sys.exit(f"{workdir}: stopped before the end; the same call goes on from there")
+            raise Stopped(f"{workdir}: stopped before the end")
     except FloatingPointError as error:
         run["diverged"] = str(error).split(":")[0]
     if (workdir / "model").exists():

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from jaxcell.models.cell import queries_of
+from jaxcell.palette import BLUE, GREEN, ORANGE
 
 EXACT_TO = 8192  # tokens; beyond, exact attention of a block takes minutes on a CPU
 KINDS = ("exact", "performer", "nystrom")
-LOOKS = {"exact": ("#0072B2", "o"), "performer": ("#E69F00", "s"), "nystrom": ("#009E73", "^")}
+LOOKS = {"exact": (BLUE, "o"), "performer": (ORANGE, "s"), "nystrom": (GREEN, "^")}
 
 
 def over_lengths(c, lengths, measure, cells=1, steps=1):

@@ -1,8 +1,9 @@
 """What `jaxcell.bench.loader` found, as text and as a picture."""
 
 from jaxcell.bench.loader_sides import RAW, TXFM
+from jaxcell.palette import BLUE, OTHER
 
-COLOURS = {True: "#1f6f8b", False: "#b0b0b0"}
+COLOURS = {True: BLUE, False: OTHER}
 
 
 def aligned(lines):

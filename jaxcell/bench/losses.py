@@ -16,14 +16,14 @@ from absl import app, flags
 
 from jaxcell.losses.expression import nb, poisson_log1p, zinb
 from jaxcell.models.count_activations import COUNT_ACTIVATIONS
+from jaxcell.palette import FAINT, GREEN, INK, LINE, VERMILION
 
 COUNT = 10  # the observation of the first figure
 MEANS = np.geomspace(0.1, 1e4, 400)
 LIBRARY = 1e5
-INK, FAINT, RULE = "#222222", "#6A6A6A", "#DDDDDD"
 # From dispersed to nearly Poisson, or from few to many additional zeros: light to dark.
 SHADES = ("#A6CEE3", "#6BAED6", "#2171B5", "#08306B")
-POISSON, OTHER = "#D55E00", "#009E73"
+POISSON, OTHER = VERMILION, GREEN
 
 
 def of_mean(loss, k, mean):
@@ -72,7 +72,7 @@ def _axes(rows, columns, size, title, caption):
         one.spines[["top", "right"]].set_visible(False)
         one.spines[["left", "bottom"]].set_color(FAINT)
         one.tick_params(colors=FAINT, labelsize=8)
-        one.grid(color=RULE, lw=0.6)
+        one.grid(color=LINE, lw=0.6)
         one.set_axisbelow(True)
     return figure, axes
 

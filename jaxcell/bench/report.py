@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from jaxcell.palette import BLUE, ORANGE
+
 # Dense bf16 TFLOP/s by the vendors' datasheets; the first name that a device kind contains counts.
 PEAKS = (
     ("H200", 989), ("H100", 989), ("A100", 312), ("L40S", 362), ("L4", 121),
@@ -82,7 +84,7 @@ def write_sides(found, out, what="training step"):
         return
     figure = Figure((6.4, 2.6), dpi=140, layout="constrained", facecolor="white")
     axes = figure.subplots()
-    for place, (name, colour) in enumerate((("torch", "#E69F00"), ("jaxcell", "#0072B2"))):
+    for place, (name, colour) in enumerate((("torch", ORANGE), ("jaxcell", BLUE))):
         side = found[name]
         axes.barh(place, side["cells_per_s"], color=colour, height=0.55)
         axes.plot(side["turns"], [place] * len(side["turns"]), "|", color="black", ms=12)

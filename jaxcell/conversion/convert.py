@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from jaxcell.conversion.card import hub_folder
@@ -240,7 +239,7 @@ def variables_of(tensors, described, family, dtype=np.float32):
     {'params': …, 'batch_stats': …} in ``dtype``, names of the tensors used, {name: why} of others
     """
     model = CellModel(described.config.model)
-    targets = flatten(jax.eval_shape(model.init, jax.random.key(0)))
+    targets = flatten(model.shapes())
     shapes = {path: leaf.shape for path, leaf in targets.items()}
     made = plan(tensors, (*family.rules, *described.rules), family.left_out, shapes)
     context = {"rows": described.rows, "genes": len(described.vocabulary), **described.context}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxcell.conversion.layouts import LAYOUTS
+from jaxcell.progress import each
 
 
 class Rule(NamedTuple):
@@ -148,15 +149,15 @@ def convert_tensors(tensors, made, shapes, *, dtype=np.float32, **context):
         A tensor of the wrong shape or type, or with a number that is none; all are checked first.
     """
     parts = []
-    for name, rule, at in made.used:
-        each = [_own_shape(rule, at, shapes[path]) for path in rule.targets]
-        x = _checked(name, tensors[name], _source_shape(rule, each, context), rule.how, dtype)
-        parts.append((rule, at, each, x))
+    for name, rule, at in each(made.used, "check", "tensor"):
+        own = [_own_shape(rule, at, shapes[path]) for path in rule.targets]
+        x = _checked(name, tensors[name], _source_shape(rule, own, context), rule.how, dtype)
+        parts.append((rule, at, own, x))
     found = {path: np.empty(shape, dtype) for path, shape in shapes.items()}
-    for rule, at, each, x in parts:
+    for rule, at, own, x in each(parts, "convert", "tensor"):
         layout, start = LAYOUTS[rule.how], 0
-        for path, shape in zip(rule.targets, each, strict=True):
-            width = layout.shape(shape, context)[rule.axis] if len(each) > 1 else None
+        for path, shape in zip(rule.targets, own, strict=True):
+            width = layout.shape(shape, context)[rule.axis] if len(own) > 1 else None
             mine = x if width is None else np.take(x, range(start, start + width), rule.axis)
             start += width or 0
             found[path][_place(rule, at)] = layout.make(mine, shape, context)

@@ -5,6 +5,7 @@ B cells of the global batch, b of them this process'.
 
 import contextlib
 import os
+import signal
 
 import grain
 import numpy as np
@@ -122,7 +123,7 @@ def iterate(batches, *, workers=0, threads=2):
     dataset = grain.MapDataset.source(batches).to_iter_dataset(reading)
     if workers:
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_ctrl_c)
     with _workers_without_accelerator():
         iterator = iter(dataset)
         try:
@@ -144,6 +145,11 @@ def iterate(batches, *, workers=0, threads=2):
         yield stream()
     finally:
         getattr(iterator, "close", lambda: None)()
+
+
+def _leave_ctrl_c(*_):
+    """A terminal's Ctrl-C reaches the workers too, whose batches the run needs until it stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
+import functools
 import hashlib
 import zlib
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from jaxcell import calls
 from jaxcell.data import advice
 from jaxcell.data.corpora.corpus import budget, held_cells, limit
 from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
@@ -21,7 +22,7 @@ from jaxcell.data.preparing.order import order_files, order_manifest
 from jaxcell.data.preparing.parts import part_of
 from jaxcell.data.preparing.repeats import check_cells
 from jaxcell.data.preparing.survey import Asked, Surveying
-from jaxcell.data.preparing.unfinished import request_of, unfinished
+from jaxcell.data.preparing.unfinished import folder_of, request_of, unfinished
 from jaxcell.data.preparing.writer import write_store
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
@@ -30,6 +31,8 @@ from jaxcell.data.store import Store
 from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
 from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.interrupts import goes_on, told
+from jaxcell.progress import bar
 
 
 def prepare(
@@ -206,7 +209,9 @@ def _prepare(
     genes = _vocabulary(order, names, gene_map)
     matches, asked = _asked(order, own, names, genes, gene_map)
     request = request_of(order.options, order.shards, genes, sources, matches, asked)
-    with unfinished(out, request) as work:
+    what = functools.partial(_kept, out)
+    with told(what), unfinished(out, request) as work:
+        calls.keep(work.folder, "prepare", given)
         surveys = _survey(work, run, sources, matches, asked, progress)
         check_cells(surveys)
         splits = _splits(order, surveys)
@@ -232,7 +237,7 @@ def _prepare(
             for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
         ]
         write_mappings(work.store, parts, names, matches, genes)
-        with _bar("writing", sources, progress) as bar:
+        with _bar("writing", sources, progress) as shown:
             write_store(
                 work.store,
                 genes.subset(wanted),
@@ -240,7 +245,8 @@ def _prepare(
                 parts,
                 shards=order.shards,
                 options=order.options,
-                advance=bar.update,
+                advance=shown.update,
+                skip=shown.skip,
                 results=work.results,
                 run=run,
             )
@@ -250,6 +256,11 @@ def _prepare(
         if order.manifest and order.manifest.compute:
             print(budget(order.manifest, store.sizes["train"]))
     return store
+
+
+def _kept(out):
+    """What to do after Ctrl-C, where something of the store is kept."""
+    return goes_on(out) if folder_of(out).exists() else ""
 
 
 def _engine(beam):
@@ -339,14 +350,14 @@ def _choose(order, surveys, splits, genes, progress):
 def _survey(work, run, sources, matches, asked, progress):
     """Read each source once: a Survey of each."""
     surveying = Surveying(sources, matches, asked, work.results)
-    with _bar("checking", sources, progress) as bar:
-        tasks = pending(surveying, bar.update)
+    with _bar("checking", sources, progress) as shown:
+        tasks = pending(surveying, shown.skip)
         for i, source in enumerate(sources):
             source.settle(work.settled(i).absolute())
-        run(surveying, tasks, bar.update)
+        run(surveying, tasks, shown.update)
     return surveying.surveys()
 
 
 def _bar(what, sources, progress):
     cells = sum(source.n_cells for source in sources)
-    return tqdm(total=cells, desc=what, unit="cell", unit_scale=True, disable=not progress)
+    return bar(cells, what, "cell", shown=progress)

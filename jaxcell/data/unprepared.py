@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data.advice import of_config
 from jaxcell.data.filters import Filters
@@ -33,6 +32,7 @@ from jaxcell.data.species import check_species
 from jaxcell.data.splits import TRAIN, check_columns, parse_hold_out, present_classes, split_cells
 from jaxcell.data.store import SPLITS, Store, dataset_name, panel_width
 from jaxcell.data.union import union
+from jaxcell.progress import bar
 
 
 class Unprepared(Store):
@@ -90,9 +90,9 @@ class Unprepared(Store):
         genes = union({source.name: names}, gene_map)
         found = match(names, genes, gene_map, "error", source.name)
         asked = Asked(filters, None, None, allow_non_integer, values, measured_by)
-        with _bar("checking", source, progress) as bar:
+        with _bar("checking", source, progress) as shown:
             surveying = Surveying([source], [found], [asked], Results())
-            run_here(surveying, pending(surveying), bar.update)
+            run_here(surveying, pending(surveying), shown.update)
         (survey,) = surveying.surveys()
         check_cells([survey])
         how = dict(hold_out=hold_out, fraction=hold_out_fraction, whole=None, seed=seed)
@@ -106,8 +106,8 @@ class Unprepared(Store):
         self._part = part_of(survey, split, wanted, self.labels, **given)
         self.columns = self._part.columns
         self._describe()
-        with _bar("counting genes", source, progress) as bar:
-            self._count(bar.update)
+        with _bar("counting genes", source, progress) as shown:
+            self._count(shown.update)
 
     def _describe(self):
         part, sets = self._part, {}
@@ -239,4 +239,4 @@ def _open(name, age, **options):
 
 
 def _bar(what, source, progress):
-    return tqdm(total=source.n_cells, desc=what, unit="cell", unit_scale=True, disable=not progress)
+    return bar(source.n_cells, what, "cell", shown=progress)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
-from tqdm import tqdm
 
 from jaxcell.data.preparing.shards import digest_text, record_digest
 from jaxcell.data.preparing.writer import content_of
 from jaxcell.data.remote import Remote, is_url
 from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store, summary_checksum
+from jaxcell.progress import bar
 
 READ = 2**22  # bytes hashed at a time
 FIELDS = ("schema_version", "sizes", "max_nonzero", "content_hash", "options")
@@ -65,10 +65,8 @@ def verify(path, *, records=True, progress=True):
     opened = remote.opened if remote else lambda name: (path / name).open("rb")
     listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
     total = sum(facts["bytes"] for facts in listed.values())
-    with tqdm(
-        total=total, desc="verifying", unit="B", unit_scale=True, disable=not progress
-    ) as bar:
-        found = [_wrong(opened, name, facts, bar.update) for name, facts in listed.items()]
+    with bar(total, "verify", "B", shown=progress) as shown:
+        found = [_wrong(opened, name, facts, shown.update) for name, facts in listed.items()]
     problems = [text for text in found if text]
     problems += [
         f"{other.name} is no file of this store"

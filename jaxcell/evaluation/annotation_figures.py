@@ -6,15 +6,15 @@ N nodes, L leaves; the group's distribution is the mean of its cells' leaf proba
 import numpy as np
 
 from jaxcell.data.decoding import greedy
+from jaxcell.palette import FAINT, INK, LINE, OTHER
 
-from .annotation_flow import COLOURS, LETTER, short
-from .figures import FAINT, INK
+from .annotation_flow import COLOURS, LETTER, LONGEST
+from .figures import short
 from .tables import number
 
 BAR = 0.21  # inches of a row
 BARS = 10  # of a panel
 CHILDREN = 4  # shown of a step
-OTHER = "#C8C8C8"
 
 
 def group_figure(path, ontology, mean, truth, name, cells):
@@ -34,7 +34,9 @@ def group_figure(path, ontology, mean, truth, name, cells):
         "leaves": _highest(mass, ontology.leaves),
         "ancestors": _highest(mass, _inner(ontology)),
     }
-    texts = {title: [short(ontology.names[i]) for i in nodes] for title, nodes in panels.items()}
+    texts = {
+        title: [short(ontology.names[i], LONGEST) for i in nodes] for title, nodes in panels.items()
+    }
     margins = [0.25 + LETTER * max(map(len, text)) for text in texts.values()]
     rows = max(map(len, panels.values()))
     chart = 1.9
@@ -87,11 +89,11 @@ def greedy_figure(path, ontology, mean, name, cells):
     line = list(dict.fromkeys(greedy(ontology, mean[None])[0].tolist()))
     choices = [("start", np.flatnonzero(ontology.depth == 0))]
     choices += [
-        (f"under {short(ontology.names[node])}", np.array(ontology.children[node]))
+        (f"under {short(ontology.names[node], LONGEST)}", np.array(ontology.children[node]))
         for node in line[:-1]
     ]
     shown = [of[np.argsort(-mass[of], kind="stable")][:CHILDREN] for _, of in choices]
-    texts = [[short(ontology.names[i]) for i in nodes] for nodes in shown]
+    texts = [[short(ontology.names[i], LONGEST) for i in nodes] for nodes in shown]
     margin = 0.45 + LETTER * max(len(text) for of_step in texts for text in of_step)
     chart, head = 2.3, 0.3
     height = sum(head + BAR * len(nodes) for nodes in shown) + 0.95
@@ -132,4 +134,4 @@ def _bars(axes, values, texts, colours):
     axes.set_yticks(y, texts, size=8.5, color=INK)
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color("#DDDDDD")
+    axes.spines["left"].set_color(LINE)

@@ -6,10 +6,11 @@ n cells, k classes of a side, inches from the top of the drawing.
 import numpy as np
 
 from jaxcell.data.ontology import RELATIONS
+from jaxcell.palette import BLUE, FAINT, GREEN, INK, ORANGE, VERMILION
 
-from .figures import FAINT, INK
+from .figures import short
 
-COLOURS = dict(zip(RELATIONS, ("#009E73", "#0072B2", "#E69F00", "#D55E00"), strict=True))
+COLOURS = dict(zip(RELATIONS, (GREEN, BLUE, ORANGE, VERMILION), strict=True))
 MOST = 24  # classes of a side; the rarer ones are drawn as one
 ROW = 0.2  # inches between two lines of text
 LETTER = 0.068  # inches of a letter of size 8.5
@@ -62,7 +63,7 @@ class Side:
         kept = len(found) if len(found) <= MOST else MOST - 1
         self.code = np.minimum(rank[code], kept)  # the most frequent is 0; the rare share the last
         self.cells = np.bincount(self.code)
-        names = [short(ontology.names[i]) for i in found[np.argsort(rank)][:kept]]
+        names = [short(ontology.names[i], LONGEST) for i in found[np.argsort(rank)][:kept]]
         if kept < len(found):
             names.append(f"{len(found) - kept} other types")
         self.names = [f"{name}  {k}" for name, k in zip(names, self.cells, strict=True)]
@@ -88,11 +89,6 @@ class Side:
         found = np.empty(len(room))
         found[self.order] = np.cumsum(room[self.order]) - room[self.order]
         return found + (room - self.cells * scale) / 2
-
-
-def short(name, most=LONGEST):
-    """The name, cut where it is longer than ``most`` letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _ribbons(axes, flows, thick, starts, orders):

@@ -6,7 +6,9 @@ from .annotation import CORRECT
 from .tables import markdown, number
 
 FIGURES = {
+    "tree": "where in the tree predictions stop",
     "flow": "from true to predicted types",
+    "confusion": "true against predicted types",
     "group": "probabilities of one group",
     "greedy": "the greedy path of one group",
 }

@@ -8,11 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 
 from jaxcell.data.ontology import Ontology
+from jaxcell.evaluation.folders import filled
 
 from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
 from .annotation_flow import flow_figure
 from .annotation_page import page
+from .annotation_tree import branches, tree_figure
+from .confusion_figure import confusion_figure
 from .inputs import is_missing, obs_column
 
 
@@ -106,16 +109,31 @@ def annotation_report(
         },
         "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
     }
-    out.mkdir(parents=True, exist_ok=True)
     name, nodes = next(iter(found.items()))
-    flow_figure(out / "annotation_flow.png", whole, true, nodes, name)
-    results["meta"]["figures"] = {"flow": "annotation_flow.png"}
-    if leaf_probabilities is not None and not sigmoids:
-        results["meta"]["figures"] |= _draw_group(out, own, p[true == group], whole, group)
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    (out / "annotation.json").write_text(text, encoding="utf-8")
-    (out / "annotation.md").write_text(page(results), encoding="utf-8")
+    with filled(out, last=("annotation.json",)) as made:
+        # The decoding that stops where it is not sure says most about the tree.
+        stopping = next((name for name in found if name.startswith("reliable")), name)
+        tree_figure(made / "annotation_tree.png", whole, true, found[stopping], stopping)
+        results["meta"]["figures"] = {"tree": "annotation_tree.png"}
+        results["meta"]["figures"] |= _draw_all(made, whole, true, nodes, name)
+        if leaf_probabilities is not None and not sigmoids:
+            results["meta"]["figures"] |= _draw_group(made, own, p[true == group], whole, group)
+        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (made / "annotation.json").write_text(text, encoding="utf-8")
+        (made / "annotation.md").write_text(page(results), encoding="utf-8")
     return results
+
+
+def _draw_all(out, whole, true, predicted, name):
+    """Pictures of all cells by one decoding: true, predicted int [cells], nodes of ``whole``."""
+    files = {what: f"annotation_{what}.png" for what in ("flow", "confusion")}
+    flow_figure(out / files["flow"], whole, true, predicted, name)
+    size, names = len(whole), np.array(whole.names)
+    cells = np.bincount(true, minlength=size) + np.bincount(predicted, minlength=size)
+    order = [names[node] for node, *_ in branches(whole, cells)[0]]
+    caption = f"{name}; {len(true):,} cells; percent of the true class, in the order of the tree"
+    confusion_figure(out / files["confusion"], names[true], names[predicted], caption, order)
+    return files
 
 
 def _draw_group(out, own, p, whole, group):

@@ -5,10 +5,12 @@ k groups, V genes; means [k, V] of the attributions of each group's cells.
 
 import numpy as np
 
-from .annotation_flow import LETTER, short
-from .figures import FAINT, INK, LABEL_COLOURS
+from jaxcell.palette import BLUE, FAINT, GRID, INK, OTHER, VERMILION
 
-UP, DOWN = LABEL_COLOURS[0], LABEL_COLOURS[5]  # for the output, and against it
+from .annotation_flow import LETTER
+from .figures import short
+
+UP, DOWN = BLUE, VERMILION  # for the output, and against it
 BARS = 10  # genes of a group
 BAR = 0.2  # inches of a row
 PANEL = 2.55  # inches of a group's panel, names of genes included
@@ -68,13 +70,13 @@ def _first(groups, means, caption):
 def _bars(axes, values, texts):
     y = np.arange(len(values))[::-1]
     axes.barh(y, values, height=0.7, color=[UP if v > 0 else DOWN for v in values])
-    axes.axvline(0, color="#BBBBBB", lw=0.9)
+    axes.axvline(0, color=OTHER, lw=0.9)
     axes.set(ylim=(y.min(initial=0) - 0.55, y.max(initial=0) + 0.55))
     axes.set_yticks(y, texts, size=8.5, color=INK)
     axes.tick_params(length=0)
     axes.locator_params(axis="x", nbins=4)
     axes.tick_params(axis="x", labelsize=7.5, labelcolor=FAINT)
-    axes.grid(axis="x", color="#ECECEC", lw=0.8)
+    axes.grid(axis="x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
 

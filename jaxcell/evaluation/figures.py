@@ -1,36 +1,17 @@
 """The pictures of a report: UMAP per method, and the methods side by side.
 
-Colours are the same in every figure of a report, distinct under the common colour blindnesses for
-the eight most frequent classes, and classes are numbered in the map as well.
+Colours are the same in every figure of a report, see `jaxcell.palette`; classes are numbered in the
+map as well, since of forty colours no eye finds each again.
 """
 
 import numpy as np
 
+from jaxcell.palette import BLUE, FAINT, GRID, INK, LINE, OTHER
+
 from .methods import SHUFFLED
 from .tables import BIOLOGY, MIXING, PROBES, best, number
 
-# Okabe and Ito 2008 (without black and yellow), then P. Tol's muted scheme and darker mixes.
-LABEL_COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#332288", "#999933"),
-    *("#882255", "#44AA99", "#DDCC77", "#AA4499", "#117733", "#CC6677", "#6699CC", "#661100"),
-)
-BATCH_COLOURS = (  # P. Tol's bright scheme, then four of his vibrant one
-    *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"),
-    *("#EE7733", "#009988", "#CC3311", "#33BBEE"),
-)
-OTHER = "#C8C8C8"
-INK, FAINT = "#222222", "#8A8A8A"
 LEGEND_ROW = 0.21  # inches
-
-
-def palette(values, colours):
-    """Colour per value, by frequency: {value: colour}; those beyond the colours share a grey.
-
-    values: str [n]
-    """
-    names, counts = np.unique(values, return_counts=True)
-    names = names[np.argsort(-counts, kind="stable")].tolist()
-    return {n: colours[i] if i < len(colours) else OTHER for i, n in enumerate(names)}
 
 
 def umap_figure(path, name, layout, panels, *, caption="", seed=0):
@@ -57,8 +38,8 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
         shade = [colours[value] for value in values[order]]
         axes.scatter(*layout[order].T, s=size, c=shade, lw=0, alpha=0.85)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"by {title}", size=10, color=INK, loc="left")
-        axes.spines[:].set_color("#DDDDDD")
+        axes.set_title(f"UMAP by {title}", size=10, color=INK, loc="left")
+        axes.spines[:].set_color(LINE)
         axes.margins(0.04)
         if numbered:
             _number_classes(axes, layout, values, colours)
@@ -74,8 +55,19 @@ def _legend_entries(colours):
 
 
 def short(name, most=30):
-    """A name of at most so many letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A name of at most so many letters: of a long one its two ends, which tell it apart."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
+def thousands(number):
+    """1, 1k, 2.5M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
 
 
 def _legend_columns(entries):
@@ -163,7 +155,7 @@ def comparison_figure(path, results):
         axes.set_yticklabels([short(m) for m in methods] if column == 0 else [], size=9, color=INK)
         axes.tick_params(length=0, labelsize=9)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
-        axes.grid(axis="x", color="#ECECEC", lw=0.8)
+        axes.grid(axis="x", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
     figure.savefig(path, metadata={"Software": None})
@@ -173,11 +165,11 @@ def _dots(axes, y, metric, results, own):
     table, top = results["results"], best(results, metric)
     axes.axvspan(1.04, 1.4, color="white", zorder=1)
     for position, (method, row) in zip(y, table.items(), strict=True):
-        axes.axhline(position, color="#ECECEC", lw=0.8, zorder=0)
+        axes.axhline(position, color=GRID, lw=0.8, zorder=0)
         value = row[metric]
         if value is None:
             continue
-        colour = LABEL_COLOURS[0] if method in own else FAINT
+        colour = BLUE if method in own else FAINT
         folds = [fold[metric] for fold in results["folds"][method] if metric in fold]
         if len(folds) > 1:
             axes.plot(folds, [position] * len(folds), "|", ms=7, color=colour, alpha=0.6, zorder=2)

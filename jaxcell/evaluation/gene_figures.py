@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS
+from jaxcell.palette import FAINT, GRID, INK, LINE, OTHER, PALETTE, VERMILION
 
 PANEL = (3.3, 2.6)  # inches
 READING = {
@@ -38,7 +38,7 @@ def epochs_figure(path, title, curves, levels, panels, faint=()):
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (database, heading) in zip(grid, panels.items(), strict=False):
         for i, name in enumerate(names):
-            colour = LABEL_COLOURS[i % len(LABEL_COLOURS)]
+            colour = PALETTE[i % len(PALETTE)]
             if name in levels:
                 style = dict(color=FAINT, ls=":") if name in faint else dict(color=colour, ls="--")
                 axes.axhline(levels[name][database], lw=1.5, label=name, **style)
@@ -95,8 +95,8 @@ def statistics_figure(path, title, found):
 def _null(axes, one):
     from matplotlib.ticker import MaxNLocator
 
-    axes.hist(one["null"], bins=15, color="#BBBBBB", label="shuffled")
-    axes.axvline(one["r2"], color=LABEL_COLOURS[5], lw=2)
+    axes.hist(one["null"], bins=15, color=OTHER, label="shuffled")
+    axes.axvline(one["r2"], color=VERMILION, lw=2)
     left = one["r2"] > np.mean(axes.get_xlim())
     axes.annotate(
         f"{one['r2']:.3g}\np = {one['p']:.2g}", (one["r2"], 0.97), (-4 if left else 4, 0),
@@ -111,8 +111,8 @@ def _null(axes, one):
 
 def _plain(axes, title):
     axes.set_title(title, size=9.5, color=INK, loc="left")
-    axes.tick_params(labelsize=8, color="#DDDDDD")
-    axes.grid(axis="y", color="#ECECEC", lw=0.8)
+    axes.tick_params(labelsize=8, color=LINE)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from jaxcell.palette import FAINT, INK, LINE, OTHER, PALETTE
+
 from .clustering import Space
-from .figures import FAINT, INK, LABEL_COLOURS, OTHER, short
+from .figures import short
 from .names_in_figures import name_points
 from .relations import centred
 
@@ -78,14 +80,14 @@ def marker_figure(path, title, places, markers, *, caption=""):
     axes.scatter(*places.T, s=float(np.clip(12_000 / len(places), 1.5, 12)), c=OTHER, lw=0)
     handles, named = [], []
     for i, (kind, genes) in enumerate(markers.items()):
-        colour = LABEL_COLOURS[i % len(LABEL_COLOURS)]
+        colour = PALETTE[i % len(PALETTE)]
         rows = [row for row, _ in genes]
         axes.scatter(*places[rows].T, s=26, c=colour, edgecolor="white", lw=0.5, zorder=3)
         label = f"{short(kind, 26)} ({len(genes)})"
         handles.append(Line2D([], [], marker="o", ls="", ms=7, mew=0, color=colour, label=label))
         named.append((colour, rows, [name for _, name in genes]))
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color("#DDDDDD")
+    axes.spines[:].set_color(LINE)
     axes.margins(0.05)
     axes.legend(
         handles=handles, title="markers of", loc="upper left", bbox_to_anchor=(1.0, 1.0),

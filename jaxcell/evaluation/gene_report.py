@@ -5,13 +5,14 @@ import re
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell.data.genes import identify
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.evaluation.folders import filled
+from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
+from jaxcell.progress import each
 
 from . import gene_baselines
-from .figures import FAINT, INK, LABEL_COLOURS
 from .inputs import check_extra
 from .relations import SIZES, by_name, centred, locate, read_pairs, relationship_recall
 from .tables import markdown
@@ -90,7 +91,7 @@ def relations(
     methods[RANDOM] = gene_baselines.random_vectors(int(kept.sum()), width, seed)
     options = dict(sizes=sizes, share=share, sides=sides, seed=seed)
     found = {}
-    for name, x in tqdm(methods.items(), disable=not progress, desc="relations"):
+    for name, x in each(list(methods.items()), "relations", "method", progress):
         found[name] = relationship_recall(x, known, name=name, **options)
         for part in ("raw", "best"):
             found[name][part].pop("draws")
@@ -143,15 +144,15 @@ def read_genes(genes, keys=None):
 
 
 def _write(out, results):
-    out.mkdir(parents=True, exist_ok=True)
     results["meta"]["figures"] = {}
-    for database in [MEAN, *results["meta"]["databases"]]:
-        file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
-        recall_figure(out / file, results, database)
-        results["meta"]["figures"][database] = file
-    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-    (out / "results.json").write_text(text, encoding="utf-8")
-    (out / "report.md").write_text(page(results), encoding="utf-8")
+    with filled(out) as made:
+        for database in [MEAN, *results["meta"]["databases"]]:
+            file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
+            recall_figure(made / file, results, database)
+            results["meta"]["figures"][database] = file
+        text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+        (made / "results.json").write_text(text, encoding="utf-8")
+        (made / "report.md").write_text(page(results), encoding="utf-8")
 
 
 def _percent(part, database):
@@ -227,7 +228,7 @@ def recall_figure(path, results, database):
     table = results["results"]
     ends = []
     for i, (name, row) in enumerate(table.items()):
-        colour = FAINT if name == RANDOM else LABEL_COLOURS[i % len(LABEL_COLOURS)]
+        colour = FAINT if name == RANDOM else PALETTE[i % len(PALETTE)]
         sizes = list(row["pca"])
         y = [100 * row["pca"][k][database] for k in sizes]
         axes.plot(sizes, y, "o-", color=colour, ms=4.5, lw=1.6, label=name)
@@ -245,9 +246,9 @@ def recall_figure(path, results, database):
     axes.set_xlabel("PCA size (hollow: vectors as they are)", size=9, color=INK)
     axes.set_ylabel("recall, %", size=9, color=INK)
     axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=8, color="#DDDDDD")
-    axes.grid(axis="y", color="#ECECEC", lw=0.8)
+    axes.tick_params(labelsize=8, color=LINE)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     figure.savefig(path, metadata={"Software": None})

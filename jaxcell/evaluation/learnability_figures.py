@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS
+from jaxcell.palette import BLUE, FAINT, GREEN, GRID, INK, LINE, ORANGE, OTHER, PALETTE, VERMILION
+
 from .gene_partitions import PROGRAMS, REFERENCE
 from .learnability import SPARSE
 from .learnability_groups import ENOUGH
 from .names_in_figures import name_points, spread
 from .tables import number
 
-BLUE, ORANGE, GREEN = LABEL_COLOURS[:3]
-WINNER, LOSER, GENE = BLUE, LABEL_COLOURS[5], "#C8C8C8"
+WINNER, LOSER, GENE = BLUE, VERMILION, OTHER
 NAMED = 8  # genes of a verdict, or families, that are named in a panel
 CURVES = 8  # families in colour
 
@@ -101,7 +101,7 @@ def comparison_figure(path, names, tables, groups, found):
     axes = figure.add_axes([0.62, bottom, 0.36, body])
     for i, family in enumerate(shown):
         pair = [one[family]["rescaled_mae"], two[family]["rescaled_mae"]]
-        axes.plot(pair, [i, i], color="#DDDDDD", lw=2, zorder=1)
+        axes.plot(pair, [i, i], color=LINE, lw=2, zorder=1)
         for value, colour in zip(pair, (ORANGE, GREEN), strict=True):
             axes.scatter(value, i, s=28, color=colour, lw=0, zorder=2)
     rho = found["families"]["rescaled_mae"]["rho"]
@@ -122,11 +122,11 @@ def _title(axes, letter, text):
 def _axes(axes, x, y, grid="both"):
     axes.set_xlabel(x, size=9, color=INK)
     axes.set_ylabel(y, size=9, color=INK)
-    axes.tick_params(labelsize=8, color="#DDDDDD", labelcolor=INK)
-    axes.grid(axis=grid, color="#ECECEC", lw=0.8)
+    axes.tick_params(labelsize=8, color=LINE, labelcolor=INK)
+    axes.grid(axis=grid, color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
+    axes.spines[["left", "bottom"]].set_color(LINE)
 
 
 def _families(axes, beside, families, own):
@@ -153,7 +153,7 @@ def _families(axes, beside, families, own):
         one.set_ylim(-0.7, len(order) - 0.3)
         one.tick_params(axis="y", length=0)
         one.spines["left"].set_visible(False)
-    axes.axvline(1, color="#BBBBBB", lw=0.9, ls=":")
+    axes.axvline(1, color=OTHER, lw=0.9, ls=":")
 
 
 def _curves(axes, curves):
@@ -168,8 +168,8 @@ def _curves(axes, curves):
             axes.plot(x, y, color=GENE, lw=1, zorder=1)
     lines = {}
     for i, family in enumerate(coloured):
-        lines[family] = LABEL_COLOURS[i]
-        axes.plot(x, shown[family], "o-", color=LABEL_COLOURS[i], ms=3.5, lw=1.7, zorder=2)
+        lines[family] = PALETTE[i]
+        axes.plot(x, shown[family], "o-", color=PALETTE[i], ms=3.5, lw=1.7, zorder=2)
     _title(axes, "B", "Families over training (coloured: fall most)")
     _axes(axes, "checkpoint of --epochs", "median rescaled MAE", grid="y")
     axes.set_xticks(x if len(x) <= 12 else x[:: -(-len(x) // 12)])
@@ -259,7 +259,7 @@ def _odds(axes, groups):
     _axes(axes, f"odds ratio against {REFERENCE[axis]}, 95 %", "", grid="x")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.axvline(1, color="#BBBBBB", lw=0.9, ls=":", zorder=0)
+    axes.axvline(1, color=OTHER, lw=0.9, ls=":", zorder=0)
     axes.set_yticks(range(len(names)), [n.replace("_", "\n") for n in names], size=8.5, color=INK)
     axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
     axes.tick_params(axis="y", length=0)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from jaxcell.evaluation.folders import filled
+
 from . import learnability as numbers
 from .gene_partitions import REFERENCE, partition
 from .inputs import check_extra
@@ -99,7 +101,8 @@ def learnability(
     if other:
         families = [models[name]["family"] for name in scored]
         results["comparison"] = compare(*scored.values(), families)
-    _write(out, results, scored)
+    with filled(out, last=("learnability.json",)) as made:
+        _write(made, results, scored)
     return results
 
 
@@ -132,7 +135,6 @@ def _named_genes(table, verdict):
 
 
 def _write(out, results, scored):
-    out.mkdir(parents=True, exist_ok=True)
     figures = results["meta"]["figures"] = {}
     for i, (name, table) in enumerate(scored.items()):
         groups = {axis: results["models"][name][axis] for axis in REFERENCE if axis in table}

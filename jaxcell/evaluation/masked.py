@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxcell.progress import each
+
 NEIGHBOURS = 300  # the paper's k
 INDEPENDENT = 1e-4  # share of a gene's sd that the genes before it leave: below, not by Cholesky
 
@@ -171,7 +173,7 @@ def fit(train, k=NEIGHBOURS):
     k = min(k, g - 1)
     genes, weights = np.zeros((g, k), np.int64), np.zeros((g, k))
     with threadpool_limits(1):  # threads of BLAS cost more than a system of 300 equations
-        for gene in range(g):
+        for gene in each(range(g), "regressions", "gene"):
             rank = np.where(varies, correlation[gene], -np.inf)
             rank[gene] = -np.inf
             genes[gene] = np.argsort(-rank, kind="stable")[:k]

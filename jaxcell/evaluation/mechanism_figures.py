@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.palette import BLUE, FAINT, GRID, INK, SEQUENTIAL
+
+from .figures import short
 from .tables import number
 
 CHANCE = {"AUC": 0.5}
@@ -36,7 +38,7 @@ def scores_figure(path, methods):
         axes.set_yticklabels([short(n, 40) for n in names] if i == 0 else [], size=9, color=INK)
         axes.tick_params(length=0)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
-        axes.grid(axis="x", color="#ECECEC", lw=0.8)
+        axes.grid(axis="x", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
         axes.spines[:].set_visible(False)
     figure.savefig(path, metadata={"Software": None})
@@ -53,8 +55,8 @@ def _dots(axes, y, metric, methods):
         axes.axvline(CHANCE[metric], color=FAINT, lw=0.9, ls=":")
     for place, (name, one) in zip(y, methods.items(), strict=True):
         kind = one["kind"]
-        colour = LABEL_COLOURS[0] if kind == "model" else FAINT
-        axes.axhline(place, color="#ECECEC", lw=0.8, zorder=0)
+        colour = BLUE if kind == "model" else FAINT
+        axes.axhline(place, color=GRID, lw=0.8, zorder=0)
         axes.plot(one[metric], [place] * len(one[metric]), "|", ms=7, color=colour, alpha=0.55)
         fill = "white" if kind == "reference" else colour
         axes.scatter([means[name]], [place], s=42, color=fill, edgecolor=colour, lw=1.3, zorder=3)
@@ -81,7 +83,7 @@ def mechanism_figure(path, rows):
     figure = Figure((width, height), dpi=140, facecolor="white")
     box = [left / width, 0.15 / height, 0.62 * len(kinds) / width, 0.34 * len(rows) / height]
     axes = figure.add_axes(box)
-    axes.imshow(values, cmap="cividis", vmin=0.5, vmax=1, aspect="auto")
+    axes.imshow(values, cmap=SEQUENTIAL, vmin=0.5, vmax=1, aspect="auto")
     for i, j in np.ndindex(*values.shape):
         shade = "white" if values[i, j] < 0.8 else INK
         axes.text(j, i, number(values[i, j]), size=8, ha="center", va="center", color=shade)

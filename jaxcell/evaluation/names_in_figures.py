@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .figures import FAINT
+from jaxcell.palette import FAINT
 
 WIDE, HIGH = 4.3, 9.5  # points of a letter of size 7, of a line
 REACHES = (7, 15, 26, 40, 60)  # points from a point to its name

@@ -2,6 +2,8 @@
 
 import re
 
+from jaxcell.palette import colours
+
 from . import figures
 from .protocols import PROTOCOLS
 from .study_figures import study_figure
@@ -55,11 +57,9 @@ def _free(stem, files):
 
 def _umap(path, method, layout, cells, results):
     meta, view = results["meta"], results["views"][method.name][0]
-    colours = figures.palette(cells.labels, figures.LABEL_COLOURS)
-    panels = [(meta["label"], cells.labels, colours, True)]
+    panels = [(meta["label"], cells.labels, colours(cells.labels), True)]
     if cells.batch is not None:
-        colours = figures.palette(cells.batch, figures.BATCH_COLOURS)
-        panels.append((meta["batch"], cells.batch, colours, False))
+        panels.append((meta["batch"], cells.batch, colours(cells.batch), False))
     caption = _caption(method, view, SHOWN)
     figures.umap_figure(path, method.name, layout, panels, caption=caption, seed=meta["seed"])
 

@@ -5,9 +5,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+
+from jaxcell.progress import bar
 
 from . import inputs, methods, page, pictures, probes
+from .folders import filled
 from .measure import STEPS, mean_row, measure
 from .protocols import PROTOCOLS, choose
 
@@ -131,8 +133,6 @@ def evaluate(
     )  # fmt: skip
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
-    out.mkdir(parents=True, exist_ok=True)
-
     measured = _measure_all(compared, cells, splits, papers, progress)
     asked = dict(label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs)
     asked |= dict(ridge=ridge, baselines=chosen, test_batches=[str(b) for b in test_batches])
@@ -142,10 +142,11 @@ def evaluate(
     if papers:
         results["protocols"] = {name: _protocol(name, measured) for name in papers}
     results["meta"]["notes"] = said + notes + page.notes(cells, splits, compared, results)
-    pictures.draw(out, measured, compared, cells, results)
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    (out / "results.json").write_text(text, encoding="utf-8")
-    (out / "report.md").write_text(page.page(results), encoding="utf-8")
+    with filled(out) as made:
+        pictures.draw(made, measured, compared, cells, results)
+        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        (made / "results.json").write_text(text, encoding="utf-8")
+        (made / "report.md").write_text(page.page(results), encoding="utf-8")
     return results
 
 
@@ -212,12 +213,12 @@ def _measure_all(compared, cells, splits, papers, progress):
     found = {}
     total = len(compared) * len(splits) * (len(STEPS) + len(papers))
     total += sum(method.picture for method in compared)
-    with tqdm(total=total, disable=not progress, desc="evaluate", unit="step") as bar:
+    with bar(total, "evaluate", shown=progress) as shown:
         for method in compared:
 
             def step(what, name=method.name):
-                bar.set_postfix_str(f"{name}: {what}")
-                bar.update()
+                shown.note(f"{name}: {what}")
+                shown.update()
 
             found[method.name] = measure(method, cells, splits, step=step, protocols=papers)
     return found

@@ -1,6 +1,8 @@
 """Scores with their intervals: methods from top to bottom, a panel for each score."""
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.palette import BLUE, FAINT, GRID, INK
+
+from .figures import short
 
 
 def score_figure(path, rows, scores):
@@ -23,7 +25,7 @@ def score_figure(path, rows, scores):
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, (score, title) in zip(panels, scores.items(), strict=True):
         for y, row in enumerate(rows):
-            colour = LABEL_COLOURS[0] if row["kind"] == "model" else FAINT
+            colour = BLUE if row["kind"] == "model" else FAINT
             axes.plot(row[f"{score}_ends"], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axes.scatter(row[score][0], y, s=30, color=colour, lw=0, zorder=3)
             values = row[f"{score}_values"]
@@ -34,7 +36,7 @@ def score_figure(path, rows, scores):
         axes.tick_params(length=0)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
         axes.spines[:].set_visible(False)
-        axes.grid(axis="x", color="#E6E6E6", lw=0.8)
+        axes.grid(axis="x", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
     figure.tight_layout()
     figure.savefig(path, metadata={"Software": None})

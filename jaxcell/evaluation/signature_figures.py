@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS, OTHER
+from jaxcell.palette import FAINT, GRID, INK, LINE, OTHER, PALETTE, SEQUENTIAL, SKY, VERMILION
+
 from .tables import number
 
 MAP, BELOW, GAP = 3.6, 1.75, 0.35  # inches
-DISEASED, HEALTHY = "#D55E00", "#56B4E9"
+DISEASED, HEALTHY = VERMILION, SKY
 
 
 def clusters_figure(path, name, part, cells):
@@ -30,7 +31,7 @@ def clusters_figure(path, name, part, cells):
         axes = figure.add_axes([*box, MAP / width, MAP / height])
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"by {title}", size=10, color=INK, loc="left", y=1.0, pad=4)
-        axes.spines[:].set_color("#DDDDDD")
+        axes.spines[:].set_color(LINE)
         maps.append(axes)
     order = np.random.default_rng(0).permutation(len(layout))
     size = float(np.clip(9_000 / len(layout), 2, 14))
@@ -39,7 +40,7 @@ def clusters_figure(path, name, part, cells):
     _number(maps[0], layout, members)
     low, high = np.percentile(score, [2, 98])
     drawn = maps[1].scatter(
-        *layout[order].T, s=size, c=score[order], lw=0, cmap="cividis", vmin=low, vmax=high
+        *layout[order].T, s=size, c=score[order], lw=0, cmap=SEQUENTIAL, vmin=low, vmax=high
     )
     bar = figure.colorbar(drawn, cax=maps[1].inset_axes([0.6, 1.02, 0.4, 0.022]),
                           orientation="horizontal")  # fmt: skip
@@ -68,7 +69,7 @@ def _caption(part):
 
 
 def _colour(k):
-    return LABEL_COLOURS[k] if k < len(LABEL_COLOURS) else OTHER
+    return PALETTE[k] if k < len(PALETTE) else OTHER
 
 
 def _scatter(axes, layout, order, size, shade):
@@ -136,5 +137,5 @@ def _plain(axes, part):
     axes.tick_params(length=0, labelsize=8)
     axes.tick_params(axis="y", labelcolor=FAINT)
     axes.spines[:].set_visible(False)
-    axes.grid(axis="y", color="#ECECEC", lw=0.8)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)

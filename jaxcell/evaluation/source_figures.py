@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS
+from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
+
+from .figures import short, thousands
 
 MOST = 24  # sources in a picture, the largest
 NAME = 44  # letters of a source
@@ -10,19 +12,12 @@ CLASS = 32  # and of a class
 ROW, GAP = 0.2, 0.62  # inches of a class, and between two label columns
 LINES = ("-", "--", ":")  # where there are more sources than colours that all can tell apart
 TOLD_APART = 8
-
-
-def elided(name, most=NAME):
-    """A name of at most so many letters: of a long one its two ends, which tell it apart."""
-    if len(name) <= most:
-        return name
-    end = (most - 1) // 2
-    return f"{name[: most - 1 - end]}…{name[-end:]}"
+IN_A_BAR = 16  # sources that divide one
 
 
 def label(name, most=NAME):
-    """The same as it stands in a picture, where matplotlib would read $…$ as a formula."""
-    return elided(name, most).replace("$", r"\$")
+    """A name as it stands in a picture, where matplotlib would read $…$ as a formula."""
+    return short(name, most).replace("$", r"\$")
 
 
 def shown(looks):
@@ -35,7 +30,7 @@ def shown(looks):
 
 def colour(number):
     """Of the source with this number."""
-    return LABEL_COLOURS[number % len(LABEL_COLOURS)]
+    return PALETTE[number % len(PALETTE)]
 
 
 def depth_figure(path, names, depth, n_genes):
@@ -73,7 +68,7 @@ def _ridges(axes, values):
         top = base + 0.86 * share / share.max()
         axes.stairs(top, edges, baseline=base, fill=True, color=colour(i), alpha=0.85, lw=0)
         axes.plot([np.median(own)] * 2, [base, base + 0.86], color=INK, lw=1.2)
-        axes.axhline(base, color="#DDDDDD", lw=0.8, zorder=0)
+        axes.axhline(base, color=LINE, lw=0.8, zorder=0)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.03, len(logs)))
     powers = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
     if len(powers) < 2:  # a narrow range: marks at 1, 2 and 5
@@ -131,12 +126,12 @@ def label_figure(path, names, labels):
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    one = len(names) > len(LABEL_COLOURS)  # too many to tell apart: their sum
+    one = len(names) > IN_A_BAR  # too many to tell apart: their sum
     if one:
         labels = {c: {k: [sum(n)] for k, n in kinds.items()} for c, kinds in labels.items()}
     sides = _in_two(labels) if len(labels) > 2 else [list(labels)]
     heights = [sum(ROW * len(labels[c]) + GAP for c in side) for side in sides]
-    left = 0.25 + 0.073 * max(len(elided(c, CLASS)) for k in labels.values() for c in k)
+    left = 0.25 + 0.073 * max(len(short(c, CLASS)) for k in labels.values() for c in k)
     key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
@@ -186,17 +181,9 @@ def _bars(axes, column, classes):
     plain(axes)
 
 
-def thousands(number):
-    """1, 1k, 2.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
-
-
 def room(names):
     """Inches that the names need."""
-    return 0.35 + 0.082 * max(len(elided(name)) for name in names)
+    return 0.35 + 0.082 * max(len(short(name, NAME)) for name in names)
 
 
 def title(figure, text, caption):
@@ -212,6 +199,6 @@ def plain(axes, both=False):
     axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
     if both:
         axes.tick_params(axis="y", labelsize=8, labelcolor=FAINT)
-    axes.grid(axis="both" if both else "x", color="#ECECEC", lw=0.8)
+    axes.grid(axis="both" if both else "x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from .figures import FAINT, INK, LABEL_COLOURS
-from .source_figures import elided, label, room, thousands, title
+from jaxcell.palette import BLUE, FAINT, GRID, INK, SEQUENTIAL
+
+from .figures import short, thousands
+from .source_figures import NAME, label, room, title
 
 
 def overlap_figure(path, names, shared):
@@ -17,13 +19,13 @@ def overlap_figure(path, names, shared):
     share = shared / np.maximum(np.diag(shared)[:, None], 1)
     d, cell = len(names), 0.62 if len(names) <= 12 else 0.42
     left = room(names)
-    below = 0.075 * max(len(elided(name)) for name in names)
+    below = 0.075 * max(len(short(name, NAME)) for name in names)
     width, height = max(left + cell * d + 1.0, 4.6), cell * d + 0.9 + below
     figure = Figure((width, height), dpi=140, facecolor="white")
     title(figure, "Genes in common", "of the row's genes, the share that the column has")
     bottom = height - 0.75 - cell * d
     axes = figure.add_axes([left / width, bottom / height, cell * d / width, cell * d / height])
-    image = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(share, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
     for i in range(d):
         for j in range(d):
             text = thousands(shared[i, j])
@@ -58,19 +60,19 @@ def groups_figure(path, names, groups):
     x, numbers = np.arange(len(groups)), [group["genes"] for group in groups]
     box = [left / width, (dots + 0.3) / height, step * len(groups) / width, 1.6 / height]
     bars = figure.add_axes(box)
-    bars.bar(x, numbers, 0.7, color=LABEL_COLOURS[0], lw=0)
+    bars.bar(x, numbers, 0.7, color=BLUE, lw=0)
     for place, number in zip(x, numbers, strict=True):
         bars.text(place, number, f"{number:,}", size=7, color=INK, ha="center", va="bottom",
                   rotation=0 if number < 1000 else 35)  # fmt: skip
     bars.yaxis.set_major_formatter(lambda value, place: thousands(value))
     bars.set(xticks=[], xlim=(-0.6, len(groups) - 0.4))
-    bars.yaxis.grid(True, color="#ECECEC", lw=0.8)
+    bars.yaxis.grid(True, color=GRID, lw=0.8)
     bars.set_axisbelow(True)
     bars.spines[:].set_visible(False)
     bars.tick_params(length=0, labelsize=8, labelcolor=FAINT)
     grid = figure.add_axes([left / width, 0.15 / height, step * len(groups) / width, dots / height])
     for i in range(d):
-        grid.scatter(x, [d - 1 - i] * len(x), s=26, color="#E4E4E4", lw=0)
+        grid.scatter(x, [d - 1 - i] * len(x), s=26, color=GRID, lw=0)
     for place, group in enumerate(groups):
         rows = [d - 1 - i for i in group["datasets"]]
         grid.plot([place] * len(rows), rows, color=INK, lw=1.3, marker="o", ms=5, mew=0)

@@ -4,7 +4,6 @@ from jaxcell.data.inspection.identifiers import kind
 
 from .figures import short
 from .html import Column, Table, plain_table, shown
-from .source_figures import elided
 
 GENES, LABELS = "Genes", "Labels"
 PANELS, OVERLAP = "Panels of the batches", "Genes in common"
@@ -48,7 +47,7 @@ def _on_terminal(table, results):
         rows = [row for row in rows if row["classes"] > 1]
     if table.title == GENES:
         columns = [column for column in columns if column.key != "why"]
-    cut = [row | {"name": elided(row["name"], NAME)} for row in rows[:ROWS]]
+    cut = [row | {"name": short(row["name"], NAME)} for row in rows[:ROWS]]
     text = plain_table(Table(table.title, columns, cut, name=table.name))
     left = len(table.rows) - len(cut)
     more = f"… and {left:,} more rows in the report (--out DIR)\n" if left else ""

@@ -5,7 +5,9 @@ Source: BioFormer (Ho and Le 2025), figures 2 and 3.
 
 import numpy as np
 
-from .figures import BATCH_COLOURS, FAINT, INK, LABEL_COLOURS, OTHER, palette, short
+from jaxcell.palette import FAINT, INK, LINE, OTHER, colours
+
+from .figures import short
 
 SHAPES = ("o", "^", "s", "D", "v", "P", "X", "*")  # told apart at the size of a cell
 SCALE = dict(zip(SHAPES, (1.0, 1.1, 0.85, 0.75, 1.1, 1.2, 1.1, 1.5), strict=True))  # of one weight
@@ -44,8 +46,8 @@ def study_figure(path, name, layout, types, studies, titles, *, caption="", seed
 
     by_type, by_study = titles
     panels = [
-        (by_study, studies, palette(studies, BATCH_COLOURS), by_type, types),
-        (by_type, types, palette(types, LABEL_COLOURS), by_study, studies),
+        (by_study, studies, colours(studies), by_type, types),
+        (by_type, types, colours(types), by_study, studies),
     ]
     rows = max(len(_legend(*panel)[0]) for panel in panels)
     tall = max(HEIGHT, ROW * rows + 0.2)
@@ -74,7 +76,7 @@ def _cells(axes, layout, coloured, colours, shaped, seed):
             axes.scatter(*layout[own].T, s=size * SCALE[shape], c=shade[own], marker=shape,
                          lw=0.25, edgecolor="white", alpha=0.9)  # fmt: skip
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color("#DDDDDD")
+    axes.spines[:].set_color(LINE)
     axes.margins(0.04)
 
 

@@ -1,6 +1,11 @@
 """Size against score, with the front of those that nothing of at most their size beats."""
 
-from .figures import FAINT, INK, LABEL_COLOURS, short
+import numpy as np
+
+from jaxcell.palette import BLUE, FAINT, INK, LINE, VERMILION
+
+from .figures import short, thousands
+from .names_in_figures import name_points
 from .tables import number
 from .verdicts import pareto
 
@@ -24,8 +29,11 @@ def pareto_figure(path, rows, metrics, models):
     known = {s: sum(row[s] is not None for row in rows.values()) for s in SIZES}
     sizes = [s for s, n in known.items() if n > 1 or s == "dimensions"]
     width, height = 4.9 * len(metrics), 3.7 * len(sizes)
-    figure = Figure((width, height), dpi=140, facecolor="white", layout="constrained")
+    figure = Figure((width, height), dpi=140, facecolor="white")
     panels = figure.subplots(len(sizes), len(metrics), squeeze=False)
+    inches = {"left": 0.6 / width, "right": 1 - 0.15 / width}
+    inches |= {"bottom": 0.5 / height, "top": 1 - 0.3 / height}
+    figure.subplots_adjust(**inches, hspace=0.3, wspace=0.15)
     for line, size in zip(panels, sizes, strict=True):
         for axes, (metric, header) in zip(line, metrics.items(), strict=True):
             _panel(axes, rows, size, metric, models)
@@ -35,46 +43,29 @@ def pareto_figure(path, rows, metrics, models):
 
 
 def _panel(axes, rows, size, metric, models):
-    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import LogLocator, NullLocator
 
     known = {n: r for n, r in rows.items() if r[size] is not None and r[metric] is not None}
     place = {name: (row[size], row[metric]) for name, row in known.items()}
     front = pareto({n: p[0] for n, p in place.items()}, {n: p[1] for n, p in place.items()})
     if front:
-        axes.step(*zip(*(place[n] for n in front), strict=True), where="post", color="#D55E00",
+        axes.step(*zip(*(place[n] for n in front), strict=True), where="post", color=VERMILION,
                   lw=1.2, zorder=1)  # fmt: skip
     for name, (x, y) in place.items():
-        colour = LABEL_COLOURS[0] if name in models else FAINT
+        colour = BLUE if name in models else FAINT
         axes.scatter(x, y, s=34, color=colour, edgecolor="white", lw=0.6, zorder=3)
     axes.set_xscale("log")
-    axes.margins(x=0.18, y=0.12)
-    for name, level in zip(place, _apart(axes, list(place.values())), strict=True):
-        axes.annotate(
-            short(name, 24), place[name], (4, level), textcoords="offset points", size=6.5,
-            va="center", color=INK if name in front else FAINT, zorder=4,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
+    axes.margins(x=0.22, y=0.16)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
     axes.yaxis.set_major_formatter(lambda y, _: number(y))
-    axes.tick_params(labelsize=8, labelcolor=FAINT, color="#DDDDDD")
+    axes.tick_params(labelsize=8, labelcolor=FAINT, color=LINE)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#DDDDDD")
-
-
-def _apart(axes, places, height=8.0, near=0.25):
-    """Points by which each name is moved up so that names beside each other do not overlap.
-
-    places [(x, y)] in data; height: of a name, points; near: of the panel's width.
-    """
-    axes.autoscale_view()
-    points = axes.transData.transform(places) * 72 / axes.figure.dpi
-    reach = near * (axes.get_window_extent().width * 72 / axes.figure.dpi)
-    moved, found = [], {}
-    for i in sorted(range(len(points)), key=lambda i: points[i][1]):
-        x, y = points[i]
-        level = y
-        for other_x, other in moved:
-            if abs(other_x - x) < reach and level < other + height:
-                level = other + height
-        moved.append((x, level))
-        found[i] = level - y
-    return [found[i] for i in range(len(points))]
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    taken, everywhere = (), np.array(list(place.values())).T
+    rest = [name for name in place if name not in front]
+    for names, colour in ((front, INK), (rest, FAINT)):
+        spots = np.array([place[name] for name in names]).reshape(-1, 2).T
+        texts = [short(name, 24) for name in names]
+        taken = name_points(axes, *spots, texts, colour, avoid=everywhere, taken=taken)

@@ -1,5 +1,7 @@
 """The one model of the house: fields → encoder → pool → heads, composed from a config."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -177,6 +179,11 @@ class CellModel:
         variables = self._drawn.init({"params": key, "dropout": key}, batch, train=False)
         return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
+    def shapes(self):
+        """What `init` returns, as shapes alone; traced once for all models of the same spec."""
+        found = _shapes(self.spec, jax.config.jax_enable_x64)
+        return jax.tree.map(lambda leaf: leaf, found)  # dicts of the caller's own
+
     def apply(
         self,
         variables,
@@ -326,5 +333,10 @@ def count_parameters(spec, labels=True):
     unpadded.vocab_multiple = 1
     for name in [] if labels else [n for n, head in spec.heads.items() if "label" in head]:
         del unpadded.heads[name]
-    shapes = jax.eval_shape(CellModel(unpadded).init, jax.random.key(0))
+    shapes = CellModel(unpadded).shapes()
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(spec, wide):
+    return jax.eval_shape(CellModel(spec).init, jax.random.key(0))

@@ -11,6 +11,7 @@ from jaxcell.planning import fitting
 from jaxcell.planning.topologies import LOCAL, machine_of
 from jaxcell.planning.trials import Trials
 from jaxcell.training import setup
+from jaxcell.training.metrics import replace
 
 
 def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, say=None):
@@ -55,7 +56,7 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
         c.train.batch_size = int(batch)
     machine = machine_of(topology, memory)
     setup.check(c, machine.platform)
-    step = Trials(c, topology, machine, say)
+    step = Trials(c, topology, machine, say, 1 + fitting.COMPILES if search else 1)
     asked = step.attempt(step.per_device(c.train.batch_size))
     fits = fails = None
     if search:
@@ -70,7 +71,7 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
         "tried": [{k: told[n][k] for k in ("batch", "fits", "needed", "seconds")} for n in told],
     }
     if out:
-        Path(out).write_text(json.dumps(found, indent=1) + "\n")
+        replace(Path(out), json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -15,6 +15,7 @@ from jaxcell.models.cost import training_flops
 from jaxcell.planning import compiled, fitting
 from jaxcell.planning.collectives import by_kind, collectives
 from jaxcell.planning.topologies import COMPILER, LOCAL
+from jaxcell.progress import duration
 from jaxcell.training import optim, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.shapes import batch_shapes, table_shapes, tokens_of
@@ -27,7 +28,8 @@ GIB = 2**30
 class Trials:
     """A config's training step on a machine's mesh, to be compiled for any number of cells."""
 
-    def __init__(self, c, topology, machine, say):
+    def __init__(self, c, topology, machine, say, most=1):
+        self.most, self.seconds = most, []  # compiles at most, and what each of them took
         self.c, self.topology, self.machine, self.say = c, topology, machine, say
         self.panel = min(PANEL, c.model.vocabulary)
         if c.data.store:
@@ -85,8 +87,15 @@ class Trials:
             found["fits"] = found["needed"] <= limit
         found["seconds"] = time.perf_counter() - began
         self.told[cells] = found
-        self.say(f"  {found['seconds']:.0f} s: {verdict(found, limit)}")
+        self.seconds.append(found["seconds"])
+        self.say(f"  {found['seconds']:.0f} s: {verdict(found, limit)}{self._left()}")
         return fitting.Trial(cells, found["fits"], found["needed"])
+
+    def _left(self):
+        """How much is left at most, by what the compiles before took."""
+        left, done = self.most - len(self.seconds), len(self.seconds)
+        said = f"; at most {left} more compiles, {duration(left * sum(self.seconds) / done)}"
+        return said if left else ""
 
     def _facts_of(self, program):
         text, bytes_of = program.as_text(), compiled.memory(program)

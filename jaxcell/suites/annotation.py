@@ -152,6 +152,7 @@ def _row(name, how, kind, cells, split: Split, seed, predictions):
     truth, known = cells.labels[split.test], set(cells.labels[split.train].tolist())
     accuracy, f1 = score(truth, predictions)
     ends = bootstrap(truth, predictions, seed=seed)
+    taken, cells_ = np.unique(np.stack([truth, predictions]), axis=1, return_counts=True)
     return {
         "name": name,
         "how": how,
@@ -166,7 +167,9 @@ def _row(name, how, kind, cells, split: Split, seed, predictions):
         "held_out": list(split.held_out),
         "protocol": split.protocol,
         "sizes": [len(split.train), len(split.valid), len(split.test)],
-    }
+        "confusion": {"true": taken[0].tolist(), "predicted": taken[1].tolist(),
+                      "cells": cells_.tolist()},
+    }  # fmt: skip
 
 
 SUITE = Suite(

@@ -1,7 +1,10 @@
 """The report of ``jaxcell benchmark annotation``: tables, a figure, and who wins."""
 
+from functools import partial
+
 import numpy as np
 
+from jaxcell.evaluation.confusion_figure import confusion_figure
 from jaxcell.evaluation.html import Column, Figure, Heading, Table, Text, plain_table, shown
 from jaxcell.evaluation.score_figures import score_figure
 
@@ -143,6 +146,34 @@ def _each(rows):
     return Table("Each seed", columns, found, RATE)
 
 
+def _confusions(rows, ranked):
+    """Which classes the best model and the best baseline take for which, over all seeds."""
+    made = []
+    for kind in ("model", "baseline"):
+        own = [row for row in ranked if row["kind"] == kind]
+        if not own:
+            continue
+        best = max(own, key=lambda row: row["macro_f1"][0])
+        found = [
+            row["confusion"]
+            for row in rows
+            if (row["name"], row["how"]) == (best["of"], best["how"])
+        ]
+        cells = np.concatenate([one["cells"] for one in found])
+        sides = [
+            np.repeat(np.concatenate([one[side] for one in found]), cells)
+            for side in ("true", "predicted")
+        ]
+        caption = f"{best['name']}; {len(sides[0]):,} test cells; seeds: {len(found)}"
+        alt = (
+            f"Of the cells of each true class the percentage that the best {kind}, {best['name']}, "
+            "takes for each class; classes that are taken for each other stand together."
+        )
+        made.append(Figure(f"confusion_{kind}", partial(confusion_figure, truth=sides[0],
+                           predicted=sides[1], caption=caption), alt))  # fmt: skip
+    return [Heading("Which are taken for which"), *made] if made else []
+
+
 def blocks(results):
     """The blocks of the report."""
     rows, table = _rows(results), summary(results)
@@ -155,6 +186,7 @@ def blocks(results):
         Heading("Scores"),
         table,
         Figure("scores", lambda path: score_figure(path, table.rows, SCORES), alt),
+        *_confusions(rows, table.rows),
         Heading("Splits"),
         _splits(rows),
         Heading("Each seed"),

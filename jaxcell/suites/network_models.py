@@ -11,7 +11,6 @@ from pathlib import Path
 import anndata
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from jaxcell import config
 from jaxcell.ablations.cells import store_of
@@ -25,6 +24,7 @@ from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.planted import planted_cells, planted_names
 from jaxcell.models.cell import count_parameters
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts
+from jaxcell.progress import bar
 from jaxcell.suites import runs
 from jaxcell.suites.vectors import fingerprint
 from jaxcell.training import setup
@@ -98,7 +98,7 @@ class Cells:
         own = identify(source.var, "auto", source.name)
         names = Names(own, source.var, source.name)
         every = np.ones(source.n_cells, bool)
-        x, _ = normalised_counts(source, every, False, tqdm(disable=True))
+        x, _ = normalised_counts(source, every, False, bar(0, "", shown=False))
         share = np.asarray((x > 0).mean(axis=0)).ravel()
         forced = names.factors(self.tf, np.ones(len(share), bool))
         usable = share >= EXPRESSED

@@ -3,13 +3,12 @@
 Sources: scFormer 4.3 and A.1, BioFormers 3.3, GEARS' simulation split (SYSTEMS.md, F).
 """
 
-from tqdm import tqdm
-
 from jaxcell.evaluation.perturbation import baselines as simple
 from jaxcell.evaluation.perturbation import over_seeds, splits
 from jaxcell.evaluation.perturbation.files import read_predictions
 from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.evaluation.perturbation.task import predicted
+from jaxcell.progress import bar
 from jaxcell.suites import perturbation_models as models
 from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.perturbation_cases import cases_of
@@ -131,7 +130,7 @@ def _baselines(i, case, asked, notes):
 
     def run():
         runs, task, before = [], case.task, len(case.task.notes)
-        no_bar = tqdm(disable=True)  # the runner has one
+        no_bar = bar(0, "", shown=False)  # the runner has one
         for seed in range(asked.seeds):
             own = [name for name in names if name in SEEDED or not seed]
             said = predicted(task, {}, own, bool(asked.baselines), seed, no_bar)

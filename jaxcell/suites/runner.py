@@ -2,16 +2,15 @@
 
 import argparse
 import json
-import os
-import platform
 import re
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
-from jaxcell import __version__
-from jaxcell.evaluation import html
+from jaxcell import __version__, calls
+from jaxcell.evaluation import html, html_page
+from jaxcell.interrupts import goes_on, told
+from jaxcell.progress import bar
+from jaxcell.suites import made_by
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
@@ -58,7 +57,10 @@ def benchmark(
     ------
     ValueError, FileNotFoundError, ImportError
         About the input, before anything is written.
+    KeyboardInterrupt
+        When it was stopped; says how to go on.
     """
+    call = dict(locals())
     chosen = suite(name)
     given = (data,) if isinstance(data, str | Path) else tuple(data)
     asked = Asked(dict(checkpoints or {}), given, Path(out), seeds, tuple(baselines))
@@ -66,20 +68,27 @@ def benchmark(
     _check(asked, name)
     parts = chosen.plan(asked)
     _check_keys(parts)
-    with lock(asked.out):
+    with told(lambda: goes_on(out)), lock(asked.out):
+        calls.keep(asked.out, "benchmark", call)
         replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}
         replace(asked.out / "results.json", _json(results))
-        replace(asked.out / "report.html", html.page(chosen.title, _blocks(chosen, results), out))
+        replace(
+            asked.out / "report.html", html_page.page(chosen.title, _blocks(chosen, results), out)
+        )
     return results
+
+
+def _parser(chosen):
+    parser = argparse.ArgumentParser(add_help=False)
+    chosen.arguments(parser)
+    return parser
 
 
 def _options(chosen, name, given):
     """The suite's options, defaults filled in."""
-    parser = argparse.ArgumentParser()
-    chosen.arguments(parser)
-    options = vars(parser.parse_args([]))
+    options = vars(_parser(chosen).parse_args([]))
     if unknown := sorted(given.keys() - options.keys()):
         raise ValueError(
             f"{unknown[0]}: no option of the suite {name}, which takes "
@@ -114,17 +123,15 @@ def _computed(parts, folder, progress):
     found = {part.key: _kept(folder / f"{part.key}.json", part.mark) for part in parts}
     missing = [part for part in parts if found[part.key] is None]
     total, done = len(parts), len(parts) - len(missing)
-    with tqdm(
-        total=total, initial=done, disable=not progress, desc="benchmark", unit="part"
-    ) as bar:
+    with bar(total, "benchmark", "part", done=done, shown=progress) as shown:
         for part in missing:
-            bar.set_postfix_str(part.title)
+            shown.note(part.title)
             result = part.run()
             mark = _whole(part.mark)
             replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
-            bar.update()
+            shown.update()
     return found
 
 
@@ -151,7 +158,8 @@ def _blocks(chosen, results):
     models = ", ".join(f"{name} ({hash_[:12]})" for name, hash_ in meta["checkpoints"].items())
     about = f"Models: {models or 'none'}. Seeds: {meta['seeds']}. {meta['machine']}."
     versions = ", ".join(f"{package} {v}" for package, v in meta["versions"].items())
-    return [html.Text(about), *chosen.blocks(results), html.Text(versions)]
+    made = [html.Heading("How it was made"), html.Code(meta["command"]), html.Text(versions)]
+    return [html.Text(about), *chosen.blocks(results), *made]
 
 
 def _meta(chosen, name, asked):
@@ -165,6 +173,7 @@ def _meta(chosen, name, asked):
         "seeds": asked.seeds,
         "baselines": list(asked.baselines),
         "options": options,
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "command": made_by.command(name, asked, _parser(chosen)),
+        "machine": made_by.machine(),
         "versions": {package: version(package) for package in PACKAGES},
     }

@@ -1,6 +1,7 @@
 """Training inside a benchmark: who asks it to stop asks the benchmark."""
 
 from jaxcell.training import loop
+from jaxcell.training.stop import Stopped
 
 
 def train(c, workdir):
@@ -8,10 +9,10 @@ def train(c, workdir):
 
     Raises
     ------
-    KeyboardInterrupt
-        It was asked to stop, and has saved; the same call goes on. As an interrupt anywhere else.
+    Stopped
+        It was asked to stop, and has saved; a KeyboardInterrupt, as an interrupt anywhere else.
     FloatingPointError, ValueError
         As `loop.train`.
     """
     if not loop.train(c, workdir):
-        raise KeyboardInterrupt(f"{workdir}: stopped before the end; the same call goes on")
+        raise Stopped(f"{workdir}: stopped before the end")

@@ -4,7 +4,8 @@ import numpy as np
 
 from jaxcell.evaluation.html import Column, Figure, Heading, Table, Text, plain_table
 from jaxcell.evaluation.winners import winner
-from jaxcell.training.report import Record, draw
+from jaxcell.training.curves import draw
+from jaxcell.training.report import Record
 
 SCORES = {
     "accuracy": "linear acc",

@@ -281,7 +281,7 @@ def _model_folder(path):
 
 
 def _check_tensors(model, where):
-    expected = flatten(jax.eval_shape(CellModel(model.config.model).init, jax.random.key(0)))
+    expected = flatten(CellModel(model.config.model).shapes())
     found = flatten(model.variables)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found or name not in expected:

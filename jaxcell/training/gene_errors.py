@@ -20,13 +20,13 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
+from jaxcell.progress import bar
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
+from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.training.metrics import replace
-
-ENOUGH = 10  # cells with and without the gene, for it to count in the summary
 
 
 def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
@@ -125,7 +125,9 @@ class Measure:
 
     def __call__(self, batches, variables, tables, vocabulary):
         whole, rows = self._whole, self._rows
-        found = self._summed(batches, lambda batch: self._levels(variables, batch, tables))
+        found = self._summed(
+            batches, lambda batch: self._levels(variables, batch, tables), "means of genes"
+        )
         level = found["sum"] / np.where(found["number"] > 0, found["number"], 1)
         on_device = sharding.put(level.astype(np.float32), whole)
         counts = sharding.put(np.zeros(rows * 2 * BINS, np.int32), whole)
@@ -135,18 +137,23 @@ class Measure:
             counts, sums = self._step(counts, variables, batch, tables, on_device)
             return sums
 
-        sums = self._summed(batches, add)
+        sums = self._summed(batches, add, "errors of genes")
         counts = jax.device_get(counts).reshape(rows, 2, BINS)
         return table(counts, {**sums, "mean_nonzero": level}, vocabulary)
 
-    def _summed(self, batches, step):
+    def _summed(self, batches, step, what):
         """The sums of what ``step`` returns of each batch, on the host in float64."""
         sums, mesh = None, self._mesh
-        with iterate(batches, threads=self._c.data.threads) as stream, jax.set_mesh(mesh):
+        with (
+            bar(len(batches), what, "batch", leave=False) as shown,
+            iterate(batches, threads=self._c.data.threads) as stream,
+            jax.set_mesh(mesh),
+        ):
             for batch in stream:
                 found = step(sharding.to_global(batch, mesh))
                 found = jax.tree.map(np.float64, jax.device_get(found))
                 sums = found if sums is None else jax.tree.map(np.add, sums, found)
+                shown.update()
         return sums
 
 
@@ -206,8 +213,7 @@ def summary(found):
     Over the genes with at least 10 hidden entries with a count and 10 without; only 'genes', 0,
     when there are none.
     """
-    rare = np.minimum(found["n_detected"], found["n_cells"] - found["n_detected"])
-    some = found[rare >= ENOUGH]
+    some = enough(found)
     if not len(some):
         return {"genes": 0}
     return {

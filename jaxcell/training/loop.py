@@ -15,6 +15,7 @@ from jaxcell.data.unprepared import open_store
 from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import labels_of
 from jaxcell.processes import say
+from jaxcell.progress import bar
 from jaxcell.training import (
     adaptive,
     gene_errors,
@@ -182,10 +183,7 @@ class Run:
                 self._keep(step, pending, asked)
                 if asked and step < self.steps:
                     self.checkpoints.wait()
-                    self.progress.say(
-                        f"asked to stop: saved step {step} of {self.steps}; the same command "
-                        "goes on from there"
-                    )
+                    self.progress.say(f"asked to stop: saved step {step} of {self.steps}")
                     return False
         if verdict := metrics.verdict(self.shown):
             self.progress.say(verdict)
@@ -316,7 +314,11 @@ class Run:
         """Every loss over all held-out cells, each cell once; {name: mean}."""
         sums = None
         batches = self._batches("valid")
-        with iterate(batches, threads=self.c.data.threads) as stream, jax.set_mesh(self.mesh):
+        with (
+            bar(len(batches), "validate", "batch", leave=False) as shown,
+            iterate(batches, threads=self.c.data.threads) as stream,
+            jax.set_mesh(self.mesh),
+        ):
             for batch in stream:
                 batch = sharding.to_global(batch, self.mesh)
                 found = self.eval_step(
@@ -325,6 +327,7 @@ class Run:
                 # On the host in float64: a float32 sum of many batches loses the last digits.
                 found = jax.tree.map(np.float64, jax.device_get(found))
                 sums = found if sums is None else jax.tree.map(np.add, sums, found)
+                shown.update()
         loss = weighted(self.c.losses, sums, normalise=self.c.normalise_weights)
         return {**{k: float(mean) for k, mean in divide(sums).items()}, "loss": float(loss)}
 

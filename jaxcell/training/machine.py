@@ -38,6 +38,9 @@ def model_of(c, platform=None, say=None, train=True):
     dtype, platform = compute_dtype(c.dtype, platform), platform or jax.default_backend()
     kernel, reason = kernels.choose(c, dtype, platform, train)
     if say:
+        if c.dtype == "auto" and platform == "gpu" and dtype == jnp.float32:
+            device = jax.devices()[0].device_kind
+            say(f"dtype: float32, since {device} is older than Ampere and has no bfloat16")
         say(f"attention: {kernel}, {reason}")
     spec = c.model.copy_and_resolve_references()
     if not spec.encoder.unroll and platform == "gpu":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import time
@@ -9,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-from tqdm import tqdm
 
 from jaxcell import config, processes
+from jaxcell.progress import bar
 
 PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -100,17 +101,10 @@ def verdict(means):
 
 
 class Progress:
-    """A bar with steps, cells/s, time left and the newest losses; on process 0."""
+    """Steps, cells/s, time left and the newest losses; on process 0."""
 
     def __init__(self, start, stop, batch_size):
-        self._bar = tqdm(
-            total=stop,
-            initial=start,
-            unit="step",
-            disable=not processes.first(),
-            dynamic_ncols=True,
-            mininterval=0.5,
-        )
+        self._bar = bar(stop, "train", done=start)
         self._size, self._began, self._done = batch_size, time.monotonic(), 0
 
     def step(self):
@@ -124,12 +118,12 @@ class Progress:
 
     def show(self, means):
         """Show the newest losses behind the bar."""
-        self._bar.set_postfix_str(f"{self.rate():.0f} cells/s, {show(means)}", refresh=False)
+        self._bar.note(f"{self.rate():.0f} cells/s, {show(means)}")
 
     def say(self, text):
         """Print a line above the bar."""
         if processes.first():
-            self._bar.write(text)
+            self._bar.say(text)
 
     def close(self):
         """End the bar."""
@@ -198,6 +192,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "from_step": start,
+            "cwd": os.getcwd(),  # the config's paths start there
             "python": platform.python_version(),
             "versions": {p: _version(p) for p in PACKAGES},
             "commit": commit(),

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from jaxcell import config
+from jaxcell.training import curves, gene_figure
 from jaxcell.training.metrics import share_explained
 
-# Okabe and Ito 2008, without black and yellow.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-STYLES = ("-", "--", "-.", ":")  # the next six runs, and so on
-GREY = "#777777"
+GENES = "gene_errors.tsv"
 
 
 @dataclass
@@ -49,12 +48,12 @@ class Record:
 
 
 def report(runs, out):
-    """Compare training runs: report.md and curves.png.
+    """Compare training runs: report.md, curves.png and, where a run has them, gene_errors.png.
 
     Parameters
     ----------
     runs : workdirs of training runs, finished or not
-    out : folder for the two files; made when it does not exist
+    out : folder for these files; made when it does not exist
 
     Returns
     -------
@@ -73,12 +72,17 @@ def report(runs, out):
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={str(out)!r} is a file; report writes a folder")
     out.mkdir(parents=True, exist_ok=True)
-    draw(records, out / "curves.png")
+    curves.draw(records, out / "curves.png")
+    tables = {r.name: found for r, path in zip(records, runs, strict=True)
+              if (found := _genes(path)) is not None}  # fmt: skip
+    if tables:
+        gene_figure.draw(tables, out / "gene_errors.png")
     text = [
         "# Training runs\n",
         _markdown(["run", *COLUMNS], [[r.name, *_row(r)] for r in records]),
         NOTE,
         "![curves](curves.png)\n",
+        *(["![errors per gene](gene_errors.png)\n"] if tables else []),
         "## Where their configs differ\n",
         differences(records),
     ]
@@ -96,8 +100,22 @@ def can_draw():
 
 
 def draw_run(workdir):
-    """``WORKDIR/curves.png`` of one run."""
-    draw([read_run(workdir)], Path(workdir) / "curves.png")
+    """``WORKDIR/curves.png`` of one run, and gene_errors.png where it has the table."""
+    record, workdir = read_run(workdir), Path(workdir)
+    curves.draw([record], workdir / "curves.png")
+    found = _genes(workdir)
+    if found is not None:
+        gene_figure.draw({record.name: found}, workdir / "gene_errors.png")
+
+
+def _genes(workdir):
+    """Its errors per gene, of the genes that have entries enough; None where there are none."""
+    path = Path(workdir) / GENES
+    if not path.is_file():
+        return None
+    found = pd.read_csv(path, sep="\t")
+    found = gene_figure.enough(found)
+    return found if len(found) else None
 
 
 def _matplotlib():
@@ -216,68 +234,3 @@ def _markdown(header, rows):
     table = [header, ["---"] * len(header), *rows]
     cells = [["–" if x is None else str(x).replace("|", "\\|") for x in row] for row in table]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def draw(records, path):
-    """Losses by step, validation by cells seen and the learning rate of some runs, as a PNG.
-
-    The validation loss is the metric by which the first run kept its best model.
-    """
-    figure = _matplotlib()((15, 4.9), dpi=120, facecolor="white", layout="constrained")
-    metric = records[0].info["config"]["best"][0]
-    both, cells, rate = figure.subplots(1, 3)
-    for i, record in enumerate(records):
-        colour = COLOURS[i % len(COLOURS)]
-        style = {"color": colour, "ls": STYLES[i // len(COLOURS) % len(STYLES)]}
-        mark = {**style, "marker": "o", "ms": 3, "lw": 1.8, "label": record.name}
-        steps, values = record.series("train/loss")
-        both.plot(steps, values, lw=0.8, alpha=0.45, color=colour)
-        steps, values = record.series(metric)
-        both.plot(steps, values, **mark)
-        cells.plot(steps * record.batch_size, values, **mark)
-        rate.plot(*record.series("learning_rate"), **style, lw=1.5, label=record.name)
-    _ends(both, records, ("mean_predictor", "perfect"))
-    _ends(cells, records, ("mean_predictor",))
-    _limits(both, records, metric)
-    name = metric.removeprefix("val/")
-    both.set(title=f"{name}: training (thin), validation (thick)", xlabel="step", ylabel=name)
-    cells.set(title=f"validation {name} by data seen", xlabel="cells seen", ylabel=name)
-    rate.set(title="learning rate", xlabel="step")
-    for axes in (both, cells, rate):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_size(10)
-        axes.locator_params(axis="x", nbins=5)
-    handles, names = both.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False
-    )
-    figure.savefig(path, metadata={"Software": None})
-
-
-def _ends(axes, records, names):
-    """Horizontal lines at the losses of the mean predictor and of a perfect prediction.
-
-    Runs on the same held-out cells share them; else each has its own, in its colour.
-    """
-    shared = len({r.info["data"]["content_hash"] for r in records}) == 1
-    for name in names:
-        found = [(i, r.last(f"val/{name}")) for i, r in enumerate(records)]
-        found = [(i, value) for i, value in found if value is not None]
-        for i, value in found[:1] if shared else found:
-            colour = GREY if shared else COLOURS[i % len(COLOURS)]
-            axes.axhline(value, color=colour, lw=1, ls=(0, (1, 2)))
-            axes.annotate(
-                name.replace("_", " "), (1, value), xycoords=("axes fraction", "data"),
-                xytext=(-2, 2), textcoords="offset points", ha="right", size=8, color=colour,
-            )  # fmt: skip
-
-
-def _limits(axes, records, metric):
-    """Keep the first steps of a run from pressing all others flat."""
-    values = np.concatenate([r.series(k)[1] for r in records for k in ("train/loss", metric)])
-    if len(values) < 20:
-        return
-    low, high = axes.get_ylim()
-    ends = [r.last("val/mean_predictor") for r in records]
-    top = max([np.quantile(values, 0.97), *(end for end in ends if end is not None)])
-    axes.set_ylim(low, min(high, top + 0.08 * (top - low)))

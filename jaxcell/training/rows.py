@@ -1,7 +1,5 @@
 """What the rows of a model's parameters stand for: genes, special tokens, classes of labels."""
 
-import jax
-
 from jaxcell.models.cell import CellModel, label_users
 from jaxcell.training.checkpoint import flatten
 from jaxcell.training.labels import names_of_several
@@ -13,7 +11,7 @@ GROWN = {1: "genes", 2: "specials", 3: "tokens", 5: "classes"}
 
 def shapes(spec):
     """{'params/…': ShapeDtypeStruct} of a config's ``model``."""
-    return flatten(jax.eval_shape(CellModel(spec).init, jax.random.key(0)))
+    return flatten(CellModel(spec).shapes())
 
 
 def row_axes(spec):

@@ -170,12 +170,17 @@ def check_parts(c, platform=None):
     model = model_of(c, platform)
 
     batch, tables = batch_shapes(c, 1, 1), table_shapes(c)
-    variables = jax.eval_shape(model.init, jax.random.key(0))
+    variables = model.shapes()
     optim.split(variables["params"], c.optimizer.frozen)
-    jax.eval_shape(functools.partial(make_parts(model, c), train=False), variables, batch, tables)
+    forward = make_forward(model, c)
+
+    def outputs_of(variables, batch, tables):
+        batch, outputs, _ = forward(variables, batch, tables, train=False)
+        losses.total(c.losses, outputs, batch, tables)
+        return outputs
+
+    outputs = jax.eval_shape(outputs_of, variables, batch, tables)
     if path := c.train.gene_errors:
-        forward = functools.partial(make_forward(model, c), train=False)
-        _, outputs, _ = jax.eval_shape(forward, variables, batch, tables)
         shape = getattr(losses.resolve(outputs, path, "config.train.gene_errors"), "shape", "parts")
         tokens = c.train.gene_among == "masked"
         if shape != (batch["ids"].shape if tokens else (1, model.rows)):
@@ -206,7 +211,8 @@ def lay_out(model, c, optimizer, mesh, tables, steps=1):
     sharding.rows_divide(c.train.batch_size, mesh, c.train.accumulate)
     whole, rows = sharding.replicated(mesh), sharding.batch_sharding(mesh)
     init = functools.partial(initial_state, model, c, optimizer)
-    layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
+    with jax.set_mesh(mesh):  # as `compile_steps` calls it, which so need not trace it again
+        layout = sharding.state_shardings(jax.eval_shape(init, tables), c.sharding, mesh)
     train_step = jax.jit(
         make_train_step(model, c, optimizer, steps),
         in_shardings=(layout, rows, whole),

@@ -4,7 +4,27 @@ import os
 import signal
 import threading
 
-from jaxcell import processes
+from jaxcell import interrupts, processes
+
+# The same command goes on, which a launcher must not take for the end (EX_TEMPFAIL of sysexits.h; a
+# container that leaves with 0 is not started again).
+STOPPED = 75
+
+
+def status():
+    """What a process leaves with whose run was stopped: 130 after its Ctrl-C, 75 otherwise."""
+    return interrupts.STATUS if interrupts.heard() else STOPPED
+
+
+class Stopped(KeyboardInterrupt):
+    """A run within other work was asked to stop, and has saved: all of that work ends.
+
+    status : what the process leaves with
+    """
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.status = status()
 
 
 class Stop:
@@ -19,13 +39,17 @@ class Stop:
         mine = (signal.SIGINT,) if self._many else (signal.SIGTERM, signal.SIGINT)
         if threading.current_thread() is threading.main_thread():
             for s in mine:
-                self._before[s] = signal.signal(s, self._ask)
+                # Who started it in the background wants no Ctrl-C to reach it.
+                if signal.getsignal(s) is not signal.SIG_IGN:
+                    self._before[s] = signal.signal(s, self._ask)
         return self
 
     def _ask(self, number, frame):
         self._asked = True
         # A second Ctrl-C ends at once.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGINT:
+            interrupts.hear()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._many:
             os.kill(os.getpid(), signal.SIGTERM)  # to the service, for all
 

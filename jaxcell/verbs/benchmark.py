@@ -1,11 +1,8 @@
 """``jaxcell benchmark SUITE`` on the command line; each suite has options of its own."""
 
 import argparse
-import sys
 
 from jaxcell.verbs import options
-
-STOPPED = 130  # as a shell has it of a command that was interrupted
 
 
 def start(argv):
@@ -51,15 +48,16 @@ def _arguments(p, name):
 
 def _run(asked):
     from jaxcell import benchmark
-    from jaxcell.suites.registry import suite
 
     name, out = asked.pop("suite"), asked.pop("out")
     asked["checkpoints"] = named(asked["checkpoints"])
-    try:
-        results = benchmark(name, out, **asked)
-    except KeyboardInterrupt:
-        print(f"stopped; the same command goes on: {out}/parts is kept", file=sys.stderr)
-        sys.exit(STOPPED)
+    show(name, out, benchmark(name, out, **asked))
+
+
+def show(name, out, results):
+    """Print what a benchmark found, and where."""
+    from jaxcell.suites.registry import suite
+
     print(suite(name).text(results))
     print(f"report: {out}/report.html")
 

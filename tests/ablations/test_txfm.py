@@ -208,9 +208,31 @@ def test_results_are_stale_when_what_they_are_measured_by_is_replaced(experiment
 
 def test_a_stopped_run_ends_and_says_so(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda c, workdir: False)
-    with pytest.raises(SystemExit, match="the same call goes on"):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         jaxcell.ablate(experiment, tmp_path / "out", arms=["default"], say=lambda _: None)
+    assert stopped.value.args == (
+        f"{tmp_path / 'out' / 'arms' / 'default'}: stopped before the end",
+        f"go on with the same command, or: jaxcell resume {tmp_path / 'out'}",
+    )
+    assert stopped.value.status == 75  # by SIGTERM: no Ctrl-C was heard
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_stopped_ablation_is_resumed(experiment, tmp_path, monkeypatch, capsys):
+    seen, out = [], tmp_path / "out"
+    monkeypatch.setattr(loop, "train", lambda c, workdir: False)
+    how = dict(arms=["default"], seeds=2, steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        jaxcell.ablate(experiment, out, say=lambda _: None, **how)
+    monkeypatch.setattr(loop, "train", diverging(seen))
+    assert jaxcell.resume(out)
+    assert seen == [(0, "default"), (1, "default-seed1")]
+    assert "goes on with the ablation txfm" in capsys.readouterr().out
+    again = jaxcell.ablate(experiment, out, say=lambda _: None, **how)
+    assert len(seen) == 2  # what was resumed is what was asked for
+    found = json.loads((out / "results.json").read_text())
+    assert found == json.loads(json.dumps(again))
+    assert found["meta"]["steps"] == 3
 
 
 def test_the_suite_is_the_papers_table(store):

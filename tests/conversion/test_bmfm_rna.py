@@ -1,5 +1,6 @@
 """Checkpoints of BMFM-RNA, written by an independent model of it: same numbers, or a refusal."""
 
+import functools
 import resource
 import time
 
@@ -54,9 +55,9 @@ def worst_difference(folder, model, words, cells=None):
     assert all(name.endswith("expressions_embeddings.basis") for name in left_out)
     cells = cells or bmfm.Cells(words, described)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        ours, _ = CellModel(described.config.model).apply(
-            jax.tree.map(jnp.asarray, variables), cells.our_batch(), {}, train=False, tokens=True
-        )
+        apply = CellModel(described.config.model).apply
+        run = jax.jit(functools.partial(apply, train=False, tokens=True))
+        ours, _ = run(jax.tree.map(jnp.asarray, variables), cells.our_batch(), {})
         ours = jax.tree.map(np.asarray, ours)
     with torch.no_grad():
         theirs = model(*cells.their_batch())

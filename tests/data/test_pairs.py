@@ -1,5 +1,7 @@
 """A control cell for each perturbed one: which, how read, what the batch holds of both."""
 
+import functools
+
 import jax
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from jaxcell.data.pairs import Pairs
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.evaluation.perturbation.names import CONTROL
 from jaxcell.losses import total as losses
 from jaxcell.training import setup
 from jaxcell.training.machine import model_of
@@ -19,7 +22,6 @@ from jaxcell.training.means import tables_of
 from jaxcell.training.step import make_forward
 from tests.data.conftest import dense
 from tests.perturbation.conftest import CONDITIONS, PLANTED, perturbed_cells, perturbed_store, tiny
-from tests.perturbation.planted import CONTROL
 
 __all__ = ["perturbed_cells", "perturbed_store"]  # fixtures
 V = 40
@@ -106,8 +108,9 @@ def test_tokens_are_the_controls_targets_and_flags_the_perturbed_cells(perturbed
     tables = tables_of(store, c, model.rows)
     batch = Batches(store, c, split, 16, stop=1)[0]
     some = sharding.to_global(batch, mesh)
-    variables = model.init(jax.random.key(0))
-    made, outputs, _ = make_forward(model, c)(variables, some, tables, train=False)
+    variables = jax.jit(model.init)(jax.random.key(0))
+    forward = jax.jit(functools.partial(make_forward(model, c), train=False))
+    made, outputs, _ = forward(variables, some, tables)
     made, outputs = jax.device_get((made, outputs))
     rows = Batches(store, c, split, 16, stop=1)
     positions = (
@@ -214,8 +217,8 @@ def test_a_gene_that_no_cell_measured_may_be_shown_as_a_zero(tmp_path):
     setup.adopt(c, store, print)
     model, tables = model_of(c, train=False), tables_of(store, c, 128)
     some = Batches(store, c, "train", 32, stop=1)[0]
-    forward = make_forward(model, c)
-    batch, _, _ = forward(model.init(jax.random.key(0)), some, tables, train=False)
+    forward = jax.jit(functools.partial(make_forward(model, c), train=False))
+    batch, _, _ = forward(jax.jit(model.init)(jax.random.key(0)), some, tables)
     flagged = some["flags"]["perturbed"] > 0
     assert flagged.any()
     assert (some["values"][flagged] == 0).all()

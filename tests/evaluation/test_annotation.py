@@ -166,8 +166,8 @@ def test_the_report(ontology, tmp_path):
     assert meta["left_out"] == {"no label in obs['type']": 2, "'mystery' by leave_out": 1}
     assert meta["group"] == "T cell"
     assert sorted(f.name for f in out.iterdir()) == [
-        *("annotation.json", "annotation.md", "annotation_flow.png"),
-        *("annotation_greedy.png", "annotation_group.png"),
+        *("annotation.json", "annotation.md", "annotation_confusion.png", "annotation_flow.png"),
+        *("annotation_greedy.png", "annotation_group.png", "annotation_tree.png"),
     ]
     text = (out / "annotation.md").read_text(encoding="utf-8")
     assert "57 cells by obs['type']; 2 left out: no label in obs['type']; 1 left out: 'my" in text

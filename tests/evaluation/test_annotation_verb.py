@@ -76,7 +76,7 @@ def test_of_sigmoids_the_most_probable_leaf_is_compared(cells, model, checkpoint
     found = annotation(cells, checkpoint, truth="true", out=tmp_path / "out")
     assert found["decodings"] == expected["decodings"]
     assert list(found["decodings"]) == ["leaf argmax"]
-    assert list(found["meta"]["figures"]) == ["flow"]
+    assert list(found["meta"]["figures"]) == ["tree", "flow", "confusion"]
     assert "a sigmoid for each leaf" in (tmp_path / "out" / "annotation.md").read_text()
 
 

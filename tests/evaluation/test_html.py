@@ -1,11 +1,15 @@
 """The HTML of a report: numbers as tables show them, the best marked, figures inside."""
 
 import base64
+import hashlib
+import re
+import struct
 from html.parser import HTMLParser
 
 import pytest
 
 from jaxcell.evaluation.html import (
+    Code,
     Column,
     Figure,
     Heading,
@@ -13,10 +17,10 @@ from jaxcell.evaluation.html import (
     Text,
     best_rows,
     markdown_table,
-    page,
     plain_table,
     shown,
 )
+from jaxcell.evaluation.html_page import page
 
 TABLE = Table(
     "Methods",
@@ -79,7 +83,7 @@ class _Tags(HTMLParser):
         self.open, self.links = [], []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in ("meta", "img", "input"):
+        if tag not in ("meta", "img", "input", "link"):
             self.open.append(tag)
         self.links += [v for k, v in attrs if k in ("src", "href")]
 
@@ -88,20 +92,53 @@ class _Tags(HTMLParser):
 
 
 def test_the_page_is_whole_and_needs_no_network(tmp_path):
-    def draw(path):
-        path.write_bytes(b"\x89PNG picture")
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1400, 700) + b"picture"
 
-    text = page(
-        "A & B", [Heading("H"), Text("a `b` **c** <d>"), TABLE, Figure("f", draw, "g")], tmp_path
-    )
+    def draw(path):
+        path.write_bytes(picture)
+
+    blocks = [Heading("H"), Text("a `b` **c** <d>"), Code("a && b"), TABLE, Figure("f", draw, "g")]
+    text = page("A & B $title", blocks, tmp_path)
     tags = _Tags()
     tags.feed(text)
     assert tags.open == []
-    inside = base64.b64encode(b"\x89PNG picture").decode()
-    assert tags.links == [f"data:image/png;base64,{inside}"]
-    assert "http" not in text
-    assert "<title>A &amp; B</title>" in text
+    inside = base64.b64encode(picture).decode()
+    assert tags.links == ["data:,", f"data:image/png;base64,{inside}"]
+    assert '<img width="960" height="480" alt="g"' in text  # ten inches of a screen
+    assert "<pre><code>a &amp;&amp; b</code></pre>" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "<title>A &amp; B $title</title>" in text
     assert "model &lt;1&gt;" in text
     assert "a <code>b</code> <strong>c</strong> &lt;d&gt;" in text
     assert 'data-value="0.8124"' in text
-    assert (tmp_path / "figures" / "f.png").read_bytes() == b"\x89PNG picture"
+    assert (tmp_path / "figures" / "f.png").read_bytes() == picture
+
+
+def test_the_policy_knows_the_script(tmp_path):
+    text = page("A", [TABLE], tmp_path)
+    own = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src " in text
+    assert f"script-src 'sha256-{digest}'" in text
+    assert text.count("<script") == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown_as"),
+    [
+        (["4e-55", ".005", "< 1e-300"], ['data-value="4e-55"', 'data-value="0.005"', "1e-300"]),
+        (["0.2–0.4", "7"], ["<td>0.2–0.4</td>", 'data-value="7.0"']),
+        (["one", None], ['<td class="words"><div>one</div></td>', "–"]),
+    ],
+)
+def test_numbers_in_words_sort_as_numbers(cells, shown_as, tmp_path):
+    rows = [{"name": str(i), "p": cell} for i, cell in enumerate(cells)]
+    text = page("A", [Table("T", [Column("p", "p", None)], rows)], tmp_path)
+    assert all(one in text for one in shown_as)
+
+
+def test_tables_are_below_the_heading_before_them(tmp_path):
+    text = page("A", [TABLE, Heading("H"), TABLE], tmp_path)
+    assert re.findall(r"<(h\d)", text) == ["h1", "h2", "h2", "h3"]
+    assert "<nav" not in text
+    assert page("A", [Heading(h) for h in "abc"], tmp_path).count('<li><a href="#part-') == 3

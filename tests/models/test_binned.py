@@ -101,7 +101,7 @@ def ours(c, batch, *, train=True, variables=None):
     model = CellModel(c.model)
     with jax.enable_x64(True):
         if variables is None:
-            made = model.init(jax.random.key(0))
+            made = jax.jit(model.init)(jax.random.key(0))
             variables = {"params": drawn(made["params"]), "batch_stats": made["batch_stats"]}
             variables = jax.tree.map(lambda a: np.asarray(a, np.float64), variables)
         batch = jax.tree.map(jnp.asarray, batch)

@@ -6,10 +6,11 @@ import pytest
 
 from jaxcell import config, sharding
 from jaxcell.data.pipeline import Batches
+from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel, queries_of
 from jaxcell.training import loop, optim
 from jaxcell.training.step import compile_steps
-from tests.conftest import config_of
+from tests.conftest import config_of, draw_cells
 
 V, T = 11, 5
 
@@ -36,7 +37,7 @@ def batch():
 def test_the_first_pool_is_the_first_token_of_all():
     c = bare("first+mean")
     net = CellModel(c.model)
-    variables = net.init(jax.random.key(0))
+    variables = jax.jit(net.init)(jax.random.key(0))
     found, _ = net.apply(variables, batch(), {}, train=False, tokens=True)
     width = c.model.width
     np.testing.assert_array_equal(found["cell"][:, :width], found["tokens"][:, 0])
@@ -49,7 +50,7 @@ def test_the_first_pool_is_the_first_token_of_all():
     net, own = CellModel(c.model), batch()
     own["ids"][:, 0], own["values"][:, 0] = V, -1
     own["labels"] = {"<batch>": own["labels"]["dataset"]}
-    found, _ = net.apply(net.init(jax.random.key(0)), own, {}, train=False)
+    found, _ = net.apply(jax.jit(net.init)(jax.random.key(0)), own, {}, train=False)
     np.testing.assert_array_equal(found["cell"][:, :width], found["cell"][:, width:])
 
 
@@ -57,7 +58,7 @@ def test_a_head_reads_it():
     c = bare()
     c.model.heads.study.reads = "first"
     net = CellModel(c.model)
-    found, _ = net.apply(net.init(jax.random.key(0)), batch(), {}, train=False)
+    found, _ = net.apply(jax.jit(net.init)(jax.random.key(0)), batch(), {}, train=False)
     assert found["heads"]["study"].shape == (3, 2)
 
 
@@ -97,7 +98,11 @@ def test_causal_encoders_and_unknown_pools_are_refused():
         CellModel(bare("cls").model)
 
 
-def test_it_trains(store):
+def test_it_trains(tmp_path):
+    files = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for seed, file in enumerate(files):
+        draw_cells(seed, 40, 50).write_h5ad(file)
+    store = prepare(tmp_path / "store", files, progress=False)
     c = bare()
     c.data.store, c.mesh.data = str(store.path), 1
     ontologies = loop.adopt(c, store, lambda line: None)

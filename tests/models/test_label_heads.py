@@ -1,5 +1,7 @@
 """Label heads, metadata, vectors from files, pools, and what of the last block they ask for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +60,8 @@ def drawn(model, seed=1):
 
 def run(spec, batch, variables=None, **options):
     model = CellModel(spec)
-    return model.apply(variables or drawn(model), batch, {}, train=False, **options)[0]
+    applied = jax.jit(functools.partial(model.apply, train=False, **options))
+    return applied(variables or drawn(model), batch, {})[0]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def value_and_gradients(name, arrays, length, queries=None):
         valid = jnp.arange(out.shape[1])[None, :] < length[:, None]
         return jnp.where(valid[:, :, None, None], out * WEIGHT[:, :queries], 0).sum(), out
 
-    (_, out), gradients = jax.value_and_grad(loss, has_aux=True)(arrays)
+    (_, out), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(arrays)
     return out, gradients
 
 

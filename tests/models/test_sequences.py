@@ -179,14 +179,16 @@ class Case:
     def ours(self):
         forward = make_forward(self.model, self.c)
 
-        def loss(params):
+        def loss(params, batch, tables):
             variables = {"params": params, "batch_stats": {}}
-            batch, outputs, _ = forward(variables, self.batch, self.tables, train=False)
-            parts = losses.total(self.c.losses, outputs, batch, self.tables)
+            batch, outputs, _ = forward(variables, batch, tables, train=False)
+            parts = losses.total(self.c.losses, outputs, batch, tables)
             found = outputs, losses.divide(parts), batch
             return losses.weighted(self.c.losses, parts, 1.0, True), found
 
-        (value, found), grads = jax.value_and_grad(loss, has_aux=True)(self.params)
+        (value, found), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+            self.params, self.batch, self.tables
+        )
         return value, *found, grads
 
     def theirs(self, batch):

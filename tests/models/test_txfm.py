@@ -1,5 +1,7 @@
 """TxFM against the plain-torch reference, in float64, and its sizes against the paper."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,7 +120,8 @@ def test_without_library_normalisation_the_panel_is_the_log_of_the_counts():
 
 def test_embedding_tokens_and_prediction_in_float64(case):
     variables = {"params": case.params, "batch_stats": {}}
-    outputs, _ = case.model.apply(variables, case.batch, case.tables, train=False, tokens=True)
+    apply = jax.jit(functools.partial(case.model.apply, train=False, tokens=True))
+    outputs, _ = apply(variables, case.batch, case.tables)
     with torch.no_grad():
         tokens = case.torch.encode(*case.tokens).numpy()
         cell = case.torch.embed(*case.tokens).numpy()
@@ -230,7 +233,7 @@ def test_stochastic_depth_keeps_the_mean_and_is_off_outside_training():
     model = CellModel(c.model)
     batch, tables = synthetic(c, model.rows, 64)
     batch = jax.tree.map(lambda x: np.repeat(x[:1], 64, axis=0), batch)  # one cell, 64 times
-    variables = model.init(jax.random.key(0))
+    variables = jax.jit(model.init)(jax.random.key(0))
 
     def cells(train, key=0):
         rngs = {"dropout": jax.random.key(key)}

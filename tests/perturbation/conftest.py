@@ -4,8 +4,8 @@ import pytest
 
 from jaxcell import config
 from jaxcell.data.prepare import prepare
+from jaxcell.evaluation.perturbation.planted import CONTROL, Additive
 from tests.conftest import config_of, fresh
-from tests.perturbation.planted import CONTROL, Additive
 
 PLANTED = Additive(genes=40, perturbed=4)
 CONDITIONS = [CONTROL, *PLANTED.singles, *PLANTED.doubles[:2]]

@@ -9,6 +9,7 @@ from jaxcell import cli, config, perturb, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
+from jaxcell.evaluation.perturbation.planted import CONTROL, Additive
 from jaxcell.evaluation.perturbation.splits import Split
 from jaxcell.models.cell import CellModel
 from jaxcell.models.token_heads import TokenAffine
@@ -17,7 +18,7 @@ from jaxcell.training.panel import bin_values, binned
 from jaxcell.training.step import compile_steps
 from tests.conftest import config_of, fresh
 from tests.perturbation.conftest import PLANTED, tiny
-from tests.perturbation.planted import CONTROL, Additive, means, normalised, pearson
+from tests.perturbation.planted import means, normalised, pearson
 
 HOW = dict(control=("condition", CONTROL), progress=False)
 ASKED = ["G0", "G2+ctrl", "G1+G3"]

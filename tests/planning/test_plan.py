@@ -11,7 +11,7 @@ import pytest
 import jaxcell
 from jaxcell import cli, overrides
 from jaxcell.planning import compiled, fitting, topologies
-from jaxcell.planning.trials import size
+from jaxcell.planning.trials import Trials, size
 from jaxcell.verbs import plan as plan_verb
 from tests.conftest import ROOT, config_of
 
@@ -43,6 +43,7 @@ def test_a_small_config_fits_on_this_machine(planned):
     assert sum(asked["split"].values()) == asked["needed"] > 0
     assert said[1] == "compiling txfm_b_tiny for local: 16 cells, 2 a device"
     assert "fits: " in said[2]
+    assert "more compiles" not in said[2]
     assert json.loads(out.read_text()) == found
     assert found["largest"] is None  # nobody searched
 
@@ -100,6 +101,15 @@ def _parameters(c):
 def test_a_batch_that_the_mesh_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="batch_size: 12 cells do not divide over data × fsdp = 8"):
         jaxcell.plan(small(), batch=12)
+
+
+def test_what_is_left_of_a_search_is_said():
+    trials = Trials.__new__(Trials)
+    trials.most, trials.seconds = 9, [60, 120]
+    assert trials._left() == "; at most 7 more compiles, 10 min"
+    trials.seconds *= 5
+    trials.most = 10
+    assert trials._left() == ""
 
 
 # The search, on memories that no compiler has to be asked for.

@@ -142,7 +142,7 @@ def test_seeds_and_steps_of_runs(runs, tmp_path):
     assert steps[0] != steps[1]
     table = (tmp_path / "report.html").read_text()
     assert "m codebook" in table
-    assert "m-seed0" not in table.partition("</table>")[0].partition("<table>")[2]
+    assert "m-seed0" not in table.partition("</table>")[0].partition("<table ")[2]
     assert (tmp_path / "figures" / "epochs_best.png").stat().st_size > 10_000
     named = {"m": runs / "m-seed0" / "model"}
     with pytest.raises(ValueError, match="has no checkpoints/<step>; expected the workdir"):

@@ -196,7 +196,7 @@ def test_few_genes_are_warned_of_once(model, tmp_path):
     ("raised", "code", "said"),
     [
         (FloatingPointError("diverged"), "error: diverged", ""),
-        (KeyboardInterrupt("saved"), 130, "stopped; the same command goes on"),
+        (KeyboardInterrupt("saved"), 130, "stopped: saved; go on with the same command"),
     ],
 )
 def test_how_a_part_that_fails_ends(raised, code, said, file, tmp_path, monkeypatch, capsys):

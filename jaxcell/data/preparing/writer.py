@@ -138,6 +138,7 @@ def write_store(
     shards=None,
     options=None,
     advance=None,
+    skip=None,
     results=None,
     run=run_here,
 ):
@@ -159,6 +160,8 @@ def write_store(
         How `prepare` was called, for store.json.
     advance : callable
         Called with the number of cells done.
+    skip : callable
+        The same of those that were done before; `advance` by default.
     results : Results or KeptResults
         Where the results of blocks are kept; those that are there are not done again.
     run : callable
@@ -181,7 +184,7 @@ def write_store(
     results = Results() if results is None else results
     mark = _mark(parts, tasks, content)
     writing = Writing(folder, parts, first, len(vocabulary), tasks, results, mark)
-    run(writing, pending(writing, advance), advance)
+    run(writing, pending(writing, skip or advance), advance)
     digests, most, files = assemble(writing, len(datasets), len(labels))
     for left in folder.glob("*.array_record*"):
         if left.name not in files:  # of a try that a kill ended, or of cells that changed since

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.evaluation.figures import short
+from jaxcell.palette import BLUE, FAINT, FROM_WHITE, INK
 
 from .figures import _figure, _save
 
@@ -21,7 +22,7 @@ def regulator_bars(path, drivers, factors):
         axes = figure.add_subplot(1, len(drivers), i)
         shown = all_rows[:rows]
         y, x = np.arange(len(shown))[::-1], [row[1] for row in shown]
-        colours = [LABEL_COLOURS[0] if row[0] in factors else FAINT for row in shown]
+        colours = [BLUE if row[0] in factors else FAINT for row in shown]
         axes.barh(y, x, 0.66, color=colours, alpha=0.85)
         axes.set_yticks(y, [short(row[0], 14) for row in shown], size=8, color=INK)
         axes.set_title(short(name, 24), size=9.5, color=INK, loc="left")
@@ -51,7 +52,7 @@ def cluster_map(path, scores, clusters, genes, received):
     figure = _figure(9.8, 6.2, layout=None)  # a square, and room for names of clusters beside it
     axes = figure.add_axes([0.31, 0.09, 0.54, 0.85])
     low, high = np.nanpercentile(scores, [2, 98])
-    image = axes.imshow(scores[np.ix_(order, order)], cmap="Blues", vmin=low, vmax=high)
+    image = axes.imshow(scores[np.ix_(order, order)], cmap=FROM_WHITE, vmin=low, vmax=high)
     ends = np.cumsum(sizes[ranked])
     for end in ends[:-1]:
         axes.axhline(end - 0.5, color=INK, lw=0.6)

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import FAINT, INK, LABEL_COLOURS, OTHER, short
+from jaxcell.evaluation.figures import short
 from jaxcell.evaluation.names_in_figures import name_points
-
-LINE = "#DDDDDD"
+from jaxcell.palette import BLUE, DIVERGING, FAINT, FROM_WHITE, INK, LINE, ORANGE, OTHER, PALETTE
 
 
 def _figure(width, height, layout="constrained"):
@@ -24,7 +23,7 @@ def _heat(path, title, values, rows, columns, bar, *, diverging):
     figure = _figure(2.6 + 0.085 * max(map(len, rows)) + 0.75 * len(columns), height)
     axes = figure.add_subplot()
     top = float(np.abs(values).max()) or 1.0
-    how = dict(cmap="RdBu_r", vmin=-top, vmax=top) if diverging else dict(cmap="Blues", vmin=0)
+    how = dict(cmap=DIVERGING, vmin=-top, vmax=top) if diverging else dict(cmap=FROM_WHITE, vmin=0)
     image = axes.imshow(values, aspect="auto", **how)
     low, high = image.get_clim()
     for (i, j), value in np.ndenumerate(values):
@@ -76,9 +75,9 @@ def factor_network(path, title, source, targets, strength, among):
     share = (strength - strength.min()) / (np.ptp(strength) or 1.0)
     for i in range(len(targets)):
         width = 0.8 + 3.2 * share[i]
-        axes.plot([0, x[i]], [0, y[i]], color=LABEL_COLOURS[0], lw=width, alpha=0.55, zorder=2)
-    axes.scatter(x, y, s=60, color=LABEL_COLOURS[1], edgecolor="white", zorder=3)
-    axes.scatter([0], [0], s=950, color=LABEL_COLOURS[0], edgecolor="white", zorder=4)
+        axes.plot([0, x[i]], [0, y[i]], color=BLUE, lw=width, alpha=0.55, zorder=2)
+    axes.scatter(x, y, s=60, color=ORANGE, edgecolor="white", zorder=3)
+    axes.scatter([0], [0], s=950, color=BLUE, edgecolor="white", zorder=4)
     axes.text(0, 0, short(source, 10), ha="center", va="center", color="white", size=8, zorder=5)
     for i, name in enumerate(targets):
         turn = np.rad2deg(angle[i]) % 360
@@ -120,10 +119,8 @@ def program_networks(path, programs, edges, most=6, genes=25):
             how = dict(weights=weights, seed=start)  # no chance in it: the start is a circle
             spots = np.array(graph.layout_fruchterman_reingold(**how).coords)
         for a, b, c in own:
-            axes.plot(
-                *spots[[a, b]].T, color=LABEL_COLOURS[0], lw=0.5 + 2 * c, alpha=0.35, zorder=1
-            )
-        axes.scatter(*spots.T, s=26, color=LABEL_COLOURS[1], edgecolor="white", zorder=2)
+            axes.plot(*spots[[a, b]].T, color=BLUE, lw=0.5 + 2 * c, alpha=0.35, zorder=1)
+        axes.scatter(*spots.T, s=26, color=ORANGE, edgecolor="white", zorder=2)
         axes.margins(0.2)
         axes.axis("off")
         more = f", {len(kept)} shown" if len(kept) < len(programs[name]) else ""
@@ -150,7 +147,7 @@ def gene_map(path, layout, genes, groups, title):
         mine = [g for g in own if g not in done]
         done |= set(mine)
         at = [place[g] for g in mine]
-        colour = LABEL_COLOURS[i % len(LABEL_COLOURS)]
+        colour = PALETTE[i % len(PALETTE)]
         axes.scatter(*layout[at].T, s=22, color=colour, lw=0, label=short(group))
         named.append((at, mine, colour))
     axes.set(xticks=[], yticks=[])
@@ -172,7 +169,7 @@ def auroc_bars(path, rows):
     axes = figure.add_subplot()
     y = np.arange(len(rows))[::-1]
     for place, (_, value, kind) in zip(y, rows, strict=True):
-        colour = LABEL_COLOURS[0] if kind == "ours" else FAINT
+        colour = BLUE if kind == "ours" else FAINT
         axes.plot([0.5, value], [place, place], color=colour, lw=2)
         axes.scatter([value], [place], s=34, color=colour, zorder=3, clip_on=False)
         axes.text(1.03, place, f"{value:.3f}", size=8, va="center", color=INK)

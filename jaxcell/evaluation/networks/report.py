@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
-import shutil
-from pathlib import Path
 
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.tables import markdown, number
 
 KNOWN = {
@@ -17,7 +15,7 @@ KNOWN = {
 
 
 def write_report(out, meta, found):
-    """Write everything beside the folder first, then move it in, results.json last.
+    """Write everything.
 
     Parameters
     ----------
@@ -29,11 +27,7 @@ def write_report(out, meta, found):
     -------
     dict, as in results.json
     """
-    out = Path(out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with filled(out) as partial:
         figures = {}
         for route in found.values():
             for file, title, draw in route.pictures:
@@ -48,11 +42,6 @@ def write_report(out, meta, found):
         (partial / "report.md").write_text(page(results), encoding="utf-8")
         text = json.dumps(results, indent=1, allow_nan=False) + "\n"
         (partial / "results.json").write_text(text, encoding="utf-8")
-        out.mkdir(exist_ok=True)
-        for file in sorted(partial.iterdir(), key=lambda f: f.name == "results.json"):
-            os.replace(file, out / file.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return results
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.evaluation.figures import short
 from jaxcell.evaluation.names_in_figures import name_points
+from jaxcell.palette import BLUE, FAINT, GRID, INK, OTHER
 
 from .metrics import MAIN, METRICS
 
@@ -35,7 +36,7 @@ def scores_figure(path, methods, groups):
         for place, name in zip(y, names, strict=True):
             own = methods[name]
             values = [own["conditions"][c][MAIN] for c in conditions]
-            colour = LABEL_COLOURS[0] if own["kind"] == "prediction" else FAINT
+            colour = BLUE if own["kind"] == "prediction" else FAINT
             fill = "white" if own["kind"] == "reference" else colour
             axes.barh(place, np.mean(values), 0.62, color=fill, edgecolor=colour, alpha=0.75)
             apart = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [0]
@@ -46,7 +47,7 @@ def scores_figure(path, methods, groups):
         axes.set_yticklabels(shown if i == 0 else [], size=9, color=INK)
         axes.set_xlim(min(0, low) - 0.05, 1.05)
         _plain(axes)
-        axes.grid(axis="x", color="#ECECEC", lw=0.8)
+        axes.grid(axis="x", color=GRID, lw=0.8)
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -86,10 +87,10 @@ def _scatter(axes, condition, scores, delta, genes):
     low, high = both.min(), both.max()
     edge = 0.08 * max(high - low, 1e-6)
     span = (low - edge, high + edge)
-    axes.plot(span, span, color="#C8C8C8", lw=0.9)
-    axes.axhline(0, color="#E4E4E4", lw=0.8)
-    axes.axvline(0, color="#E4E4E4", lw=0.8)
-    axes.scatter(true, predicted, s=16, color=LABEL_COLOURS[0], lw=0, alpha=0.85, zorder=3)
+    axes.plot(span, span, color=OTHER, lw=0.9)
+    axes.axhline(0, color=GRID, lw=0.8)
+    axes.axvline(0, color=GRID, lw=0.8)
+    axes.scatter(true, predicted, s=16, color=BLUE, lw=0, alpha=0.85, zorder=3)
     title = f"{short(condition, 22)}   {METRICS[MAIN]} {scores[MAIN]:.2f}"
     axes.set_title(title, size=9, color=INK, loc="left", pad=4)
     axes.set(xlim=span, ylim=span)

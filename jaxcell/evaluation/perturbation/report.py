@@ -2,14 +2,12 @@
 
 import importlib.util
 import json
-import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
+from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.inputs import read
+from jaxcell.progress import bar
 
 from . import baselines as simple
 from . import figures, metrics, page, splits
@@ -135,16 +133,16 @@ def evaluate_perturbations(
     names = simple.chosen(baselines, split)
     task = Task(found, split)
     total = 2 * len(names) + len(predictions or {}) + 2
-    with tqdm(total=total, disable=not progress, desc="perturbations", unit="step") as bar:
-        said = predicted(task, predictions or {}, names, bool(baselines), seed, bar)
-        bar.set_postfix_str("differential genes")
+    with bar(total, "perturbations", shown=progress) as shown:
+        said = predicted(task, predictions or {}, names, bool(baselines), seed, shown)
+        shown.note("differential genes")
         task.rank()
-        bar.update()
-        results = _results(task, said, bar)
+        shown.update()
+        results = _results(task, said, shown)
         results = {"meta": _meta(data, task, layout), **results}
-        bar.set_postfix_str("figures")
+        shown.note("figures")
         _write(out, task, said, results)
-        bar.update()
+        shown.update()
     return results
 
 
@@ -165,10 +163,10 @@ def _split(data, split):
     return split
 
 
-def _results(task, said, bar):
+def _results(task, said, shown):
     methods, cells = {}, {}
     for name, (kind, one) in said.items():
-        bar.set_postfix_str(f"{name}: scores")
+        shown.note(f"{name}: scores")
         scores = task.scores(one.means)
         methods[name] = {
             "kind": kind,
@@ -178,7 +176,7 @@ def _results(task, said, bar):
         }
         if task.split.kind == "cells":
             cells[name] = task.cell_scores(one)
-        bar.update()
+        shown.update()
     verdict = page.verdicts(methods, task.groups)
     return {"methods": methods, "verdict": verdict, "cells": cells}
 
@@ -219,12 +217,10 @@ def _meta(data, task, layout):
 
 
 def _write(out, task, said, results):
-    """Draw and write everything beside the folder, then move it in: never a half of it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Draw and write everything."""
     top = results["verdict"][ALL]
     best = top["prediction"] or top["best"] or next(iter(results["methods"]))
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as made:
-        made = Path(made)
+    with filled(out) as made:
         figures.scores_figure(made / "scores.png", results["methods"], task.groups)
         figures.conditions_figure(
             made / "conditions.png", best, results["methods"][best]["conditions"],
@@ -233,6 +229,3 @@ def _write(out, task, said, results):
         (made / "report.md").write_text(page.page(results), encoding="utf-8")
         text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (made / "results.json").write_text(text, encoding="utf-8")
-        out.mkdir(exist_ok=True)
-        for name in ("scores.png", "conditions.png", "report.md", "results.json"):
-            os.replace(made / name, out / name)

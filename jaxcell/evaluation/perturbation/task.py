@@ -115,7 +115,7 @@ class Task:
         return found
 
 
-def predicted(task, given, names, by_name, seed, bar):
+def predicted(task, given, names, by_name, seed, shown):
     """What each method predicts: those given, then the baselines.
 
     Parameters
@@ -127,7 +127,7 @@ def predicted(task, given, names, by_name, seed, bar):
     by_name : bool
         They were asked for by name: none is left out because it has no answer of its own.
     seed : int
-    bar : progress bar
+    shown : of `jaxcell.progress`
 
     Returns
     -------
@@ -141,9 +141,9 @@ def predicted(task, given, names, by_name, seed, bar):
         said = read_predictions(one, data, list(task.asked), control, name=name, tested=tested)
         found[name] = ("prediction", said)
     for name in names:
-        bar.set_postfix_str(name)
+        shown.note(name)
         said = simple.predict(name, task.training, task.asked, seed)
-        bar.update()
+        shown.update()
         if len(said.instead) == len(task.asked) and not by_name:
             why = next(iter(said.instead.values()))
             task.notes.append(f"Baseline {name} is left out; of every condition: {why}.")

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from ..figures import FAINT, INK, LABEL_COLOURS, short
+from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
+
+from ..figures import short
 from ..html import value_of
 from .tasks import TASKS
 
@@ -27,7 +29,7 @@ def task_figure(path, title, rows):
     height = 0.28 * len(rows) + 1.3
     figure = Figure((WIDTH, height), dpi=140, facecolor="white")
     axes = figure.add_axes([0.3, 0.6 / height, 0.56, 1 - 1.15 / height])
-    marks = [*zip(TASKS, MARKERS, LABEL_COLOURS, strict=False), ("avg", "|", INK)]
+    marks = [*zip(TASKS, MARKERS, PALETTE, strict=False), ("avg", "|", INK)]
     for task, marker, colour in marks:
         there = [(value_of(row[task]), y) for y, row in enumerate(rows) if row[task] is not None]
         if there:
@@ -40,7 +42,7 @@ def task_figure(path, title, rows):
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("× 100", color=INK)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color="#E6E6E6", lw=0.8)
+    axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.text(0.02, 1 - 0.3 / height, title, size=11, weight="bold", color=INK)
@@ -65,7 +67,7 @@ def layer_figure(path, title, points, others):
     axes = figure.add_axes([0.08, 0.12, 0.6, 0.76])
     points = sorted(points, key=lambda point: point["number"])
     x = [point["number"] for point in points]
-    for task, marker, colour in zip(TASKS, MARKERS, LABEL_COLOURS, strict=False):
+    for task, marker, colour in zip(TASKS, MARKERS, PALETTE, strict=False):
         y = [value_of(point[task]) for point in points]
         if None not in y:
             axes.plot(x, y, marker=marker, ms=4, lw=1, color=colour, label=task)
@@ -80,7 +82,7 @@ def layer_figure(path, title, points, others):
         axes.axhline(value_of(value), color=FAINT, lw=1, ls=style, label=f"avg of {name}")
     last = max((p["number"] for p in points if p["where"] == "encoder"), default=0)
     if last < max(x):
-        axes.axvline(last + 0.5, color="#DDDDDD", lw=1)
+        axes.axvline(last + 0.5, color=LINE, lw=1)
         axes.text(last + 0.55, 1.0, "decoder", size=8, color=FAINT, va="bottom",
                   transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xticks(np.unique(x))
