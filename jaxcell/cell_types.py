@@ -1,11 +1,15 @@
 """``jaxcell annotation``: cell types that ``embed`` wrote into a file, against the true ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
 
 from jaxcell.data.ontology_reading import read_ontology
+from jaxcell.data.sources import hdf5
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.evaluation.annotation_report import annotation_report
 from jaxcell.results import PREDICTIONS
 from jaxcell.systems.bmfm_rna import sigmoids_of
@@ -13,18 +17,18 @@ from jaxcell.training.checkpoint import load_model
 
 
 def annotation(
-    data,
-    checkpoint,
+    data: Cells,
+    checkpoint: StrPath,
     *,
-    truth,
-    out,
-    head="cell_type",
-    cells="",
-    ontology="",
-    levels=None,
-    group=None,
-    leave_out=(),
-):
+    truth: str,
+    out: StrPath,
+    head: str = "cell_type",
+    cells: str = "",
+    ontology: StrPath = "",
+    levels: Mapping[str, int | Sequence[str]] | None = None,
+    group: str | None = None,
+    leave_out: Sequence[str] = (),
+) -> dict[str, Any]:
     """Measure predicted cell types by their places in the ontology; see ``annotation_report``.
 
     Parameters
@@ -52,6 +56,9 @@ def annotation(
     ValueError
         No such head, no ontology, no prediction in the data, or no such cells.
     """
+    if not isinstance(data, anndata.AnnData):
+        with hdf5.opened(Path(data), "an h5ad"):  # refuses what is no such file, with a reason
+            pass
     adata = data if isinstance(data, anndata.AnnData) else anndata.read_h5ad(data, backed="r")
     model = load_model(checkpoint)
     own, sigmoids = _ontology_of(model, checkpoint, head)

@@ -1,15 +1,14 @@
 """``jaxcell prepare|train|embed|evaluate …``: the functions of the API on the command line."""
 
-import argparse
 import sys
-import warnings
 
-from jaxcell import interrupts
+from jaxcell import __version__, failures, interrupts
 from jaxcell.verbs import (
     benchmark,
     cells,
     conversion,
     data,
+    doctor,
     evaluation,
     genes,
     inspection,
@@ -19,64 +18,49 @@ from jaxcell.verbs import (
     resume,
     training,
 )
+from jaxcell.verbs.parser import Parser, add_verbs
 
 
 def main(argv=None):
     """Parse and run; a mistake of the user's ends in one line, not a traceback."""
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["train"]:
-        from jaxcell.main import start
+    debug, argv = failures.debug(sys.argv[1:] if argv is None else list(argv))
+    failures.plain_warnings()
+    with failures.in_one_line(debug, _whose), interrupts.ending(debug):
+        if argv[:1] == ["benchmark"]:
+            verb, asked = benchmark.start, argv[1:]
+        else:
+            verb, asked = _parsed(argv)
+        verb(asked)
 
-        return start(["jaxcell train", *argv[1:]])
-    plain_warnings()
-    if argv[:1] == ["benchmark"]:
-        verb, asked = benchmark.start, argv[1:]
-    else:
-        verb, asked = _parsed(argv)
-    try:
-        with interrupts.ending():
-            verb(asked)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+
+def _whose():
+    """Which of several processes speaks; only one that joined others has loaded the module."""
+    processes = sys.modules.get("jaxcell.processes")
+    return f"process {processes.index()}: " if processes and processes.count() > 1 else ""
 
 
 def _parsed(argv):
     """The verb's function and its arguments."""
-    parser = _parser()
-    asked, more = parser.parse_known_args(argv)
+    asked, more = parser().parse_known_args(argv)
     asked = vars(asked)
     verb = asked.pop("verb")
     if asked.pop("fields", False):
         asked["overrides"] = more  # --config.x.y=…
-    elif more:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
     return verb, asked
 
 
-def plain_warnings():
-    """Show what jaxcell warns of as one line, without the place in the code."""
-    shown = warnings.showwarning
-
-    def show(message, category, *where, **more):
-        if category is UserWarning:
-            print(f"warning: {message}", file=sys.stderr)
-        else:
-            shown(message, category, *where, **more)
-
-    warnings.showwarning = show
-
-
-def _parser():
-    parser = argparse.ArgumentParser(prog="jaxcell", description=__doc__)
-    add = parser.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
+def parser():
+    """The parser of all verbs; those of train and benchmark are their own."""
+    parser = Parser(prog="jaxcell", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"jaxcell {__version__}")
+    add = add_verbs(parser, "verbs", "VERB")
+    doctor.doctor(
+        add("doctor", help="does jaxcell work here; with a file: what it can be used for")
+    )
     data.prepare(add("prepare", help="h5ad files with raw counts → a store to train on"))
     inspection.inspect(add("inspect", help="what lies in sources or a store, before it is used"))
     data.verify(add("verify", help="is a store whole: checksums and agreement of its files"))
-    add(
-        "train",
-        help="train by a config; takes what python -m jaxcell.main takes",
-        add_help=False,
-    )
+    training.train(add("train", help="train by a config: its stages, prepare to evaluate"))
     plan.arguments(add("plan", help="does a config fit: compiled, not run"))
     cells.embed(add("embed", help="raw counts → embeddings in obsm"))
     cells.phenoprint(
@@ -95,7 +79,7 @@ def _parser():
     networks.network(add("network", help="gene networks: attention by condition, gene programs"))
     training.masked(add("masked", help="predicted bins of masked genes against true ones"))
     training.ablate(add("ablate", help="train and compare the arms of an ablation"))
-    add("benchmark", help="a suite of the papers' measurements: one report", add_help=False)
+    add("benchmark", help="a suite of the papers' measurements: one report")
     resume.resume(add("resume", help="go on with what was stopped: DIR knows how it was begun"))
     conversion.convert(add("convert", help="a checkpoint of PyTorch → one of jaxcell"))
     return parser

@@ -5,6 +5,8 @@ B cells, T tokens, V genes of the model, A genes asked for.
 
 import math
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -15,6 +17,7 @@ from jaxcell.data.draft import Draft
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.vocabulary import Vocabulary, read_vocabulary
 from jaxcell.embedder import Embedder
 from jaxcell.gene_vectors import table_of
@@ -28,22 +31,22 @@ UNKNOWN = -1  # in place of a bin
 
 
 def complete(
-    data,
-    checkpoint,
+    data: Cells,
+    checkpoint: StrPath,
     *,
-    out=None,
-    genes=None,
-    temperature=0.0,
-    probabilities=False,
-    counts="X",
-    batch_size=1024,
-    seed=0,
-    identifiers="auto",
-    gene_map=None,
-    duplicates="error",
-    allow_non_integer=False,
-    progress=True,
-):
+    out: StrPath | None = None,
+    genes: StrPath | Sequence[str] | None = None,
+    temperature: float = 0.0,
+    probabilities: bool = False,
+    counts: str = "X",
+    batch_size: int = 1024,
+    seed: int = 0,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    duplicates: str = "error",
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> anndata.AnnData | Path:
     """Predict the bins of genes that cells did not measure, with a decoder-only model.
 
     What a cell measured stands first, in a drawn order and in bins as in training. Then the model
@@ -153,7 +156,9 @@ def _names(given):
 def _find(vocabulary, name):
     gene = vocabulary.by_ensembl.get(name, vocabulary.by_symbol.get(name))
     if gene is None:
-        raise ValueError(f"genes: {name!r} is no gene of the model's {len(vocabulary)}")
+        raise ValueError(
+            f"genes: {name!r} is no gene of the model's {len(vocabulary)}; leave it out"
+        )
     return gene
 
 

@@ -5,6 +5,7 @@ A file in configs/ imports this module and nothing else: what changes a config i
 
 import importlib.util
 import json
+import traceback
 from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
@@ -18,6 +19,7 @@ from jaxcell.config_data_checks import require
 from jaxcell.config_data_checks import shown_labels as shown_labels
 from jaxcell.config_data_checks import tokeniser as tokeniser
 from jaxcell.config_defaults import defaults as defaults
+from jaxcell.files import near
 from jaxcell.shipped import config_file as config_file
 from jaxcell.systems.batches import place_batch
 from jaxcell.systems.bioformer import BIOFORMER as BIOFORMER
@@ -55,8 +57,8 @@ def settled(c):
     alone = _reading_labels(c)
     columns = dict(_pair(text) for text in c.labels)
     require(len(columns) == len(c.labels), "labels", tuple(c.labels), "each head once")
-    there = ", ".join(sorted([*heads, *alone])) or "none: no head or loss has a label"
-    known = f"some of {there}, or NAME=LABEL"
+    there = ", ".join(sorted([*heads, *alone]))
+    known = f"some of {there}, or NAME=LABEL" if there else "(): this model has no label to learn"
     for name in columns:
         require(name in heads or name in alone, "labels", name, known)
     for label in c.ontology.labels:
@@ -127,20 +129,39 @@ def load(path):
     Raises
     ------
     ValueError
-        When there is no such file, or it knows no such variant.
+        When there is no such file, it fails, or it knows no such variant.
     """
     file, _, name = str(path).partition(":")
     if (own := _of_model(file)) is not None:
         return variant(own, name)
-    if not (file := config_file(file)).is_file():
+    file = config_file(file)
+    if not file.is_file() or file.suffix != ".py":
         raise ValueError(
             f"{file}: no such config; expected a Python file, FILE.py[:variant], or the folder of "
-            "a trained model"
+            f"a trained model{near(file) if not file.exists() else ''}"
         )
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(name)
+    try:
+        spec.loader.exec_module(module)
+        c = module.get_config(name)
+    except Exception as error:
+        raised = traceback.extract_tb(error.__traceback__)[-1].filename
+        if isinstance(error, ValueError) and raised != str(file):
+            raise  # says itself what is wrong: of a variant, say
+        raise ValueError(f"{file}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    if not isinstance(c, ConfigDict):
+        found = type(c).__name__
+        raise ValueError(f"{file}: get_config returned a {found}, expected the config it changed")
+    return c
+
+
+def _line(error, file):
+    """Where in a config's file an error arose, as ', line 7'."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}" if error.lineno else ""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ", expected get_config(name) in it"
 
 
 def _of_model(folder):
@@ -149,7 +170,13 @@ def _of_model(folder):
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return None
-    c = from_json(file.read_text(encoding="utf-8"))
+    try:
+        c = from_json(file.read_text(encoding="utf-8"))
+    except (ValueError, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"{file}: not the config of a trained model, or damaged ({error}); take a whole copy "
+            "of the folder"
+        ) from None
     c.stages, c.data.store = ("train",), config_dict.placeholder(str)
     c.train.init_from = str(folder)
     return c

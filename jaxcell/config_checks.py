@@ -1,6 +1,9 @@
 """Every check of a config that can be made before a compile."""
 
+import math
 import re
+
+from ml_collections import ConfigDict
 
 from jaxcell.config_data_checks import among, check_masks, check_transforms, require
 
@@ -29,8 +32,18 @@ BASELINES = (
 PROTOCOLS = ("scformer", "bioformer")  # of the stage evaluate
 
 
+def _check_finite(tree, where):
+    """No field is NaN or infinite, whatever else it may be."""
+    for name, value in tree.items():
+        if isinstance(value, ConfigDict):
+            _check_finite(value, f"{where}{name}.")
+        elif isinstance(value, float):
+            require(math.isfinite(value), where + name, value, "a finite number")
+
+
 def check(c):
     """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
+    _check_finite(c, "")
     among("stages", c.stages, STAGES)
     among("dtype", [c.dtype], DTYPES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
@@ -101,7 +114,8 @@ def check(c):
     wanted = f"1: {', '.join(paired)} would see the pairs of a micro-batch alone"
     require(parts == 1 or not paired, "train.accumulate", parts, wanted)
     for name in c.evaluate.baselines:
-        known = f"names that match {BASELINES}"
+        known = "raw, log, hvgN, pca, ridge, ae (each also …_inductive), harmony, scvi, shuffled"
+        known += ", genes, hvgN_pca, genes_pca and the like (N: a number)"
         require(re.fullmatch(BASELINES, name), "evaluate.baselines", name, known)
     _check_optimizer(c)
     among("evaluate.protocols", c.evaluate.protocols, PROTOCOLS)

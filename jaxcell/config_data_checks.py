@@ -1,5 +1,7 @@
 """Checks of what a batch holds, `config.data`, against what model and losses make of it."""
 
+from jaxcell.registry import did_you_mean
+
 TOKENISERS = ("sample_genes", "sequence")  # of data.transforms: what a cell shows
 # What predicts a masked field: the targets of which one loss at least has to have one.
 PREDICTED = {
@@ -212,7 +214,8 @@ def tokeniser(data):
 def among(name, values, known):
     """Raise ValueError for the first of a field's values that is not known."""
     for value in values:
-        require(value in known, name, value, f"one of {', '.join(known)}")
+        known_ones = f"one of {', '.join(known)}{did_you_mean(value, known)}"
+        require(value in known, name, value, known_ones)
 
 
 def require(ok, name, found, expected):

@@ -4,8 +4,14 @@ Source: TxFM, C.2, item 3 (after Kenyon-Dean et al. 2025): cells are embedded by
 and controls and the cells of consistent perturbations are kept. n cells, D width.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
 import numpy as np
 
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.embedding import embed
 from jaxcell.evaluation.consistency import FEWEST_CELLS, NULL_CELLS, perturbation_consistency
 from jaxcell.evaluation.inputs import read
@@ -19,20 +25,20 @@ SHOWN = 15  # perturbations of the table, the most and the least consistent
 
 
 def phenoprint(
-    data,
-    checkpoint,
+    data: Cells,
+    checkpoint: StrPath,
     *,
-    perturbation,
-    control,
-    batch,
-    out=None,
-    cut=CUT,
-    null_cells=NULL_CELLS,
-    fewest=FEWEST_CELLS,
-    seed=0,
-    progress=True,
-    **options,
-):
+    perturbation: str,
+    control: str,
+    batch: str | Sequence[str],
+    out: StrPath | None = None,
+    cut: float = CUT,
+    null_cells: int = NULL_CELLS,
+    fewest: int = FEWEST_CELLS,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> anndata.AnnData | Path:
     """Keep controls and the cells of perturbations that are consistent: ``jaxcell.phenoprint``.
 
     A perturbation is kept where its empirical p (`perturbation_consistency` of the checkpoint's

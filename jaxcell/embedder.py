@@ -38,7 +38,10 @@ def _measured(source, found, measured_by):
         start += chunk.shape[0]
     for value, genes in zip(values, seen, strict=True):
         if not genes.any():
-            raise ValueError(f"{source.name}: no cell of {measured_by}={value} has any count")
+            raise ValueError(
+                f"{source.name}: no cell of {measured_by}={value} has any count; leave these "
+                "cells out"
+            )
     few = np.bincount(dataset, minlength=len(values)) < FEW_CELLS
     if few.any():
         names = ", ".join(value for value, is_few in zip(values, few, strict=True) if is_few)

@@ -5,6 +5,7 @@ B cells, T tokens, D width, V genes.
 
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
@@ -16,6 +17,7 @@ from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.embedder import Embedder
 from jaxcell.forward import Forward
 from jaxcell.models import pools
@@ -30,35 +32,43 @@ from jaxcell.predictions import (
     probabilities_of,
 )
 from jaxcell.progress import bar
-from jaxcell.results import Found, check_call, check_match, check_records, keep, without
+from jaxcell.results import (
+    Found,
+    check_call,
+    check_copy,
+    check_match,
+    check_records,
+    keep,
+    without,
+)
 from jaxcell.training.checkpoint import load_model
 
 
 def embed(
-    data,
-    checkpoint,
+    data: Cells,
+    checkpoint: StrPath | Sequence[StrPath],
     *,
-    out=None,
-    key=None,
-    genes=None,
-    draws=None,
-    zeros=None,
-    layer=None,
-    pooling=None,
-    decode="leaf",
-    probabilities=False,
-    dtype="float32",
-    counts="X",
-    batch_size=1024,
-    seed=0,
-    identifiers="auto",
-    gene_map=None,
-    duplicates="error",
-    measured_by="",
-    allow_non_integer=False,
-    min_matched=0.05,
-    progress=True,
-):
+    out: StrPath | None = None,
+    key: str | None = None,
+    genes: int | str | None = None,
+    draws: int | None = None,
+    zeros: str | None = None,
+    layer: int | None = None,
+    pooling: str | Sequence[str] | None = None,
+    decode: str | float = "leaf",
+    probabilities: bool = False,
+    dtype: str = "float32",
+    counts: str = "X",
+    batch_size: int = 1024,
+    seed: int = 0,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    duplicates: str = "error",
+    measured_by: str = "",
+    allow_non_integer: bool = False,
+    min_matched: float = 0.05,
+    progress: bool = True,
+) -> anndata.AnnData | Path:
     """Embed cells with a trained model, and predict their labels where it has heads for them.
 
     Each cell shows all of its measured genes, zeros included, or some of them, drawn as in training
@@ -127,6 +137,7 @@ def embed(
     key = key or "X_" + "+".join(model.config.name for model in models)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     check_records(data, source.name)
+    check_copy(data, out)
     names, gene_map = identify(source.var, identifiers, source.name), read_gene_map(gene_map)
     embedders, taken = [], set()
     for model in models:
@@ -140,7 +151,8 @@ def embed(
         embedders.append((embedder, forward))
         if progress:
             embedder.say_cost()
-    parts, kinds = [[] for _ in models], {m.config.data.normalise.given for m in models}
+    parts: list = [[] for _ in models]
+    kinds = {m.config.data.normalise.given for m in models}
     began, done, looks = time.perf_counter(), 0, ""
     with bar(source.n_cells, "embed", "cell", shown=progress) as shown:
         advance = shown.shared(sum(embedder.draws for embedder, _ in embedders))
@@ -215,7 +227,10 @@ def _settings(model, path, genes, draws, zeros, layer, pooling, dtype):
         )
     encoder, decoder, _ = layers_of(c.model)
     if layer is not None and layer < encoder and "pooler" in pool:
-        raise ValueError(f"pooling: the pooler reads the last block, not the {layer}. of {encoder}")
+        raise ValueError(
+            f"pooling: the pooler reads the last block, not the {layer}. of {encoder}; leave "
+            "--layer out, or take --pooling cls"
+        )
     if layer is not None and layer > encoder and pooling is not None:
         raise ValueError(
             f"pooling: found {pooling!r}, expected none behind the decoder's blocks (layer = "

@@ -17,10 +17,19 @@ from jaxcell.data.checks import check_chunk
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.embedder import Embedder
 from jaxcell.outputs import output_of
 from jaxcell.progress import bar
-from jaxcell.results import Found, check_call, check_match, check_records, keep, without
+from jaxcell.results import (
+    Found,
+    check_call,
+    check_copy,
+    check_match,
+    check_records,
+    keep,
+    without,
+)
 from jaxcell.training.checkpoint import load_model
 
 ENOUGH = 0.01  # of the difference: a larger error of the integral is warned of
@@ -29,32 +38,32 @@ ALL = "all cells"
 
 
 def attributions(
-    data,
-    checkpoint,
+    data: Cells,
+    checkpoint: StrPath,
     *,
-    output="cell_type",
-    target=None,
-    scale=None,
-    group=None,
-    steps=32,
-    baseline=None,
-    unit=False,
-    fields=False,
-    out=None,
-    key="attributions",
-    figures=None,
-    genes=None,
-    counts="X",
-    batch_size=256,
-    seed=0,
-    identifiers="auto",
-    gene_map=None,
-    duplicates="error",
-    measured_by="",
-    allow_non_integer=False,
-    min_matched=0.05,
-    progress=True,
-):
+    output: str = "cell_type",
+    target: str | None = None,
+    scale: str | None = None,
+    group: str | None = None,
+    steps: int = 32,
+    baseline: str | None = None,
+    unit: bool = False,
+    fields: bool = False,
+    out: StrPath | None = None,
+    key: str = "attributions",
+    figures: StrPath | None = None,
+    genes: int | str | None = None,
+    counts: str = "X",
+    batch_size: int = 256,
+    seed: int = 0,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    duplicates: str = "error",
+    measured_by: str = "",
+    allow_non_integer: bool = False,
+    min_matched: float = 0.05,
+    progress: bool = True,
+) -> anndata.AnnData | Path:
     """Attribute an output of a trained model to the genes that each cell shows.
 
     Integrated gradients along the straight path from a baseline to the vectors of the cell's own
@@ -118,13 +127,15 @@ def attributions(
         _check_figures(figures)
     model = load_model(checkpoint)
     c = model.config
-    c.embed.genes = {None: c.embed.genes, "all": 0}.get(genes, genes)
+    if genes is not None:
+        c.embed.genes = 0 if genes == "all" else genes
     c.embed.draws = 1
     config.check(c)
     what = output_of(model, output, target, scale)
     baseline, pad = pad_of(c.model, baseline)
     source = open_source(data, counts=counts, chunk_cells=batch_size)
     check_records(data, source.name)
+    check_copy(data, out)
     names, codes = _groups(source, group)
     own_names = identify(source.var, identifiers, source.name)
     found = match(own_names, model.vocabulary, read_gene_map(gene_map), duplicates, source.name)
@@ -218,7 +229,10 @@ def _groups(source, group):
     column = source.obs[group]
     known = column.notna().to_numpy()
     if not known.any():
-        raise ValueError(f"group: no cell of {source.name} has a value in obs[{group!r}]")
+        raise ValueError(
+            f"group: no cell of {source.name} has a value in obs[{group!r}]; name another column "
+            "(--group), or leave it out"
+        )
     names, codes = np.unique(column[known].astype(str), return_inverse=True)
     found = np.full(source.n_cells, -1)
     found[known] = codes
@@ -230,7 +244,9 @@ def _check_figures(figures):
 
     check_extra()
     if Path(figures).exists() and not Path(figures).is_dir():
-        raise ValueError(f"figures: {figures} is a file; a folder is made there")
+        raise ValueError(
+            f"figures: {figures} is a file; a folder is made there: name one (--figure)"
+        )
 
 
 def _columns(found):

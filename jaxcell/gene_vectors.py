@@ -3,17 +3,23 @@
 V genes, R ≥ V rows of a padded gene table, D width.
 """
 
+from pathlib import Path
+
 import anndata
 import numpy as np
 import pandas as pd
 
 from jaxcell import __version__
+from jaxcell.data.types import StrPath
 from jaxcell.models.expression_heads import VocabularyParts
 from jaxcell.results import check_out, save
 from jaxcell.training.checkpoint import flatten, load_model
 
 
-def genes(checkpoint, out=None):
+def genes(
+    checkpoint: StrPath,
+    out: StrPath | None = None,
+) -> anndata.AnnData | Path:
     """Gene vectors of a trained model: the encoder's codebook and the decoder's weights.
 
     Parameters

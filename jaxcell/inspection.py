@@ -2,8 +2,10 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import anndata
 
@@ -19,6 +21,7 @@ from jaxcell.data.sources import expand, open_source
 from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.store import Store
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html, html_page
@@ -30,21 +33,21 @@ CELLS = 100_000  # of a source that are read
 
 
 def inspect(
-    sources,
+    sources: Cells | Sequence[Cells],
     *,
-    labels=None,
-    batch=None,
-    counts=None,
-    cells=CELLS,
-    identifiers="auto",
-    gene_map=None,
-    features=(),
-    soma_filter=None,
-    soma_measurement=None,
-    genes_in=None,
-    out=None,
-    progress=True,
-):
+    labels: Sequence[str] | None = None,
+    batch: str | None = None,
+    counts: str | None = None,
+    cells: int = CELLS,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    features: Any = (),
+    soma_filter: Any = None,
+    soma_measurement: Any = None,
+    genes_in: Any = None,
+    out: StrPath | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Look into sources and stores: cells, depth, values, labels, genes, and what they share.
 
     Nothing is changed, and no record of a store is read: its index and statistics say it all.

@@ -7,6 +7,7 @@ Started as many processes (see launch/), it is one run: all train, process 0 doe
 """
 
 import functools
+import glob
 import hashlib
 import json
 import logging
@@ -16,21 +17,23 @@ import warnings
 from pathlib import Path
 
 import jax
-from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
-from jaxcell import calls, config, overrides, processes, sharding
-from jaxcell.cli import plain_warnings
+from jaxcell import calls, cli, config, processes, sharding
 from jaxcell.data.prepare import prepare
+from jaxcell.data.types import StrPath
 from jaxcell.data.unprepared import open_store
-from jaxcell.interrupts import ending, goes_on, told
+from jaxcell.files import near
+from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
+from jaxcell.overrides import read
 from jaxcell.planning import estimate
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.stop import status
-from jaxcell.training.workdir import begun, lock
+from jaxcell.training.workdir import begun, check_workdir, lock
+from jaxcell.writing import write_text
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -41,7 +44,10 @@ READS = {
 LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
 
 
-def train(c, workdir=None):
+def train(
+    c: ConfigDict | StrPath,
+    workdir: StrPath | None = None,
+) -> Path:
     """Train a model: ``jaxcell.train``.
 
     Parameters
@@ -65,6 +71,7 @@ def train(c, workdir=None):
     c.stages = ("train",)  # of this call; run.json has it so, and `jaxcell resume` reads that
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
+    check_workdir(workdir)
     if not loop.train(c, workdir, monitor=monitor_of(c)):
         sys.exit(f"{workdir}: stopped before the end; {goes_on(workdir)}")
     return workdir
@@ -100,6 +107,8 @@ def run(c, workdir):
         c.data.store = str(workdir / "store")
     if "train" in c.stages:
         require_store(c)
+    _check_files(c)
+    check_workdir(workdir)
     processes.say(f"{c.name}: {', '.join(c.stages)} in {workdir}")
     for stage in c.stages:
         if stage == "train":  # knows by its checkpoints what is done
@@ -112,6 +121,19 @@ def run(c, workdir):
                 calls.keep(workdir, "train", asked)
             processes.from_first(functools.partial(_stage, c, stage, workdir))
     return True
+
+
+def _check_files(c):
+    """Refuse files that are not there for any stage, before the first one begins."""
+    given = {"prepare": c.prepare.files, "embed": (c.embed.input,)}
+    fields = {"prepare": "prepare.files", "embed": "embed.input"}
+    for stage, files in given.items():
+        for file in files if stage in c.stages else ():
+            plain = ":" not in str(file) and not glob.has_magic(str(file))
+            if plain and not Path(file).exists():
+                raise FileNotFoundError(
+                    f"config.{fields[stage]}: {file} does not exist{near(file)}"
+                )
 
 
 def _stage(c, stage, workdir):
@@ -145,8 +167,7 @@ def finished(workdir):
 
 def finish(workdir, stage, mark):
     """Note that a stage is finished."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "stages.json").write_text(json.dumps({**finished(workdir), stage: mark}, indent=1))
+    write_text(workdir / "stages.json", json.dumps({**finished(workdir), stage: mark}, indent=1))
 
 
 def _prepare(c, workdir):
@@ -278,56 +299,19 @@ def carry_out(c, workdir=""):
         sys.exit(status())
 
 
-def main(_):
-    """Read the flags and run; a mistake of the user's ends in one line, not a traceback."""
-    plain_warnings()
-    asked = flags.FLAGS
+def main(asked):
+    """Do what the arguments of ``jaxcell train`` ask for, see `verbs.training.train`."""
+    c = read(asked["config"], asked["overrides"])
     try:
-        if asked.dry_run:
+        if asked["dry_run"]:
             processes.initialise()
-            dry_run(asked.config)
+            dry_run(c)
             processes.wait()
         else:
-            carry_out(asked.config, asked.workdir)
+            carry_out(c, asked["workdir"])
     except processes.OtherProcess:
         sys.exit(1)
-    except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        whose = f"process {processes.index()}: " if processes.count() > 1 else ""
-        sys.exit(f"error: {whose}{error}")
-
-
-def start(argv=None):
-    """Define the flags and run ``main`` under absl."""
-    argv = _define_config(sys.argv if argv is None else argv)
-    flags.DEFINE_string("workdir", "", "folder of the run; runs/<config>-<time> by default")
-    flags.DEFINE_bool("dry_run", False, "print what the run would need, and stop")
-    with ending():
-        app.run(main, argv=argv, flags_parser=_parse)
-
-
-def _define_config(argv):
-    """Define --config, of a Python file or of a trained model's folder; argv without a folder's."""
-    path, rest = overrides.config_path(argv)
-    file, colon, name = path.partition(":")
-    if file.endswith(".py") or not path:
-        config_flags.DEFINE_config_file("config", None, "FILE.py[:variant], or a model's folder")
-        flags.mark_flag_as_required("config")
-        own = config.config_file(file) if path else ""
-        return argv if str(own) == file else [rest[0], f"--config={own}{colon}{name}", *rest[1:]]
-    try:
-        c = config.load(path)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    config_flags.DEFINE_config_dict("config", c, sys_argv=rest)
-    return rest
-
-
-def _parse(argv):
-    try:
-        return overrides.parse(flags.FLAGS, argv)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    start()
+    cli.main(["train", *sys.argv[1:]])

@@ -4,6 +4,7 @@ n cells, B of a batch, T tokens, V genes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import build_transforms
+from jaxcell.data.types import StrPath
 from jaxcell.evaluation import masked
 from jaxcell.losses import total as losses
 from jaxcell.progress import bar
@@ -43,7 +45,17 @@ class Entries:
     predicted: np.ndarray
 
 
-def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws=1, k=0):
+def masked_genes(
+    store: StrPath | Store,
+    checkpoint: StrPath,
+    *,
+    loss: str = "mgm",
+    ratio: float | None = None,
+    nonzero: float | None = None,
+    seed: int = 0,
+    draws: int = 1,
+    k: int = 0,
+) -> dict[str, Any]:
     """Metrics of the predicted bins of masked genes: ``jaxcell masked``.
 
     Parameters
@@ -64,6 +76,9 @@ def masked_genes(store, checkpoint, *, loss="mgm", ratio=None, nonzero=None, see
     ValueError
         As `predict`; or a regression, where cells did not measure all genes.
     """
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("k", k, 0)):
+        if value < least:
+            raise ValueError(f"{name}: found {value}, expected {least} or more")
     store = store if isinstance(store, Store) else Store.open(store)
     model = load_model(checkpoint)
     how = dict(loss=loss, ratio=ratio, nonzero=nonzero, seed=seed, draws=draws)
@@ -103,9 +118,15 @@ def predict(model, store, *, loss="mgm", ratio=None, nonzero=None, seed=0, draws
     """
     c = model.config
     if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:
-        raise ValueError(f"{store.path}: its genes are not those of the model")
+        raise ValueError(
+            f"{store.path}: its genes are not those of the model; prepare a "
+            "store with --vocabulary and the model's vocabulary.json"
+        )
     if not store.sizes["valid"]:
-        raise ValueError(f"{store.path}: holds no validation cells")
+        raise ValueError(
+            f"{store.path}: holds no validation cells; prepare one with --hold-out "
+            "or --hold-out-fraction"
+        )
     if "bin" not in c.data.transforms:
         raise ValueError(
             f"config.data.transforms: found {c.data.transforms}, expected 'bin' among them"

@@ -16,6 +16,7 @@ from jaxcell.attention_maps import Attention, check_attention, condition_maps, s
 from jaxcell.data.genes import identify
 from jaxcell.data.matching import match
 from jaxcell.embedder import Embedder
+from jaxcell.files import near
 from jaxcell.gene_vectors import genes as vectors_of
 from jaxcell.progress import bar
 from jaxcell.results import check_match
@@ -140,7 +141,9 @@ class GeneFile:
         where, key = ("AnnData", None) if isinstance(given, anndata.AnnData) else _split(given)
         if not isinstance(given, anndata.AnnData):
             if not Path(where).is_file():
-                raise FileNotFoundError(f"{where}: no such file; expected an h5ad of genes")
+                raise FileNotFoundError(
+                    f"{where}: no such file; expected an h5ad of genes{near(where)}"
+                )
             given = anndata.read_h5ad(where)
         if not len(given.obsm):
             raise ValueError(

@@ -3,7 +3,9 @@
 n cells, M chosen genes, k conditions, n_var columns of the file.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from jaxcell import __version__
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.evaluation.gene_sets import read_gmt
 from jaxcell.evaluation.inputs import check_extra
 from jaxcell.evaluation.networks import programs as gene_programs
@@ -30,35 +33,35 @@ PROGRAMS = "X_programs"
 
 
 def network(
-    data,
-    checkpoint=None,
+    data: Cells,
+    checkpoint: StrPath | Sequence[StrPath] | None = None,
     *,
-    condition,
-    out,
-    tf=(),
-    route="both",
-    known=None,
-    levels=None,
-    sets=None,
-    genes=None,
-    number=1200,
-    cells=None,
-    label=None,
-    reference=None,
-    layer=None,
-    measure="ranks",
-    vectors="codebook",
-    resolution=gene_programs.RESOLUTION,
-    counts="X",
-    batch_size=64,
-    seed=0,
-    identifiers="auto",
-    gene_map=None,
-    duplicates="error",
-    allow_non_integer=False,
-    min_matched=0.05,
-    progress=True,
-):
+    condition: str,
+    out: StrPath,
+    tf: str | Sequence[str] = (),
+    route: str = "both",
+    known: StrPath | None = None,
+    levels: str | None = None,
+    sets: StrPath | None = None,
+    genes: StrPath | Sequence[str] | None = None,
+    number: int = 1200,
+    cells: int | None = None,
+    label: str | None = None,
+    reference: str | None = None,
+    layer: int | None = None,
+    measure: str = "ranks",
+    vectors: Cells = "codebook",
+    resolution: float = gene_programs.RESOLUTION,
+    counts: str = "X",
+    batch_size: int = 64,
+    seed: int = 0,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    duplicates: str = "error",
+    allow_non_integer: bool = False,
+    min_matched: float = 0.05,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Read gene networks from trained models, and compare them with what is known.
 
     Attention route: every cell of a condition shows the same genes, zeros too; the last block's
@@ -189,7 +192,7 @@ def _check(out, route, measure, number, cells, resolution):
         if value not in known:
             raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out: {out} is a file; network writes a folder")
+        raise ValueError(f"out: {out} is a file; network writes a folder: name one (--out)")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"out: {out}: the folder it would be in does not exist; make it first")
     if number < 20:

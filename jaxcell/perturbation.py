@@ -4,6 +4,8 @@ B control cells, n conditions, M genes of the file that the model predicts.
 """
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -18,6 +20,7 @@ from jaxcell.data.matching import match
 from jaxcell.data.records import Rows
 from jaxcell.data.shown import content_keys
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.embedder import Embedder
 from jaxcell.evaluation.perturbation.names import JOINED
 from jaxcell.evaluation.perturbation.splits import Split
@@ -31,24 +34,24 @@ CHOICE = 32  # stream of a cell's draws, see Draft.keys_of
 
 
 def perturb(
-    data,
-    checkpoint,
-    out=None,
+    data: Cells,
+    checkpoint: StrPath,
+    out: StrPath | None = None,
     *,
-    genes=None,
-    split=None,
-    control=None,
-    cells=300,
-    counts="X",
-    batch_size=64,
-    seed=0,
-    identifiers="auto",
-    gene_map=None,
-    duplicates="error",
-    allow_non_integer=False,
-    min_matched=0.05,
-    progress=True,
-):
+    genes: Sequence[str] | None = None,
+    split: StrPath | None = None,
+    control: tuple[str, str] | None = None,
+    cells: int = 300,
+    counts: str = "X",
+    batch_size: int = 64,
+    seed: int = 0,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    duplicates: str = "error",
+    allow_non_integer: bool = False,
+    min_matched: float = 0.05,
+    progress: bool = True,
+) -> anndata.AnnData | Path:
     """Predict the mean expression of control cells in which genes are perturbed.
 
     Each condition is predicted from the same control cells, which are drawn by the seed and their

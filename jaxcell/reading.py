@@ -1,12 +1,20 @@
 """Cells of any source in memory, as scanpy takes them: ``jaxcell.read``."""
 
+from collections.abc import Sequence
+
 import anndata
 import scipy.sparse as sp
 
 from jaxcell.data.sources import open_source
+from jaxcell.data.types import StrPath
 
 
-def read(source, *, counts="X", features=()):
+def read(
+    source: StrPath,
+    *,
+    counts: str = "X",
+    features: Sequence[str] = (),
+) -> anndata.AnnData:
     """Read all cells of a source as an AnnData of their counts.
 
     Parameters

@@ -1,13 +1,25 @@
 """Names in a config → things that are built; closed dicts, loud about what they do not know."""
 
+import difflib
 import inspect
 
 
 def lookup(table, name, where):
     """The entry ``name`` of ``table``; an unknown name is an error that lists the known ones."""
     if name not in table:
-        raise ValueError(f"{where}: {name!r} is unknown; known are {', '.join(sorted(table))}")
+        known = ", ".join(sorted(table))
+        more = did_you_mean(name, table)
+        raise ValueError(f"{where}: {name!r} is unknown; known are {known}{more}")
     return table[name]
+
+
+def did_you_mean(found, known):
+    """A question for the end of an error; '' where no known name is near.
+
+    found : what was given; known : names that would have been right
+    """
+    near = difflib.get_close_matches(str(found), [str(one) for one in known], n=1)
+    return f"; did you mean {near[0]}?" if near and near[0] != found else ""
 
 
 def build(table, spec, where, **context):

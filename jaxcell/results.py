@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from jaxcell.writing import check_folder, check_room, hdf5_file, new_file
+
 PREDICTIONS = "predictions"  # beside the keys in uns['jaxcell']: who wrote the outputs of each head
 
 
@@ -54,7 +56,9 @@ def check_call(adata, out, key, batch_size, seed):
     if key is not None and (not key or "/" in key):
         raise ValueError(f"key: found {key!r}, expected a name without '/', which h5ad files split")
     if key == PREDICTIONS:
-        raise ValueError(f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are")
+        raise ValueError(
+            f"key: found {key!r}, which uns['jaxcell'] has for whose predictions are; name another"
+        )
     check_out(out)
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}, expected a number of cells above 0")
@@ -67,10 +71,9 @@ def check_call(adata, out, key, batch_size, seed):
 def check_out(out):
     """Refuse a file to write that exists or has no folder; None: nothing is written."""
     if out is not None:
-        if Path(out).exists():
+        if os.path.lexists(out):
             raise ValueError(f"{out}: exists already; remove it or name another output")
-        if not Path(out).absolute().parent.is_dir():
-            raise ValueError(f"{out}: its folder does not exist; make it first")
+        check_folder(out)
 
 
 def save(adata, out):
@@ -78,13 +81,23 @@ def save(adata, out):
     if out is None:
         return adata
     out = Path(out)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        adata.write_h5ad(partial)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(out) as partial:
+        _write_new(adata, partial)
     return out
+
+
+def _write_new(adata, path):
+    """What ``adata.write_h5ad`` writes, see `hdf5_file`."""
+    adata.strings_to_categoricals()
+    with hdf5_file(path, "w") as file:
+        anndata.io.write_elem(file, "/", adata)
+
+
+def check_copy(data, out):
+    """Refuse an output on a disk that has no room for a copy of the file ``data``."""
+    in_file = not isinstance(data, anndata.AnnData) and not str(data).startswith("scanpy:")
+    if out is not None and in_file:
+        check_room(out, os.path.getsize(data))
 
 
 def check_records(data, name):
@@ -107,10 +120,13 @@ def check_records(data, name):
 def check_match(found, source, min_matched):
     """Raise ValueError where a file has too few of a model's genes, warn where it has few."""
     n, of = found.n_matched, found.n_genes
+    if not 0 <= min_matched <= 1:
+        raise ValueError(f"min_matched: found {min_matched}, expected a share from 0 to 1")
     if n < min_matched * of:
         raise ValueError(
             f"{source.name}: only {n} of the model's {of} genes were found, fewer than "
-            f"min_matched = {min_matched:.0%}. {found.report()}"
+            f"min_matched = {min_matched:.0%}. {found.report()} Is it another species, or another "
+            "kind of names? A gene map translates (--gene-map); --min-matched takes fewer"
         )
     if n < 0.5 * of:
         warnings.warn(
@@ -170,22 +186,18 @@ def _categories(column):
 
 def _write(data, out, source, found):
     """Write beside ``out`` and rename, so that nothing half-written bears its name."""
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with new_file(out) as partial:
         if str(data).startswith("scanpy:"):
             counts = scipy.sparse.vstack(list(source.chunks()), format="csr")
             adata = anndata.AnnData(counts, obs=source.obs, var=source.var)
             _add(adata, found)
-            adata.write_h5ad(partial)
+            _write_new(adata, partial)
         else:
             # Copy the file and add to it: everything in it stays, and X is never loaded.
             shutil.copyfile(data, partial)
             os.chmod(partial, 0o644)
-            with h5py.File(partial, "r+") as file:
+            with hdf5_file(partial, "r+") as file:
                 _add_to_file(file, found)
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _add_to_file(file, found):

@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcell import calls
 from jaxcell.data.preparing.unfinished import folder_of
+from jaxcell.data.types import StrPath
 
 KINDS = (
     "the workdir of a training run, the folder of a store whose making was stopped, the folder of "
@@ -32,7 +33,10 @@ class Found:
     go: Callable | None = None
 
 
-def resume(folder, overrides=()):
+def resume(
+    folder: StrPath,
+    overrides: Sequence[str] = (),
+) -> bool:
     """Go on with stopped work: ``jaxcell resume``.
 
     What is made is what it would have been without the stop, bit for bit (of a training run on the

@@ -4,6 +4,7 @@ Each changes a config in place and returns it; several are applied from left to 
 (tiny, cpu), then the arms of TxFM's ablation (its Table 5, a, b, e, f); K and T are plain fields.
 """
 
+from jaxcell.registry import did_you_mean
 from jaxcell.systems.adapting import ADAPTING
 from jaxcell.systems.blocks import bert, linear_cost, llama, modern_bert
 from jaxcell.systems.txfm import reconstruction
@@ -122,7 +123,10 @@ def variant(c, names, **known):
     known = {**VARIANTS, **known}
     for name in names.split(",") if names else ():
         if name not in known:
-            raise ValueError(f"{c.name}:{name} is unknown; known are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"{c.name}:{name} is unknown; known are {', '.join(sorted(known))}"
+                f"{did_you_mean(name, known)}"
+            )
         c = known[name](c)
         c.name += f"_{name}"
     return c

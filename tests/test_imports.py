@@ -9,7 +9,10 @@ import pytest
 from tests.conftest import ROOT
 
 # Each room may import itself and what is named here, of this package.
-BASE = {"registry", "config", "sharding", "variants", "systems", "progress", "interrupts", "calls"}
+BASE = {
+    *("files", "registry", "config", "sharding", "variants", "systems"),
+    *("progress", "interrupts", "calls", "writing"),
+}
 CONFIG = {"config_checks", "config_data_checks", "config_defaults", "systems", "variants"}
 PARTS = {"data", "models", "losses"} | BASE
 ABOVE = {"training", "processes", "hub"} | PARTS
@@ -41,12 +44,14 @@ PUBLIC = (
     "evaluate_perturbations",
     "network",
     "inspect",
+    "doctor",
     "resume",
 )
 
 MAY = {
     "shipped": set(),
     "reading": {"data"},
+    "files": set(),
     "registry": set(),
     "palette": set(),
     "launchers": set(),
@@ -56,11 +61,11 @@ MAY = {
     "calls": set(),
     "processes": {"launchers"},
     "systems": set(),
-    "variants": {"systems"},
+    "variants": {"registry", "systems"},
     "config_checks": {"config_data_checks"},
-    "config_data_checks": set(),
+    "config_data_checks": {"registry"},
     "config_defaults": {"systems"},
-    "config": CONFIG | {"shipped"},
+    "config": CONFIG | {"files", "registry", "shipped"},
     "sharding": {"registry", "config"},
     "data": BASE | {"config_data_checks"},
     "models": BASE,
@@ -69,7 +74,8 @@ MAY = {
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
-    "results": set(),
+    "results": {"writing"},
+    "writing": set(),
     "embedding": ABOVE | {"embedder", "forward", "predictions", "results"},
     "outputs": ABOVE,
     "attribution": ABOVE | {"forward"},
@@ -90,9 +96,13 @@ MAY = {
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
     "suites": ABOVE | VERBS | STUDIES,
-    "overrides": {"config"},
+    "failures": set(),
+    "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
-    "verbs": VERBS | {"ablations", "masked_prediction", "overrides", "suites", "training"},
+    "file_advice": {"data", "evaluation", "inspection", "training"},
+    "diagnosis": {"file_advice", "training"},
+    "verbs": VERBS
+    | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"},
     "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
     "evaluation": {
         "data",
@@ -102,7 +112,7 @@ MAY = {
     "conversion": ABOVE | {"results"},
     "main": ABOVE | VERBS | {"cli", "overrides"},
     "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},
-    "cli": {"interrupts", "main", "verbs"},
+    "cli": {"failures", "interrupts", "main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}
 HEAVY = {"scanpy", "sklearn", "matplotlib", "scib_metrics", "torch", "igraph", "leidenalg"}

@@ -90,7 +90,7 @@ def test_without_a_store_one_line_says_how_to_make_one():
 @pytest.mark.parametrize("flag", ["--config.modle.width=3", "--config.nope=1"])
 def test_a_mistyped_field_ends_in_one_line(flag):
     done = command("jaxcell.main", "--config=configs/txfm_b.py", flag)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.store import Store
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 
 def sha256(path):
@@ -51,7 +51,7 @@ def store_of(path, files, asked, make):
             )
         return Store.open(path)
     store = make(path)
-    replace(note, json.dumps(asked, indent=1) + "\n")
+    write_text(note, json.dumps(asked, indent=1) + "\n")
     return store
 
 

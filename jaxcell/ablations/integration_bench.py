@@ -20,7 +20,7 @@ from jaxcell.embedding import embed
 from jaxcell.evaluation import baselines, integration
 from jaxcell.evaluation.inputs import labelled
 from jaxcell.evaluation.protocols import scformer_scores
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 VALIDATION = 0.1  # share of the cells, as the paper's 9:1
 # Beside the arms, of the same cells and genes: (counts, batch, seed) -> f32 [n, d].
@@ -152,7 +152,7 @@ class IntegrationBench:
                     known = {"asked": [self.store.content_hash, self._asked]}
                 if key not in known:
                     known[key] = self._scores(make(self.counts, self.batch, seed), seed)
-                    replace(file, json.dumps(known, indent=1) + "\n")
+                    write_text(file, json.dumps(known, indent=1) + "\n")
                 rows.setdefault(name, []).append(known[key])
         return {"rows": rows, "absent": absent}
 

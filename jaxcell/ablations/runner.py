@@ -11,18 +11,21 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jaxcell import calls, config
 from jaxcell.ablations.arms import arms_of, base, config_of
 from jaxcell.ablations.suites import suite
+from jaxcell.data.types import StrPath
 from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import count_parameters
 from jaxcell.training import loop
-from jaxcell.training.metrics import replace
 from jaxcell.training.stop import Stopped
+from jaxcell.writing import write_text
 
 COMPILED = {  # of the programs that one seed's run leaves for the next: in a file, whatever it took
     "jax_persistent_cache_min_compile_time_secs": 0.5,
@@ -74,8 +77,16 @@ def _options(names):
 
 
 def ablate(
-    experiment, out, *, suite_name="txfm", budget="small", arms=(), steps=0, seeds=0, say=print
-):
+    experiment: Any,
+    out: StrPath,
+    *,
+    suite_name: str = "txfm",
+    budget: str = "small",
+    arms: Sequence[str] = (),
+    steps: int = 0,
+    seeds: int = 0,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
     """Train and measure the arms of a suite: ``jaxcell.ablate``.
 
     Goes on where it was stopped: an arm that is finished with the same config, data and measures is
@@ -151,7 +162,7 @@ def ablate(
         "references": references,
     }
     kind.tables.finish(results)
-    replace(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
     (out / "report.md").write_text(kind.tables.page(results), encoding="utf-8")
     return results
 
@@ -183,7 +194,7 @@ def run_arm(bench, arm, seed, c):
     jax.clear_caches()  # no later run takes these programs from memory
     run["seconds"] = time.perf_counter() - began
     workdir.mkdir(parents=True, exist_ok=True)  # a run may fail before it has written
-    replace(file, json.dumps(run, indent=1) + "\n")
+    write_text(file, json.dumps(run, indent=1) + "\n")
     return run, True
 
 

@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import jax
+
 from jaxcell import __version__, config
-from jaxcell.conversion.whole import whole
 from jaxcell.models.cell import count_parameters
 from jaxcell.training.checkpoint import load_model, write_model
+from jaxcell.writing import whole_folder
 
 TAGS = ("jaxcell", "single-cell", "transcriptomics", "biology")
 INFO = ("step", "store", "family", "source", "revision")
@@ -49,7 +51,8 @@ def hub_folder(source, out, *, report=None, licence=None):
     model = load_model(source)
     text = card(model, workdir, Path(report or workdir), licence)
     _without_paths(model)
-    with whole(out) as folder:
+    needs = sum(x.nbytes for x in jax.tree.leaves(model.variables))
+    with whole_folder(out, needs) as folder:
         write_model(folder, model)
         (folder / "README.md").write_text(text, encoding="utf-8")
     return out

@@ -4,9 +4,10 @@ Reading is in `files`, what a family's checkpoints are in a module of `families`
 `rules`, moving the tensors in `torch`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +16,12 @@ from jaxcell.conversion.export import export
 from jaxcell.conversion.families import bioformer, bmfm_rna, ours, scformer, scgpt
 from jaxcell.conversion.files import read_names, read_source
 from jaxcell.conversion.torch import convert_tensors, plan
-from jaxcell.conversion.whole import free, whole
+from jaxcell.data.types import Names, StrPath
 from jaxcell.models.cell import CellModel, count_parameters
 from jaxcell.registry import lookup
 from jaxcell.training.checkpoint import VERSION, Model, flatten, load_model, save_model
 from jaxcell.training.formats import unflatten
+from jaxcell.writing import check_free, whole_folder
 
 FAMILIES = {  # the first that recognises a checkpoint has it
     "jaxcell": ours.FAMILY,
@@ -57,19 +59,19 @@ class Converted(NamedTuple):
 
 
 def convert(
-    source,
-    out,
+    source: StrPath,
+    out: StrPath,
     *,
-    to="jaxcell",
-    family=None,
-    classes=None,
-    batches=None,
-    clip=None,
-    genes=None,
-    heads=None,
-    report=None,
-    licence=None,
-):
+    to: str = "jaxcell",
+    family: str | None = None,
+    classes: Names | Mapping[str, Names] | None = None,
+    batches: Names | Mapping[str, Names] | None = None,
+    clip: float | None = None,
+    genes: Names | None = None,
+    heads: int | None = None,
+    report: StrPath | None = None,
+    licence: str | None = None,
+) -> Converted:
     """Make a model folder of a checkpoint of PyTorch; or of a model of ours one for others.
 
     Weights alone are read, from safetensors or by torch's weights-only reader; pickled objects are
@@ -111,7 +113,7 @@ def convert(
     ImportError
         Weights of torch and no torch of 2.6 or newer; an address on the Hub, no huggingface_hub.
     """
-    of_torch = dict(family=family, classes=classes, batches=batches)
+    of_torch: dict[str, Any] = dict(family=family, classes=classes, batches=batches)
     of_torch |= dict(clip=clip, genes=genes, heads=heads)
     told = {**of_torch, "report": report, "licence": licence}
     told = {option: value for option, value in told.items() if value is not None}
@@ -120,7 +122,7 @@ def convert(
     for option, value in told.items():
         if option not in known:
             raise ValueError(f"{option}: found {_shown(value)}, expected none: of no use to {to}")
-    free(out)
+    check_free(out)
     return {"jaxcell": _from_torch, "torch": _to_torch, "hub-folder": _to_hub}[to](
         source, Path(out), **told
     )
@@ -150,7 +152,8 @@ def _from_torch(source, out, family=None, classes=None, batches=None, **options)
     info |= described.told
     own = dict(tables=described.tables or {}, ontologies=described.ontologies or {})
     model = Model(described.config, described.vocabulary, labels, variables, info=info, **own)
-    with whole(out) as folder:
+    needs = sum(x.nbytes for x in flatten(variables).values())
+    with whole_folder(out, needs) as folder:
         save_model(folder, model)
     said = [f"read from {found.weights}", *described.said]
     return _converted(out, model, used, left_out, said)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,12 +23,12 @@ class Family(NamedTuple):
     migrated : `files.Source` -> the same by the names that describe and rules know
     """
 
-    recognises: callable
-    describe: callable
+    recognises: Callable
+    describe: Callable
     rules: tuple = ()
     left_out: tuple = ()
     options: tuple = ()
-    migrated: callable = lambda source: source
+    migrated: Callable = lambda source: source
 
 
 class Described(NamedTuple):
@@ -50,7 +51,7 @@ class Described(NamedTuple):
     said: list
     names: dict
     told: dict
-    context: dict = MappingProxyType({})
+    context: Mapping = MappingProxyType({})
     rules: tuple = ()
     tables: dict | None = None
     ontologies: dict | None = None

@@ -8,10 +8,10 @@ from jaxcell import __version__, config
 from jaxcell.conversion.exported import BESIDE, CONFIG, FORMAT, WEIGHTS, config_sha256, sha256
 from jaxcell.conversion.rules.jaxcell import rules_of
 from jaxcell.conversion.torch import tensors_of
-from jaxcell.conversion.whole import whole
 from jaxcell.training import formats
 from jaxcell.training.checkpoint import FILES, TENSORS, flatten, save_beside, save_tensors
 from jaxcell.training.rows import row_axes
+from jaxcell.writing import whole_folder
 
 
 def export(model, out):
@@ -35,8 +35,8 @@ def export(model, out):
     ValueError
         ``out`` exists, or its folder does not; a parameter that has no name in torch, or holds NaN.
     """
-    with whole(out) as folder:
-        tensors = tensors_of_model(model.variables, model.config.model)
+    tensors = tensors_of_model(model.variables, model.config.model)
+    with whole_folder(out, sum(x.nbytes for x in tensors.values())) as folder:
         for name, x in tensors.items():
             if not np.isfinite(x).all():
                 raise ValueError(f"the tensor {name} holds NaN or infinite values")
@@ -47,7 +47,7 @@ def export(model, out):
             "format_version": formats.VERSION,
             "jaxcell": __version__,
             # Hashes of a model folder's files are not those of this folder's.
-            "info": {k: str(v) for k, v in model.info.items() if k not in (*FILES, TENSORS)},
+            "info": dict(sorted(_own(model.info))),
             "sha256": {name: sha256(folder / name) for name in BESIDE},
             "config": (c := json.loads(config.to_json(model.config))),
             "config_sha256": config_sha256(c),
@@ -55,6 +55,12 @@ def export(model, out):
         }
         (folder / CONFIG).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return tuple(tensors)
+
+
+def _own(info):
+    """Names and texts of what a model folder says of its model, and not of its files."""
+    # safetensors give them in an order that changes from one reading to the next.
+    return ((k, str(v)) for k, v in info.items() if k not in (*FILES, TENSORS))
 
 
 def tensors_of_model(variables, spec):

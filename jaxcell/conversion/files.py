@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from jaxcell import hub
 from jaxcell.conversion.stubs import plain, stand_ins
+from jaxcell.files import read_text
 
 with contextlib.suppress(ImportError):  # tells numpy, and so safetensors, of bfloat16
     import ml_dtypes  # noqa: F401
@@ -261,7 +262,7 @@ def read_lines(path):
         There is no such file, or it is no text.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, "names, one a line").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is no text file that can be read ({error})") from None
     return [line.strip() for line in lines if line.strip()]

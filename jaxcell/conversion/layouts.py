@@ -4,6 +4,7 @@ T tokens of the foreign vocabulary, R rows of our tables, P numbers of each toke
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +18,9 @@ class Layout(NamedTuple):
     back : (parameter, shape of the tensor, context) -> tensor
     """
 
-    shape: callable
-    make: callable
-    back: callable
+    shape: Callable
+    make: Callable
+    back: Callable
 
 
 def _reshaped(x, shape, _):

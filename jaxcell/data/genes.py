@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from jaxcell.files import near, read_text
+
 SYMBOL_COLUMNS = (
     "symbol", "symbols", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name",
     "hgnc_symbol",
@@ -75,9 +77,11 @@ def read_gene_map(path=None):
     if not path:
         return None
     if not Path(path).is_file():
-        raise FileNotFoundError(f"gene map {path} does not exist (--gene-map or JAXCELL_GENES)")
+        raise FileNotFoundError(
+            f"gene map {path} does not exist (--gene-map or JAXCELL_GENES){near(path)}"
+        )
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "a gene map").splitlines(), 1):
         fields = [field.strip() for field in line.split("\t")]
         ensembl = strip_version(fields[0])
         if ensembl and len(fields) > 1:

@@ -75,7 +75,9 @@ class DrawMasks:
                 )
         for name, hides in (("ratio", self.ratio), ("hidden", self.hidden + self.replaced)):
             if not hides > 0:
-                raise ValueError(f"config.data.draw_masks.{name}: found 0: nothing is hidden")
+                raise ValueError(
+                    f"config.data.draw_masks.{name}: found 0: nothing is hidden; expected above 0"
+                )
         if self.expressed not in EXPRESSED:
             raise ValueError(
                 f"config.data.draw_masks.expressed: found {self.expressed!r}, expected one of "

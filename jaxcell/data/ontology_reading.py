@@ -79,7 +79,9 @@ def _of_file(path, prefix):
         with open(path, encoding="utf-8") as file:
             graph = obonet.read_obo(file)
     except (ValueError, KeyError) as error:  # KeyError: a term without an id
-        raise ValueError(f"ontology {path}: is no OBO file: {error}") from error
+        raise ValueError(
+            f"ontology {path}: is no OBO file: {error}; expected one, or cellxgene"
+        ) from error
     own = f"{prefix}:"
     parents = {term: [] for term in graph if term.startswith(own) and "name" in graph.nodes[term]}
     for term, parent, kind in graph.edges(keys=True):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxcell.data.genes import strip_version
+from jaxcell.files import near, read_text
 
 OPTION = "--orthologs"
 
@@ -42,9 +43,9 @@ def read_orthologs(path):
     if not path:
         return None
     if not Path(path).is_file():
-        raise FileNotFoundError(f"table of orthologs {path} does not exist ({OPTION})")
+        raise FileNotFoundError(f"table of orthologs {path} does not exist ({OPTION}){near(path)}")
     pairs = set()
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "a table of orthologs").splitlines(), 1):
         fields = [field.strip() for field in line.split("\t")]
         if line.strip() and len(fields) < 2:
             raise ValueError(

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,55 +29,56 @@ from jaxcell.data.sources.features import check_features
 from jaxcell.data.species import check_species
 from jaxcell.data.splits import check_columns, present_classes, split_cells
 from jaxcell.data.store import Store
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
 from jaxcell.data.variable_genes import check_options, choose
-from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.data.vocabulary import Vocabulary, read_vocabulary
 from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
 
 
 def prepare(
-    out,
-    files=(),
+    out: StrPath,
+    files: Cells | Sequence[Cells] = (),
     *,
-    manifest=None,
-    data=None,
-    only=(),
-    allow_different_counts=False,
-    counts="X",
-    labels=(),
-    hold_out=None,
-    hold_out_fraction=0.0,
-    hold_out_file=(),
-    min_genes=0,
-    max_genes=None,
-    min_total=0,
-    max_total=None,
-    max_mito=None,
-    mito_prefix=MITOCHONDRIAL,
-    min_cells=0,
-    min_frequency=0,
-    min_dispersion=None,
-    identifiers="auto",
-    gene_map=None,
-    vocabulary=None,
-    duplicates="error",
-    allow_non_integer=False,
-    values="counts",
-    measured_by=None,
-    hvg=None,
-    hvg_flavor=None,
-    hvg_batch=None,
-    seed=0,
-    shards=None,
-    progress=True,
-    orthologs=None,
-    features=(),
-    soma_filter=None,
-    soma_measurement=None,
-    genes_in=None,
-    beam=None,
-):
+    manifest: StrPath | None = None,
+    data: StrPath | None = None,
+    only: str | Sequence[str] = (),
+    allow_different_counts: bool = False,
+    counts: str = "X",
+    labels: Sequence[str] = (),
+    hold_out: Sequence[str] | None = None,
+    hold_out_fraction: float = 0.0,
+    hold_out_file: Sequence[StrPath] = (),
+    min_genes: int = 0,
+    max_genes: int | None = None,
+    min_total: float = 0,
+    max_total: float | None = None,
+    max_mito: float | None = None,
+    mito_prefix: str = MITOCHONDRIAL,
+    min_cells: int = 0,
+    min_frequency: float = 0,
+    min_dispersion: float | None = None,
+    identifiers: str = "auto",
+    gene_map: StrPath | None = None,
+    vocabulary: Vocabulary | StrPath | None = None,
+    duplicates: str = "error",
+    allow_non_integer: bool = False,
+    values: str = "counts",
+    measured_by: str | None = None,
+    hvg: int | None = None,
+    hvg_flavor: str | None = None,
+    hvg_batch: str | None = None,
+    seed: int = 0,
+    shards: int | None = None,
+    progress: bool = True,
+    orthologs: StrPath | None = None,
+    features: Sequence[str] = (),
+    soma_filter: str | None = None,
+    soma_measurement: str | None = None,
+    genes_in: str | None = None,
+    beam: str | None = None,
+) -> Store:
     """Make a store from files of raw counts.
 
     Cells are read and written in blocks. If it is stopped, however that happens, the same call goes
@@ -179,17 +181,19 @@ def prepare(
 
 
 def _prepare(
-    given, *, out, manifest, values, duplicates, hold_out_fraction, hvg, hvg_flavor, hvg_batch,
-    shards, beam, progress, **_
+    given, *, out, manifest, only, allow_different_counts, labels, values, duplicates,
+    hold_out_fraction, hvg, hvg_flavor, hvg_batch, seed, shards, beam, progress, **_
 ):  # fmt: skip
     """`prepare`, its errors in terms of options; given: all of its arguments."""
     out = Path(out)
     refusals.check_output(out)
     check_options(hvg, hvg_flavor, hvg_batch)
     refusals.check_values(values, duplicates, hvg)
-    refusals.check_numbers(hold_out_fraction, shards)
+    refusals.check_numbers(hold_out_fraction, shards, seed)
+    refusals.check_labels(labels)
     run = _engine(beam)
     if manifest is None:
+        refusals.check_manifest_alone(only, allow_different_counts)
         order = order_files(given)
     else:
         order = order_manifest(given, prepare.__kwdefaults__)

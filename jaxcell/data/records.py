@@ -105,9 +105,11 @@ def encode_batch(indptr, ids, counts, dataset, total, labels):
     Raises
     ------
     ValueError
-        A cell's ids do not ascend.
+        A cell's ids do not ascend, or its dataset is beyond MAX_DATASETS.
     """
     indptr, counts = np.asarray(indptr, np.int64), np.asarray(counts)
+    if np.max(dataset, initial=0) >= MAX_DATASETS:
+        raise ValueError(f"dataset {np.max(dataset)} found; a record takes 0 to {MAX_DATASETS - 1}")
     fractions = _fractions(indptr, counts)
     front = _front(indptr, fractions, dataset, total, labels)
     size = len(front) // max(1, len(dataset))

@@ -88,7 +88,8 @@ class Remote:
             self._files.get_file(f"{self._root}/{name}", str(part))
             if (found := part.stat().st_size) != size:
                 raise ValueError(
-                    f"{self.url}/{name} is damaged: {found} bytes, {size} were written"
+                    f"{self.url}/{name} is damaged: {found} bytes, {size} were written; copy the "
+                    "store again"
                 )
             os.replace(part, path)
         finally:

@@ -95,11 +95,15 @@ class Store:
         _check_schema(path, summary)
         for name, facts in summary["files"].items():
             if not (path / name).is_file():
-                raise FileNotFoundError(f"{path} is not complete: {name} is missing")
+                raise FileNotFoundError(
+                    f"{path} is not complete: {name} is missing; copy the store again, or prepare "
+                    "it anew"
+                )
             size = (path / name).stat().st_size
             if size != facts["bytes"]:
                 raise ValueError(
-                    f"{path / name} is damaged: {size} bytes, {facts['bytes']} were written"
+                    f"{path / name} is damaged: {size} bytes, {facts['bytes']} were written; "
+                    "copy the store again"
                 )
         return cls(path, summary)
 

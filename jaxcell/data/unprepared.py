@@ -181,7 +181,10 @@ class Unprepared(Store):
     def verify(self, records=True):
         """Raise ValueError where the file has changed since it was opened."""
         if (found := self._part.source.stamp()) != self._stamp:
-            raise ValueError(f"{self.path} has changed: {found}; it was {self._stamp}")
+            raise ValueError(
+                f"{self.path} has changed: {found}; it was {self._stamp}; leave it as it is "
+                "while a run reads it"
+            )
 
 
 def _restored(state):

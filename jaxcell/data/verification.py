@@ -11,6 +11,7 @@ from jaxcell.data.preparing.shards import digest_text, record_digest
 from jaxcell.data.preparing.writer import content_of
 from jaxcell.data.remote import Remote, is_url
 from jaxcell.data.store import INDEX_COLUMNS, SPLITS, Store, summary_checksum
+from jaxcell.data.types import StrPath
 from jaxcell.progress import bar
 
 READ = 2**22  # bytes hashed at a time
@@ -20,7 +21,12 @@ AT_ONCE = 1024  # records read at a time
 LOOKED_AT = 64  # cells of each record file that are compared with the index
 
 
-def verify(path, *, records=True, progress=True):
+def verify(
+    path: StrPath,
+    *,
+    records: bool = True,
+    progress: bool = True,
+) -> list[str]:
     """Find what is wrong with a store.
 
     Every file is compared with the size and sha256 that `prepare` wrote down. Where all are whole,
@@ -50,9 +56,8 @@ def verify(path, *, records=True, progress=True):
         It has another schema version.
     """
     remote = Remote(path) if is_url(path) else None
-    path = path if remote else Path(path)
     try:
-        summary = remote.summary if remote else json.loads((path / "store.json").read_bytes())
+        summary = remote.summary if remote else json.loads((Path(path) / "store.json").read_bytes())
         lacking = _lacking(summary)
         files = summary["files"]
     except (FileNotFoundError, NotADirectoryError):
@@ -62,7 +67,7 @@ def verify(path, *, records=True, progress=True):
         return [f"store.json cannot be read: {error!r}"]
     if lacking:
         return [f"store.json is damaged: it lacks {', '.join(lacking)}"]
-    opened = remote.opened if remote else lambda name: (path / name).open("rb")
+    opened = remote.opened if remote else lambda name: (Path(path) / name).open("rb")
     listed = {n: f for n, f in files.items() if records or not n.endswith(".array_record")}
     total = sum(facts["bytes"] for facts in listed.values())
     with bar(total, "verify", "B", shown=progress) as shown:
@@ -70,7 +75,7 @@ def verify(path, *, records=True, progress=True):
     problems = [text for text in found if text]
     problems += [
         f"{other.name} is no file of this store"
-        for other in ([] if remote else sorted(path.glob("*.array_record")))
+        for other in ([] if remote else sorted(Path(path).glob("*.array_record")))
         if other.name not in files
     ]
     if "checksum" in summary and summary["checksum"] != summary_checksum(summary):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxcell.data.genes import strip_version
+from jaxcell.files import near, read_text
 
 FORMAT_VERSION = 1
 
@@ -154,9 +155,14 @@ class Vocabulary:
                 )
             vocabulary = cls(content["symbols"], content["ensembl"], content["specials"])
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a vocabulary of jaxcell: {error!r}") from error
+            raise ValueError(
+                f"{path} is not a vocabulary of jaxcell: {error!r}; expected a vocabulary.json "
+                "of a store or model"
+            ) from error
         if vocabulary.sha256 != content.get("sha256"):
-            raise ValueError(f"{path} was changed after it was written: its sha256 does not fit")
+            raise ValueError(
+                f"{path} was changed after it was written: its sha256 does not fit; copy it again"
+            )
         return vocabulary
 
 
@@ -174,15 +180,15 @@ def read_vocabulary(given):
     if path.is_dir():
         path = path / "vocabulary.json"
     if not path.is_file():
-        raise FileNotFoundError(f"vocabulary {path} does not exist")
+        raise FileNotFoundError(f"vocabulary {path} does not exist{near(path)}")
     if path.suffix == ".json":
         return Vocabulary.load(path)
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split("\t") for line in read_text(path, "genes, one a line").splitlines()]
     fields = [[f.strip() for f in line] for line in lines if any(f.strip() for f in line)]
     ensembl = [next((e for e in map(strip_version, f) if e), "") for f in fields]
     symbols = [next((s for s in f if s and not strip_version(s)), "") for f in fields]
     if not fields:
-        raise ValueError(f"vocabulary {path} names no gene")
+        raise ValueError(f"vocabulary {path} names no gene; expected a gene a line")
     return Vocabulary(symbols, ensembl)
 
 

@@ -20,7 +20,8 @@ def wilson(found, of):
     share, z2 = found / of, Z**2 / of
     middle = (share + z2 / 2) / (1 + z2)
     half = np.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
-    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    # Of a share of 0 or 1 the end is the share itself, but for the last digit.
+    low, high = max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
     return {"share": float(share), "low": float(low), "high": float(high)}
 
 

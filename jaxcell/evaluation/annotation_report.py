@@ -67,7 +67,9 @@ def annotation_report(
     _check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; annotation_report writes a folder")
+        raise ValueError(
+            f"out={str(out)!r} is a file; annotation_report writes a folder: name one (--out)"
+        )
     own = _read(ontology)
     whole = own if compare_in is None else compare_in
     data = obs if hasattr(obs, "obs") else SimpleNamespace(obs=_frame(obs))

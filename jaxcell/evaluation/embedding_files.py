@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell.files import near
+
 SUFFIXES = (".csv", ".tsv", ".txt", ".npz", ".h5ad")
 
 
@@ -33,7 +35,7 @@ def read_embedding(path, name, cells):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"embeddings {name}={path}: no such file")
+        raise FileNotFoundError(f"embeddings {name}={path}: no such file{near(path)}")
     suffixes = [s for s in path.suffixes if s != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind not in SUFFIXES:

@@ -2,13 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxcell.data.genes import identify
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.folders import filled
+from jaxcell.files import near
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
 
@@ -23,20 +27,20 @@ MEAN = "mean"
 
 
 def relations(
-    genes,
-    pairs,
+    genes: Cells,
+    pairs: StrPath | Sequence[StrPath],
     *,
-    out,
-    keys=None,
-    cells=None,
-    counts="X",
-    sizes=SIZES,
-    share=0.05,
-    sides="top",
-    seed=0,
-    allow_non_integer=False,
-    progress=True,
-):
+    out: StrPath,
+    keys: Sequence[str] | None = None,
+    cells: Cells | None = None,
+    counts: str = "X",
+    sizes: Sequence[int] = SIZES,
+    share: float = 0.05,
+    sides: str = "top",
+    seed: int = 0,
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure how many known relations gene vectors recall: ``jaxcell.relations``.
 
     Parameters
@@ -66,7 +70,7 @@ def relations(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder: name one (--out)")
     where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)
@@ -126,7 +130,10 @@ def read_genes(genes, keys=None):
     where = _name(genes)
     if not isinstance(genes, anndata.AnnData):
         if not Path(genes).is_file():
-            raise FileNotFoundError(f"{genes}: no such file; relations reads an h5ad of genes")
+            raise FileNotFoundError(
+                f"{genes}: no such file; relations reads an h5ad of genes, which `jaxcell genes` "
+                f"writes{near(genes)}"
+            )
         genes = anndata.read_h5ad(genes)
     if "trained" in genes.obs:  # the vectors of others are as they were drawn
         genes = genes[genes.obs["trained"].to_numpy(bool)]

@@ -12,6 +12,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from jaxcell.files import near
+
 # Both carry a gene from a term to the one above it; regulators of a process are not part of it.
 UPWARD = ("is_a", "part_of")
 SPECIFICITY = "RNA single cell type specificity"  # the column of the HPA's proteinatlas.tsv
@@ -28,7 +30,7 @@ def lines_of(path):
     """The lines of a text file, packed or not, without their ends."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file{near(path)}")
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", errors="replace") as file:
         return file.read().splitlines()
@@ -86,7 +88,7 @@ def _annotations(gaf):
         if "NOT" not in part[3].split("|"):
             found.append((part[2], part[4]))
     if not found:
-        raise ValueError(f"{gaf}: holds no annotation")
+        raise ValueError(f"{gaf}: holds no annotation; expected a GAF file")
     return found
 
 
@@ -104,7 +106,9 @@ def read_gmt(path):
             raise ValueError(f"{path}, line {i}: the set {name} is there twice")
         found[name] = genes
     if not found:
-        raise ValueError(f"{path}: holds no gene set")
+        raise ValueError(
+            f"{path}: holds no gene set; expected a name, a description and genes a line, by tabs"
+        )
     return found
 
 
@@ -118,7 +122,7 @@ def read_list(path):
     words = (line.split("#")[0].split() for line in lines_of(path))
     found = {w[0] for w in words if w}
     if not found:
-        raise ValueError(f"{path}: holds no gene")
+        raise ValueError(f"{path}: holds no gene; expected one a line")
     return found
 
 

@@ -12,6 +12,8 @@ from jaxcell.data.genes import identify
 from jaxcell.data.sources import open_source, read_h5ad
 from jaxcell.data.splits import is_missing
 from jaxcell.data.vocabulary import read_vocabulary
+from jaxcell.files import near
+from jaxcell.registry import did_you_mean
 
 from .embedding_files import read_embedding
 
@@ -59,7 +61,7 @@ def read(data):
     if isinstance(data, anndata.AnnData):
         return data
     if not Path(data).is_file():
-        raise FileNotFoundError(f"{data}: no such file; expected an h5ad file")
+        raise FileNotFoundError(f"{data}: no such file; expected an h5ad file{near(data)}")
     return read_h5ad(data)
 
 
@@ -94,15 +96,20 @@ def labelled(adata, label, batch):
     if keep.sum() < FEWEST_CELLS:
         raise ValueError(
             f"obs[{label!r}]: {keep.sum()} of {len(keep)} cells have a label"
-            f"{'' if batch is None else ' and a batch'}; evaluate needs at least {FEWEST_CELLS}"
+            f"{'' if batch is None else ' and a batch'}; evaluate needs at least "
+            f"{FEWEST_CELLS}: name another column (--label), or more cells"
         )
     classes = np.unique(labels[keep])
     if len(classes) < 2:
         raise ValueError(
-            f"obs[{label!r}] has one class only ({str(classes[0])!r}); a label needs at least two"
+            f"obs[{label!r}] has one class only ({str(classes[0])!r}); a label needs at least two: "
+            "name another column (--label)"
         )
     if len(classes) == keep.sum():
-        raise ValueError(f"obs[{label!r}]: every class has one cell only; nothing can be held out")
+        raise ValueError(
+            f"obs[{label!r}]: every class has one cell only; nothing can be held out: name "
+            "another column (--label)"
+        )
     return Cells(
         labels=labels[keep],
         batch=None if batches is None else batches[keep],
@@ -245,7 +252,10 @@ def training_counts(train, where, genes, allow_non_integer):
 def obs_column(data, name, what):
     """A column of obs as str [cells], without blanks at its ends; '' where it has no value."""
     if name not in data.obs:
-        raise ValueError(f"obs has no {what} column {name!r}; it has {list(data.obs)}")
+        raise ValueError(
+            f"obs has no {what} column {name!r}; it has {list(data.obs)}"
+            f"{did_you_mean(name, data.obs)}"
+        )
     values = data.obs[name]
     return np.where(values.isna(), "", values.astype(str).str.strip()).astype(str)
 
@@ -257,9 +267,15 @@ def _embedding(value, key, where=None):
         raise ValueError(f"{where} is {x.dtype}{list(x.shape)}; an embedding is numbers [cells, d]")
     bad = ~np.isfinite(x).all(axis=1)
     if bad.any():
-        raise ValueError(f"{where} has NaN or infinite values in {bad.sum()} of {len(x)} cells")
+        raise ValueError(
+            f"{where} has NaN or infinite values in {bad.sum()} of {len(x)} cells; "
+            "embed them again, or leave these cells out"
+        )
     if (x == x[:1]).all():
-        raise ValueError(f"{where} is the same vector for every cell; nothing to evaluate")
+        raise ValueError(
+            f"{where} is the same vector for every cell; nothing to evaluate; "
+            "embed the cells again, or name another --key"
+        )
     return np.ascontiguousarray(x, dtype=np.float32)
 
 

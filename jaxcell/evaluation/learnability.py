@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from jaxcell.files import near
+
 COLUMNS = (
     *("gene", "ensembl", "n_cells", "n_detected"),
     *("auc", "mae_nonzero", "mean_nonzero", "null_nonzero"),
@@ -45,12 +47,14 @@ def read_errors(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such gene-error table; `jaxcell gene-errors` writes one"
+            f"{path}: no such gene-error table; `jaxcell gene-errors` writes one{near(path)}"
         )
     try:
         table = pd.read_csv(path, sep="\t", dtype={"gene": str, "ensembl": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no tab-separated table ({error})") from None
+        raise ValueError(
+            f"{path}: no tab-separated table ({error}); expected one of `jaxcell gene-errors`"
+        ) from None
     if lacks := [name for name in COLUMNS if name not in table]:
         raise ValueError(
             f"{path}: has no tab-separated column {', '.join(lacks)}; write the table anew with "
@@ -60,10 +64,16 @@ def read_errors(path):
     table[["gene", "ensembl"]] = table[["gene", "ensembl"]].fillna("")
     for name in COLUMNS[2:]:
         if not pd.api.types.is_numeric_dtype(table[name]):
-            raise ValueError(f"{path}: {name} is not a number in every row")
+            raise ValueError(
+                f"{path}: {name} is not a number in every row; write the table anew with "
+                "`jaxcell gene-errors`"
+            )
     n, detected = table["n_cells"], table["n_detected"]
     if not ((detected >= 0) & (detected <= n)).all():
-        raise ValueError(f"{path}: n_detected must be between 0 and n_cells")
+        raise ValueError(
+            f"{path}: n_detected must be between 0 and n_cells; write the table anew with "
+            "`jaxcell gene-errors`"
+        )
     some = table[detected > 0]
     known = np.isfinite(some[["mae_nonzero", "mean_nonzero", "null_nonzero"]]).all(axis=1)
     known &= (some["mae_nonzero"] >= 0) & (some["mean_nonzero"] > 0) & (some["null_nonzero"] >= 0)

@@ -3,10 +3,13 @@
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from jaxcell.data.types import StrPath
 from jaxcell.evaluation.folders import filled
 
 from . import learnability as numbers
@@ -18,16 +21,16 @@ from .learnability_page import page
 
 
 def learnability(
-    tables,
+    tables: StrPath | Sequence[StrPath] | Mapping[str, StrPath],
     *,
-    out,
-    partitions=None,
-    epochs=(),
-    min_detected=numbers.MIN_DETECTED,
-    window=numbers.WINDOW,
-    cut=numbers.CUT,
-    margin=numbers.MARGIN,
-):
+    out: StrPath,
+    partitions: Mapping[str, StrPath] | None = None,
+    epochs: Sequence[StrPath] | Mapping[int, StrPath] = (),
+    min_detected: float = numbers.MIN_DETECTED,
+    window: float = numbers.WINDOW,
+    cut: float = numbers.CUT,
+    margin: float = numbers.MARGIN,
+) -> dict[str, Any]:
     """Which genes, families and programs a model learns to predict: ``jaxcell.learnability``.
 
     Parameters
@@ -55,7 +58,9 @@ def learnability(
     check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; learnability writes a folder")
+        raise ValueError(
+            f"out={str(out)!r} is a file; learnability writes a folder: name one (--out)"
+        )
     paths = named(tables)
     if len(paths) not in (1, 2):
         raise ValueError(f"tables: found {len(paths)}, expected one or two gene-error tables")
@@ -100,7 +105,7 @@ def learnability(
     }
     if other:
         families = [models[name]["family"] for name in scored]
-        results["comparison"] = compare(*scored.values(), families)
+        results["comparison"] = compare(scored[first], scored[other[0]], families)
     with filled(out, last=("learnability.json",)) as made:
         _write(made, results, scored)
     return results

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.genes import strip_version
+from jaxcell.files import near
 
 COLUMNS = ("entity1", "entity2")
 SIDES = ("top", "both")
@@ -63,7 +64,7 @@ def read_pairs(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of pairs")
+        raise FileNotFoundError(f"{path}: no such file of pairs{near(path)}")
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         header = file.readline()
         columns = [c.strip() for c in header.replace("\t", ",").rstrip("\r\n").split(",")]
@@ -80,7 +81,7 @@ def read_pairs(path):
     pairs = {tuple(sorted((row[a].strip(), row[b].strip()))) for row in rows}
     pairs = sorted(p for p in pairs if p[0] != p[1] and p[0])
     if not pairs:
-        raise ValueError(f"{path}: holds no pair of two names")
+        raise ValueError(f"{path}: holds no pair of two names; expected two names a line")
     return pairs
 
 

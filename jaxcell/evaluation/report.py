@@ -1,11 +1,15 @@
 """evaluate: embeddings beside the baselines, as results.json, report.md and pictures."""
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxcell.data.types import Cells, StrPath
+from jaxcell.files import about
 from jaxcell.progress import bar
 
 from . import inputs, methods, page, pictures, probes
@@ -18,26 +22,26 @@ PACKAGES += ("jax", "optax")
 
 
 def evaluate(
-    data,
-    keys=(),
+    data: Cells,
+    keys: Sequence[str] = (),
     *,
-    embeddings=None,
-    label,
-    batch=None,
-    out,
-    counts="X",
-    baselines=(),
-    genes=None,
-    protocols=(),
-    train=None,
-    test_batches=(),
-    seed=0,
-    seeds=1,
-    n_pcs=50,
-    ridge=1.0,
-    allow_non_integer=False,
-    progress=True,
-):
+    embeddings: Mapping[str, StrPath] | None = None,
+    label: str,
+    batch: str | None = None,
+    out: StrPath,
+    counts: str | None = "X",
+    baselines: Sequence[str] = (),
+    genes: StrPath | Sequence[str] | None = None,
+    protocols: Sequence[str] = (),
+    train: Cells | None = None,
+    test_batches: Sequence[str] = (),
+    seed: int = 0,
+    seeds: int = 1,
+    n_pcs: int = 50,
+    ridge: float = 1.0,
+    allow_non_integer: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure embeddings beside baselines on the same cells; write a report.
 
     Per method: a linear and a kNN probe with whole batches held out (one at a time up to 10
@@ -122,19 +126,24 @@ def evaluate(
     inputs.check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder: name one (--out)")
     _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
     adata = inputs.read(data)
     papers = choose(protocols)
     embeddings = embeddings or {}
-    cells, splits, protocol, said = _load(
-        adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
-        range(seed, seed + seeds), allow_non_integer,
-    )  # fmt: skip
+    if not 0 <= seed < 2**32 - seeds:
+        raise ValueError(f"seed: found {seed}, expected 0 or more, below 2**32")
+    with about(_name(data) or "AnnData"):
+        cells, splits, protocol, said = _load(
+            adata, keys, embeddings, label, batch, counts, genes, train, test_batches,
+            range(seed, seed + seeds), allow_non_integer,
+        )  # fmt: skip
     chosen, notes = methods.choose(baselines, cells)
     compared = _methods(cells, chosen, n_pcs, ridge, splits)
     measured = _measure_all(compared, cells, splits, papers, progress)
-    asked = dict(label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs)
+    asked: dict[str, Any] = dict(
+        label=label, batch=batch, counts=counts, seed=seed, seeds=seeds, n_pcs=n_pcs
+    )
     asked |= dict(ridge=ridge, baselines=chosen, test_batches=[str(b) for b in test_batches])
     asked |= dict(data=_name(data), train=_name(train), protocol=protocol)
     asked |= dict(files={name: str(path) for name, path in embeddings.items()}, protocols=papers)

@@ -37,10 +37,10 @@ def read_signature(path):
         if direction not in found:
             raise ValueError(f"{path}, line {i}: direction {direction!r}, expected up or down")
         if gene in (*found["up"], *found["down"]):
-            raise ValueError(f"{path}, line {i}: the gene {gene} is there twice")
+            raise ValueError(f"{path}, line {i}: the gene {gene} is there twice; leave one out")
         found[direction].append(gene)
     if not any(found.values()):
-        raise ValueError(f"{path}: holds no gene")
+        raise ValueError(f"{path}: holds no gene; expected one a line")
     return {direction: tuple(genes) for direction, genes in found.items()}
 
 

@@ -28,7 +28,7 @@ class Collective(NamedTuple):
     kind: str
     shape: str
     bytes: int
-    count: int
+    count: int  # type: ignore[assignment] # of a tuple it is a method
     group: int | None
     source: str
 

@@ -4,17 +4,31 @@ For a TPU slice that is not there, or for this machine.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxcell import config
+from jaxcell.data.types import StrPath
 from jaxcell.planning import fitting
 from jaxcell.planning.topologies import LOCAL, machine_of
 from jaxcell.planning.trials import Trials
 from jaxcell.training import setup
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 
-def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, say=None):
+def plan(
+    c: ConfigDict | StrPath,
+    topology: str = LOCAL,
+    batch: int | None = None,
+    *,
+    memory: int | None = None,
+    search: bool = True,
+    out: StrPath | None = None,
+    say: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
     """Whether a config's training step fits on a machine, by compiling it: ``jaxcell.plan``.
 
     Parameters
@@ -50,7 +64,9 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
     """
     say = say or (lambda line: None)
     if out and not Path(out).absolute().parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {Path(out).parent}")
+        raise ValueError(f"--out {out}: there is no folder {Path(out).parent}; make it first")
+    if out and Path(out).is_dir():
+        raise ValueError(f"--out {out}: found a folder, expected a file; name one in it")
     c = config.settled(config.load(c) if isinstance(c, str | Path) else c)
     if batch is not None:
         c.train.batch_size = int(batch)
@@ -71,7 +87,7 @@ def plan(c, topology=LOCAL, batch=None, *, memory=None, search=True, out=None, s
         "tried": [{k: told[n][k] for k in ("batch", "fits", "needed", "seconds")} for n in told],
     }
     if out:
-        replace(Path(out), json.dumps(found, indent=1) + "\n")
+        write_text(out, json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -12,6 +12,7 @@ import anndata
 import numpy as np
 
 from jaxcell.evaluation import baselines, inputs, scib_protocol
+from jaxcell.files import near
 from jaxcell.suites.vectors import fingerprint
 
 FEWEST = 50  # cells of a tissue that gets a column of its own
@@ -22,7 +23,7 @@ LABEL, BATCH, TISSUE = "cell_type", "batch", "tissue"
 class Source:
     """Where a data set lies and what its columns are called."""
 
-    path: Path
+    path: str | Path  # of a folder laid out as JAXCELL_DATA the name
     label: str = LABEL
     batch: str | None = None
     name: str = ""
@@ -163,7 +164,9 @@ def _of_folder(folder):
 def _of_file(text, allow_non_integer):
     path, label, batch = (text, "", None) if Path(text).is_file() else _split(text)
     if not path.endswith(".h5ad") or not Path(path).is_file():
-        raise FileNotFoundError(f"--data {text}: no such h5ad file, expected FILE[:LABEL[:BATCH]]")
+        raise FileNotFoundError(
+            f"--data {text}: no such h5ad file, expected FILE[:LABEL[:BATCH]]{near(path)}"
+        )
     stem = Path(path).stem
     return Source(Path(path), label or LABEL, batch, stem, allow_non_integer=allow_non_integer)
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from jaxcell.evaluation import cz_protocol, intervals, probes, scib_protocol
+from jaxcell.files import about
 from jaxcell.suites import cells_report
 from jaxcell.suites.cell_sets import read_sets
-from jaxcell.suites.naming import about, check_rows, part_key
+from jaxcell.suites.naming import check_rows, part_key
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.vectors import Method, methods
 

@@ -5,6 +5,7 @@ Source: BMFM-RNA (2026), section 11 (disease-associated astrocytes). n cells, g 
 
 import numpy as np
 
+from jaxcell import files
 from jaxcell.data.genes import identify
 from jaxcell.data.splits import is_missing
 from jaxcell.evaluation import baselines, html, inputs, signature_report, signatures
@@ -45,7 +46,7 @@ def plan(asked):
         raise ValueError(f"resolution: found {o['resolution']}, expected a number above 0")
     signature = signatures.read_signature(o["signature"]) if o["signature"] else signatures.DAA
     where = views.source_of(asked)
-    with naming.about(where):
+    with files.about(where):
         keep, diseased, dropped = _kept(adata.obs, o)
         truth = obs_of.of_value(adata.obs, o["truth"], "truth")[keep] if o["truth"] else None
         adata = adata[keep].copy()

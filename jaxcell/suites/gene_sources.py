@@ -17,6 +17,7 @@ from jaxcell.data.genes import GeneNames, strip_version
 from jaxcell.data.matching import match
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation import gene_baselines, gene_report, integration, scvi_fit
+from jaxcell.files import near
 from jaxcell.gene_vectors import genes
 from jaxcell.suites.vectors import fingerprint
 from jaxcell.training.external import read_vectors
@@ -114,7 +115,7 @@ def files(given):
         name, sign, path = str(text).partition("=")
         name, path = (name, Path(path)) if sign and "/" not in name else ("", Path(text))
         if not path.is_file():
-            raise FileNotFoundError(f"--vectors: {path}: no such file")
+            raise FileNotFoundError(f"--vectors: {path}: no such file{near(path)}")
         model, seed = seed_of(name or path.stem)
         if path.suffix == ".h5ad" and _has_obsm(path):
             _, names, vectors = gene_report.read_genes(path)

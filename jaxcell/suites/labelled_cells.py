@@ -12,8 +12,8 @@ import anndata
 import numpy as np
 
 from jaxcell.evaluation import inputs
+from jaxcell.files import about, near
 from jaxcell.suites import vectors
-from jaxcell.suites.naming import about
 
 FOLDER = {"file": "single_cell/pbmc_5batch_fullgenes.h5ad"}  # of JAXCELL_DATA
 FOLDER |= {"label": "cell_type_coarse", "batch": "batch"}
@@ -50,7 +50,7 @@ def read_cells(data, o):
         path = path / FOLDER["file"]
         label, batch = label or FOLDER["label"], batch or FOLDER["batch"]
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file (--data, JAXCELL_DATA)")
+        raise FileNotFoundError(f"{path}: no such file (--data, JAXCELL_DATA){near(path)}")
     if not label:
         raise ValueError(f"label: found none, expected the obs column of {path} with the classes")
     adata = inputs.read(path)

@@ -10,6 +10,7 @@ from jaxcell.evaluation import treated as cells_of
 from jaxcell.evaluation.probes import Fold
 from jaxcell.evaluation.seed_tables import gathered, mean_sd
 from jaxcell.evaluation.winners import winner
+from jaxcell.files import about
 from jaxcell.suites import naming, vectors, views
 from jaxcell.suites.planted_screen import planted_screen
 from jaxcell.suites.suite import Part, Suite
@@ -55,7 +56,7 @@ def plan(asked):
         raise ValueError(f"strength: found {o['strength']}, expected 0 or more")
     adata = views.read(asked, lambda: planted_screen(strength=o["strength"]))
     where = views.source_of(asked)
-    with naming.about(where):
+    with about(where):
         kept = cells_of.treated(
             adata.obs, drug=o["drug"], mechanism=o["mechanism"], dose=o["dose"],
             viability=o["viability"] or None, vehicle=o["vehicle"], cells=o["cells"], at=o["at"],

@@ -1,6 +1,5 @@
-"""Names in suites: of the parts' files, of the tables' rows, and of the file an error is about."""
+"""Names in suites: of the parts' files and of the tables' rows."""
 
-import contextlib
 import hashlib
 import re
 
@@ -37,17 +36,3 @@ def check_rows(named, others, what="checkpoint"):
             f"{what}: found the name {clash[0]!r}, which another row of the tables has; expected "
             "one of its own (NAME=RUN)"
         )
-
-
-@contextlib.contextmanager
-def about(path):
-    """Errors about what a file holds name it: those that are raised inside.
-
-    path : of the file, or what the cells are otherwise called
-    """
-    try:
-        yield
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: {error}") from error

@@ -22,6 +22,7 @@ from jaxcell.data.sources import open_source
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.evaluation.networks.known import read_known
 from jaxcell.evaluation.networks.planted import planted_cells, planted_names
+from jaxcell.files import near
 from jaxcell.models.cell import count_parameters
 from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised_counts
 from jaxcell.progress import bar
@@ -79,7 +80,7 @@ class Cells:
         for name in ("path", "known", "sets"):
             file = getattr(self, name)
             if file is not None and not Path(file).is_file():
-                raise FileNotFoundError(f"{name}: {file}: no such file")
+                raise FileNotFoundError(f"{name}: {file}: no such file{near(file)}")
         conditions, _ = conditions_of(self._source, self.condition)
         if self.reference is not None and self.reference not in conditions:
             raise ValueError(

@@ -61,7 +61,10 @@ def plan(asked):
     for case in cases:
         _ = case.task  # reads and checks it
     if not any(case.genes for case in cases) and asked.checkpoints:
-        raise ValueError("checkpoint: the conditions are treatments, of which no model is told")
+        raise ValueError(
+            "checkpoint: the conditions are treatments, of which no model is told; leave "
+            "--checkpoint out"
+        )
     if len(cases) > 1 and files:
         raise ValueError("predictions: of one file of cells, expected it by --data FILE")
     if options["size"] not in models.SIZES:

@@ -13,6 +13,7 @@ from jaxcell.evaluation.perturbation.conditions import perturbations
 from jaxcell.evaluation.perturbation.names import CONTROL, JOINED
 from jaxcell.evaluation.perturbation.task import Task
 from jaxcell.evaluation.perturbation.training_cells import training_cells
+from jaxcell.files import near
 from jaxcell.suites.vectors import fingerprint
 
 LAYOUT = ("condition", "control", "separator", "treatment", "cells", "values")
@@ -44,7 +45,9 @@ class Case:
     @cached_property
     def data(self):
         if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no such file; expected an h5ad (--data)")
+            raise FileNotFoundError(
+                f"{self.path}: no such file; expected an h5ad (--data){near(self.path)}"
+            )
         return perturbations(self._read, where=self.path, **self.layout)
 
     @cached_property

@@ -3,10 +3,13 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jaxcell import __version__, calls
+from jaxcell.data.types import StrPath
 from jaxcell.evaluation import html, html_page
 from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
@@ -14,16 +17,24 @@ from jaxcell.suites import made_by
 from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
-from jaxcell.training.metrics import replace
 from jaxcell.training.workdir import lock
+from jaxcell.writing import write_text
 
 WRITTEN = ("results.json", "report.html", "report.md")
 PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
 
 
 def benchmark(
-    name, out, *, checkpoints=None, data=(), seeds=3, baselines=(), progress=True, **options
-):
+    name: str,
+    out: StrPath,
+    *,
+    checkpoints: Mapping[str, StrPath] | None = None,
+    data: StrPath | Sequence[StrPath] = (),
+    seeds: int = 3,
+    baselines: Sequence[str] = (),
+    progress: bool = True,
+    **options: Any,
+) -> dict[str, Any]:
     """Run a benchmark suite: ``jaxcell.benchmark``.
 
     Goes on where it was stopped: a part whose data, checkpoint and settings are the same is not
@@ -70,11 +81,11 @@ def benchmark(
     _check_keys(parts)
     with told(lambda: goes_on(out)), lock(asked.out):
         calls.keep(asked.out, "benchmark", call)
-        replace(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
+        write_text(asked.out / "suite.json", json.dumps({"suite": name}) + "\n")
         found = _computed(parts, asked.out / "parts", progress)
         results = {"meta": _meta(chosen, name, asked), "parts": found}
-        replace(asked.out / "results.json", _json(results))
-        replace(
+        write_text(asked.out / "results.json", _json(results))
+        write_text(
             asked.out / "report.html", html_page.page(chosen.title, _blocks(chosen, results), out)
         )
     return results
@@ -101,7 +112,7 @@ def _check(asked, name):
     if asked.seeds < 1:
         raise ValueError(f"seeds: found {asked.seeds}, expected 1 or more")
     if asked.out.exists() and not asked.out.is_dir():
-        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder")
+        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder: name one (--out)")
     there = asked.out / "suite.json"
     if not there.exists() and any((asked.out / file).exists() for file in WRITTEN):
         raise ValueError(f"{asked.out}: holds a report of another kind; name a folder of its own")
@@ -128,7 +139,7 @@ def _computed(parts, folder, progress):
             shown.note(part.title)
             result = part.run()
             mark = _whole(part.mark)
-            replace(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
+            write_text(folder / f"{part.key}.json", _json({"mark": mark, "result": result}))
             # As it is read the next time: tuples are lists, keys are strings.
             found[part.key] = json.loads(json.dumps(result))
             shown.update()

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 
 from jaxcell.evaluation.perturbed_cells import tasks
+from jaxcell.files import near
 from jaxcell.models.cell import layers_of
 from jaxcell.suites import txfm_report
 from jaxcell.suites.suite import Part, Suite
@@ -45,7 +46,7 @@ def plan(asked):
     for e in found:
         for path in (e.file, *e.pairs, *([e.train] if e.train else [])):
             if not path.is_file():
-                raise FileNotFoundError(f"{path}: no such file (suite txfm)")
+                raise FileNotFoundError(f"{path}: no such file (suite txfm){near(path)}")
     if asked.checkpoints and all(e.log_values for e in found):
         raise ValueError("data: log-normalised values, which no checkpoint embeds; expected counts")
     parts = []

@@ -20,6 +20,7 @@ from jaxcell.data.matching import match
 from jaxcell.embedding import embed as embed_cells
 from jaxcell.evaluation import gene_baselines, inputs, integration
 from jaxcell.evaluation import methods as known
+from jaxcell.files import about
 from jaxcell.models.cell import count_parameters
 from jaxcell.results import check_match
 from jaxcell.suites import naming
@@ -146,7 +147,7 @@ def _check(baselines, train, batch):
 
 def _model(name, path, cells, options, folder, source):
     model = load_model(path)
-    with naming.about(f"checkpoint {name}"):
+    with about(f"checkpoint {name}"):
         _check_genes(model, source, options)
     mark = {"checkpoint": model.sha256, "embed": options}
 

@@ -29,7 +29,8 @@ def views(asked, adata, baselines=(), label_token="", **options):
     """
     found = []
     for name, path in asked.checkpoints.items():
-        one, pool, token = replace(asked, checkpoints={name: path}), *_tokens(path, label_token)
+        one = replace(asked, checkpoints={name: path})
+        pool, token = _tokens(path, label_token)
         if token is None:
             found += vectors.methods(one, adata, **options)
             continue

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell.writing import whole_file
+
 BINS = 100
 
 
@@ -33,11 +35,8 @@ def rates(errors, ratio):
 def save(workdir, step, mask_rate):
     """Keep the rates [R] that hold from behind a step on."""
     folder = Path(workdir) / "mask_rates"
-    folder.mkdir(exist_ok=True)
-    new = folder / f"{step}.new"
-    with open(new, "wb") as file:
+    with whole_file(folder / f"{step}.npy") as new, open(new, "wb") as file:
         np.save(file, mask_rate)
-    new.rename(folder / f"{step}.npy")
 
 
 def load(workdir, step):

@@ -18,8 +18,9 @@ from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
-from jaxcell.training import formats, lora
+from jaxcell.training import formats, lora, orbax_noise
 from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
+from jaxcell.writing import writing
 
 VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
 
@@ -38,14 +39,17 @@ class Checkpoints:
         rules = [managers.LatestN(1), best]
         if c.train.keep_every:
             rules.append(managers.EveryNSteps(c.train.keep_every))
-        self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / "checkpoints",
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=managers.AnyPreservationPolicy(rules),
-                best_fn=goodness,  # without it Orbax writes no metrics
-                enable_async_checkpointing=True,
-            ),
-        )
+        orbax_noise.hush()
+        folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
+        with writing(folder):
+            self._manager = ocp.CheckpointManager(
+                folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=managers.AnyPreservationPolicy(rules),
+                    best_fn=goodness,  # without it Orbax writes no metrics
+                    enable_async_checkpointing=True,
+                ),
+            )
 
     def latest(self):
         """The newest complete step, or None."""
@@ -62,22 +66,25 @@ class Checkpoints:
         """Start saving; returns before the bytes are on disk. A step that exists is left alone."""
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                config=ocp.args.JsonSave(
-                    {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
+        told = {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
+        self._bytes = sum(x.nbytes for x in jax.tree.leaves(state))
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(told)
                 ),
-            ),
-            metrics=metrics or None,
-            force=True,
-        )
+                metrics=metrics or None,
+                force=True,
+            )
+
+    def _writing(self):
+        # What an earlier step's save met with on its way to the disk comes up here too.
+        return writing(self._manager.directory, needs=self._bytes)
 
     def check(self):
         """Raise ValueError when the run was started with another config; lists the fields."""
-        asked = ocp.args.Composite(config=ocp.args.JsonRestore())
-        saved = self._manager.restore(self.latest(), args=asked)["config"]
+        saved = self._read(ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
         saved = formats.upgrade(saved, saved.pop(VERSION, 1), self._manager.directory.parent)
         there = config.from_json(json.dumps(saved))
         found = config.differences(there, self._config)
@@ -91,16 +98,29 @@ class Checkpoints:
     def restore(self, state):
         """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings)."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        asked = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return self._manager.restore(self.latest(), args=asked)["state"]
+        return self._read(ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
+
+    def _read(self, asked):
+        """Of the newest step what Orbax is asked for; one that cannot be read is named."""
+        step = self.latest()
+        try:
+            return self._manager.restore(step, args=asked)
+        except Exception as error:
+            raise ValueError(
+                f"{self._manager.directory / str(step)}: cannot be read ({_said(error)}). If it is "
+                "damaged, move this folder away: the same command then goes on from an earlier "
+                "step, if one was kept, or starts anew"
+            ) from error
 
     def wait(self):
         """Until all that was saved is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self):
         """Wait and let go."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
 
 def _host_arrays(path):
@@ -153,12 +173,13 @@ def save_model(workdir, model):
     target = Path(workdir) / "model"
     new, old = target.with_name("model.new"), target.with_name("model.old")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    write_model(new, model)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    with writing(target, needs=sum(x.nbytes for x in jax.tree.leaves(model.variables))):
+        new.mkdir(parents=True)
+        write_model(new, model)
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -298,7 +319,10 @@ def _check_tensors(model, where):
                 f"{expected[name].dtype}"
             )
         if not np.isfinite(found[name]).all():
-            raise ValueError(f"{where}: the tensor {name} holds NaN or infinite values")
+            raise ValueError(
+                f"{where}: the tensor {name} holds NaN or infinite values; take another step, or "
+                "copy it again"
+            )
 
 
 def _whole(path, read):
@@ -306,9 +330,12 @@ def _whole(path, read):
     try:
         return read(path)
     except Exception as error:
-        raise ValueError(
-            f"{path}: is damaged ({type(error).__name__}: {error}); copy it again"
-        ) from error
+        raise ValueError(f"{path}: is damaged ({_said(error)}); copy it again") from error
+
+
+def _said(error):
+    """An error's kind and text, without the settings that TensorStore puts behind it."""
+    return f"{type(error).__name__}: {str(error).partition(' [tensorstore_spec=')[0][:600]}"
 
 
 def _config(path, version):

@@ -48,7 +48,7 @@ def draw(records, path):
         handles = grid[1].get_legend_handles_labels()[0]
         figure.legend(handles, names, loc="outside lower left", ncols=min(len(names), 4),
                       frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def parts(records):

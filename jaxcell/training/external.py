@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxcell.data.genes import GeneNames, read_gene_map, strip_version
 from jaxcell.data.matching import match
+from jaxcell.files import near
 from jaxcell.models.cell import CellModel
 from jaxcell.processes import say
 
@@ -59,7 +60,7 @@ def read_vectors(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of gene vectors")
+        raise ValueError(f"{path}: no such file of gene vectors{near(path)}")
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             if not {"genes", "vectors"} <= set(arrays):

@@ -20,16 +20,25 @@ from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
+from jaxcell.data.types import StrPath
 from jaxcell.progress import bar
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
-from jaxcell.training.metrics import replace
+from jaxcell.writing import write_text
 
 
-def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=64):
+def gene_errors(
+    checkpoint: StrPath,
+    store: StrPath | Store,
+    out: StrPath | None = None,
+    *,
+    genes: int | str | None = None,
+    draws: int = 1,
+    batch_size: int = 64,
+) -> pd.DataFrame:
     """Detection AUC and error against the null for each gene, on a store's held-out cells.
 
     Parameters
@@ -60,6 +69,8 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
             raise ValueError(f"{name}: found {value}, expected a number above 0")
     if out is not None and Path(out).exists():
         raise ValueError(f"{out}: exists already; remove it or name another output")
+    if out is not None and not Path(out).absolute().parent.is_dir():
+        raise ValueError(f"{out}: its folder does not exist; make it first")
     model = load_model(checkpoint)
     store = store if isinstance(store, Store) else Store.open(store)
     if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:
@@ -68,7 +79,10 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
             f"--vocabulary and the checkpoint's vocabulary.json"
         )
     if not store.sizes["valid"]:
-        raise ValueError(f"{store.path}: holds no validation cells")
+        raise ValueError(
+            f"{store.path}: holds no validation cells; prepare one with --hold-out or "
+            "--hold-out-fraction"
+        )
     c = model.config
     for name, one in c.model.metadata.items():
         if store.classes.get(one.label) != model.labels[one.label]:
@@ -102,7 +116,10 @@ def gene_errors(checkpoint, store, out=None, *, genes=None, draws=1, batch_size=
     batches = Batches(store, c, "valid", batch_size, statistics=known, passes=draws)
     found = Measure(net, c, mesh)(batches, variables, tables, store.vocabulary)
     if not found["n_cells"].any():
-        raise ValueError(f"{store.path}: every cell shows all of its genes; nothing is hidden")
+        raise ValueError(
+            f"{store.path}: every cell shows all of its genes; nothing is hidden: show fewer "
+            "(--genes N)"
+        )
     if out is not None:
         write(found, out)
     return found
@@ -238,4 +255,4 @@ def show(found):
 
 def write(found, path):
     """Write a `table` as tab-separated text; what is not known stays empty."""
-    replace(Path(path), found.to_csv(sep="\t", index=False, float_format="%.6g"))
+    write_text(path, found.to_csv(sep="\t", index=False, float_format="%.6g"))

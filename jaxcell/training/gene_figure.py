@@ -41,7 +41,7 @@ def draw(tables, path):
         handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower left", ncols=4, frameon=False,
                       fontsize=9, labelcolor=INK)  # fmt: skip
-    figure.savefig(path, metadata={"Software": None})
+    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def enough(found):

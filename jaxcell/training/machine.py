@@ -14,11 +14,18 @@ def compute_dtype(name, platform=None):
     """
     if name != "auto":
         return jnp.dtype(name)
-    device = jax.devices()[0]
-    fast = device.platform == "tpu" or (kernels.capability(device) or 0) >= 8
+    fast = has_bfloat16(jax.devices()[0])
     if platform not in (None, jax.default_backend()):
         fast = platform != "cpu"
     return jnp.dtype(jnp.bfloat16 if fast else jnp.float32)
+
+
+def has_bfloat16(device):
+    """Whether a device multiplies bfloat16 by hardware: a TPU, an NVIDIA GPU from Ampere on.
+
+    Others emulate it, which is slower than float32: of a T4 training takes that by itself.
+    """
+    return device.platform == "tpu" or (kernels.capability(device) or 0) >= 8
 
 
 def model_of(c, platform=None, say=None, train=True):

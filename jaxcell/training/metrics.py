@@ -13,15 +13,9 @@ import jax
 
 from jaxcell import config, processes
 from jaxcell.progress import bar
+from jaxcell.writing import write_text, writing
 
 PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-
-def replace(path, text):
-    """Write a file beside ``path`` and rename, so that a kill leaves the old one or the new."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text)
-    new.rename(path)
 
 
 class Journal:
@@ -42,13 +36,13 @@ class Journal:
             # A killed run may have left half a line at the end.
             lines = [line for line in lines if line.endswith("\n")]
             kept = [line for line in lines if json.loads(line)["step"] <= start]
-        replace(self._path, "".join(kept))
+        write_text(self._path, "".join(kept))
 
     def write(self, step, **values):
         """Append one line with the step and plain numbers."""
         if not processes.first():
             return
-        with open(self._path, "a") as file:
+        with writing(self._path), open(self._path, "a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for writer in self._writers:
             writer.write(step, values)
@@ -201,7 +195,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
             "mesh": dict(mesh.shape),
         }
     )
-    replace(path, json.dumps(run, indent=1))
+    write_text(path, json.dumps(run, indent=1))
 
 
 def _version(package):

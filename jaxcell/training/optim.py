@@ -137,7 +137,10 @@ def split(params, frozen):
     try:
         pattern = re.compile(frozen)
     except re.error as error:
-        raise ValueError(f"config.optimizer.frozen: {frozen!r} is no regex: {error}") from None
+        raise ValueError(
+            f"config.optimizer.frozen: {frozen!r} is no regex: {error}; write one that names "
+            "parameters, as encoder/"
+        ) from None
     updates = {lora.ROOM: params[lora.ROOM]} if lora.ROOM in params else {}
     params = {k: v for k, v in params.items() if k != lora.ROOM}
     paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]

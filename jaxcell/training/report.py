@@ -4,6 +4,7 @@ Reads metrics.jsonl and run.json alone, so that a run in progress or killed can 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from jaxcell import config
+from jaxcell.data.types import StrPath
 from jaxcell.training import curves, gene_figure
 from jaxcell.training.metrics import share_explained
+from jaxcell.writing import whole_file
 
 GENES = "gene_errors.tsv"
 
@@ -47,7 +50,10 @@ class Record:
         return self.info["config"]["train"]["batch_size"]
 
 
-def report(runs, out):
+def report(
+    runs: StrPath | Sequence[StrPath],
+    out: StrPath,
+) -> Path:
     """Compare training runs: report.md, curves.png and, where a run has them, gene_errors.png.
 
     Parameters
@@ -67,10 +73,11 @@ def report(runs, out):
         matplotlib is not installed.
     """
     _matplotlib()
+    runs = [runs] if isinstance(runs, (str, Path)) else list(runs)
     records = read_runs(runs)
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; report writes a folder")
+        raise ValueError(f"out={str(out)!r} is a file; report writes a folder: name one (--out)")
     out.mkdir(parents=True, exist_ok=True)
     curves.draw(records, out / "curves.png")
     tables = {r.name: found for r, path in zip(records, runs, strict=True)
@@ -102,10 +109,12 @@ def can_draw():
 def draw_run(workdir):
     """``WORKDIR/curves.png`` of one run, and gene_errors.png where it has the table."""
     record, workdir = read_run(workdir), Path(workdir)
-    curves.draw([record], workdir / "curves.png")
+    with whole_file(workdir / "curves.png") as path:
+        curves.draw([record], path)
     found = _genes(workdir)
     if found is not None:
-        gene_figure.draw({record.name: found}, workdir / "gene_errors.png")
+        with whole_file(workdir / "gene_errors.png") as path:
+            gene_figure.draw({record.name: found}, path)
 
 
 def _genes(workdir):
@@ -133,7 +142,7 @@ def read_runs(paths):
     places = [Path(path).resolve() for path in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
-            raise ValueError(f"{path}: is given twice")
+            raise ValueError(f"{path}: is given twice; name each run once")
     records = [read_run(path) for path in paths]
     depth = 1
     while len({r.name for r in records}) < len(records):
@@ -147,7 +156,9 @@ def read_run(path):
     """The `Record` of a workdir; a line that a killed run left half-written is dropped."""
     path = Path(path)
     if not (path / "run.json").is_file():
-        raise ValueError(f"{path}: is no training run (it has no run.json)")
+        raise ValueError(
+            f"{path}: is no training run (it has no run.json); name the --workdir of one"
+        )
     journal, lines = path / "metrics.jsonl", []
     text = journal.read_text() if journal.exists() else ""
     for number, line in enumerate(text.splitlines(keepends=True), 1):

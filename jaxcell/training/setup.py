@@ -86,7 +86,8 @@ def adopt(c, store, say):
             if one.kind in INTEGER_COUNTS and facts["non_integer"]:
                 raise ValueError(
                     f"config.losses.{name}.kind: {one.kind!r} is a likelihood of integer counts; "
-                    f"{facts['source']} has other values ({facts['non_integer']})"
+                    f"{facts['source']} has other values ({facts['non_integer']}); take mse or "
+                    "poisson_log1p, or other files"
                 )
     return ontologies
 

@@ -3,12 +3,33 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 
 from jaxcell import processes
+from jaxcell.writing import writing
 
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
+
+
+def check_workdir(workdir):
+    """Refuse a folder for a run that is none, or that holds something else than one."""
+    path = Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: found a file, expected a folder for the run (--workdir)")
+    above = next(p for p in path.absolute().parents if p.exists())
+    if not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
+        raise ValueError(
+            f"{path} cannot be written to; name another folder for the run (--workdir)"
+        )
+    holds = "a store" if (path / "store.json").exists() else ""
+    if (path / "model.safetensors").exists():
+        holds = "a model"
+    elif (path / "model").exists() and not (path / "run.json").exists():
+        holds = "a model that no run here has trained"
+    if holds:
+        raise ValueError(f"{path}: holds {holds}; name another folder for the run (--workdir)")
 
 
 @contextlib.contextmanager
@@ -25,8 +46,23 @@ def lock(workdir):
 
 @contextlib.contextmanager
 def _locked(workdir):
-    Path(workdir).mkdir(parents=True, exist_ok=True)
-    with open(Path(workdir) / ".lock", "a+") as file:
+    made = not Path(workdir).exists()
+    with writing(workdir):
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(workdir) as text:
+            yield text
+    except BaseException:
+        if made and os.listdir(workdir) == [".lock"]:  # what was refused leaves nothing behind
+            shutil.rmtree(workdir)
+        raise
+
+
+@contextlib.contextmanager
+def _held(workdir):
+    with writing(workdir):
+        file = open(Path(workdir) / ".lock", "a+")  # noqa: SIM115, closed below
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -35,13 +71,17 @@ def _locked(workdir):
                 f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
                 "wait for it or name another folder"
             ) from None
-        file.truncate(0)
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         text = f"process {os.getpid()} on {os.uname().nodename} since {now}"
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # before other machines look
+        with writing(file.name):
+            file.truncate(0)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # before other machines look
         yield text
+    finally:
+        with contextlib.suppress(OSError):  # a full disk, of which the run itself tells
+            file.close()
 
 
 def _shares(workdir, text):

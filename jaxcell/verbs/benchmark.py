@@ -1,32 +1,32 @@
 """``jaxcell benchmark SUITE`` on the command line; each suite has options of its own."""
 
-import argparse
-
 from jaxcell.verbs import options
+from jaxcell.verbs.parser import Parser, add_verbs
 
 
 def start(argv):
-    """Parse and run ``jaxcell benchmark``: the suite's name first, so that one module is loaded."""
+    """Parse and run ``jaxcell benchmark``."""
+    _run(vars(parser(argv).parse_args(argv)))
+
+
+def parser(argv):
+    """Of all suites; where ``argv`` begins with the name of one, that module alone is loaded."""
     from jaxcell.suites.registry import MODULES, suite
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="jaxcell benchmark",
         description="What the papers measured, beside baselines: results.json and report.html.",
     )
-    add = parser.add_subparsers(title="suites", required=True, metavar="SUITE").add_parser
-    for name in [n for n in MODULES if n == argv[0]] if argv else []:
+    add = add_verbs(parser, "suites", "SUITE")
+    one = argv[0] if argv and argv[0] in MODULES else None
+    for name in [one] if one else MODULES:
         _arguments(add(name, help=suite(name).about), name)
-    if not argv or argv[0] not in MODULES:
-        for name in MODULES:
-            add(name, help=suite(name).about)
-    asked = vars(parser.parse_args(argv))
-    _run(asked)
+    return parser
 
 
 def _arguments(p, name):
     from jaxcell.suites.registry import suite
 
-    p.description = suite(name).about
     p.add_argument("--out", required=True, metavar="DIR", help="a benchmark there is gone on with")
     p.add_argument(
         "--checkpoint",

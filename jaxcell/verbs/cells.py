@@ -27,7 +27,7 @@ def embed(p):
     p.add_argument("--probabilities", action="store_true", help="of an ontology's leaves, in obsm")
     p.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
-    p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the genes drawn for each cell")
     p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")
     p.add_argument("--measured-by", default="", metavar="OBS", help="as in prepare")
     options.genes(p)
@@ -56,7 +56,9 @@ def phenoprint(p):
     p.add_argument("--null-cells", type=int, default=5000, metavar="N", help="of the null; 5000")
     p.add_argument("--fewest", type=int, default=5, metavar="N", help="cells of a perturbation; 5")
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
-    p.add_argument("--seed", type=int, default=0, help="of the null's cells and of drawn genes")
+    p.add_argument(
+        "--seed", type=options.seed, default=0, help="of the null's cells and of drawn genes"
+    )
     options.genes(p)
 
     def run(asked):
@@ -80,7 +82,9 @@ def complete(p):
     p.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest bin; or drawn")
     p.add_argument("--probabilities", action="store_true", help="also of a count above 0")
     p.add_argument("--batch-size", type=int, default=1024, help="cells held at a time")
-    p.add_argument("--seed", type=int, default=0, help="of the order of genes, and of drawn bins")
+    p.add_argument(
+        "--seed", type=options.seed, default=0, help="of the order of genes, and of drawn bins"
+    )
     options.genes(p)
 
     def run(asked):
@@ -118,7 +122,7 @@ def explain(p):
         "--genes", type=options.genes_shown, metavar="N|all", help="that each cell shows"
     )
     p.add_argument("--batch-size", type=int, default=256, help="cells held at a time")
-    p.add_argument("--seed", type=int, default=0, help="of the genes drawn for each cell")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the genes drawn for each cell")
     p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")
     p.add_argument("--measured-by", default="", metavar="OBS", help="as in prepare")
     options.genes(p)

@@ -50,7 +50,7 @@ def prepare(p):
         help="how they are chosen; seurat by default",
     )
     p.add_argument("--hvg-batch", metavar="OBS", help="batches of --hvg; each dataset by default")
-    p.add_argument("--seed", type=int, default=0, help="of the fraction held out")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the fraction held out")
     p.add_argument(
         "--shards",
         type=int,
@@ -63,8 +63,8 @@ def prepare(p):
     p.add_argument(
         "--beam-options",
         metavar="OPTIONS",
-        help='of the pipeline, as one word: "--runner=FlinkRunner …"; by default this machine\'s '
-        "processors",
+        help="of the pipeline, as one word: --beam-options='--runner=FlinkRunner …'; by "
+        "default this machine's processors",
     )
     options.genes(p)
 

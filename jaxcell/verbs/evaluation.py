@@ -49,7 +49,7 @@ def evaluate(p):
         help="scformer, bioformer: also by their own definitions",
     )
     p.add_argument("--train", metavar="FILE", help="h5ad to fit the inductive baselines on")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=options.seed, default=0)
     p.add_argument("--seeds", type=int, default=1, metavar="N", help="seed … seed + N - 1: ± sd")
     options.non_integer(p)
 

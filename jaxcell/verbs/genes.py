@@ -45,7 +45,7 @@ def relations(p):
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--share", type=float, default=0.05, help="of all pairs that is predicted")
     p.add_argument("--sides", default="top", choices=("top", "both"), help="both: each with SHARE")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=options.seed, default=0)
     options.non_integer(p)
 
     def run(asked):

@@ -29,7 +29,7 @@ def network(p):
     p.add_argument("--resolution", type=float, default=40.0, help="of Leiden")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--batch-size", type=int, default=64, help="cells read at a time")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=options.seed, default=0)
     options.genes(p)
 
     def run(asked):

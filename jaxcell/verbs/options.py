@@ -21,6 +21,14 @@ def genes(p):
     non_integer(p)
 
 
+def fields(p):
+    """Fields of the config, which the parser leaves to ``jaxcell.overrides``."""
+    p.add_argument_group(
+        "fields of the config", "--config.train.batch_size=512 and the like change any of them"
+    )
+    p.set_defaults(fields=True)
+
+
 def kinds(p):
     """What of some kinds of inputs is read."""
     p.add_argument(
@@ -46,6 +54,15 @@ def non_integer(p):
     p.add_argument(
         "--allow-non-integer", action="store_true", help="take counts that are not integers"
     )
+
+
+def seed(text):
+    """A number that something random begins with."""
+    if not text.isdecimal() or int(text) >= 2**32 - 1000:  # several seeds are counted from it on
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a whole number, 0 or more, below 2**32"
+        )
+    return int(text)
 
 
 def genes_shown(text):

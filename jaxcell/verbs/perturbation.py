@@ -4,13 +4,14 @@ import argparse
 
 from jaxcell.evaluation.perturbation.names import add_layout
 from jaxcell.verbs import options
+from jaxcell.verbs.parser import add_verbs
 
 KINDS = ("simulation", "single", "combo", "list", "cells")
 
 
 def perturb(p):
     """Verbs of ``jaxcell perturb``."""
-    add = p.add_subparsers(title="verbs", required=True, metavar="VERB").add_parser
+    add = add_verbs(p, "verbs", "VERB")
     split(add("split", help="which conditions are trained on, and which are held out"))
     predict(add("predict", help="control cells and genes → predicted expression"))
     evaluate(add("evaluate", help="predictions of held-out conditions beside simple baselines"))
@@ -26,7 +27,7 @@ def split(p):
         choices=KINDS,
         help="simulation: GEARS'; single, combo: genes or doubles; list; cells: BioFormer's",
     )
-    p.add_argument("--seed", type=int, help="1 of simulation, 42 of cells, else 0")
+    p.add_argument("--seed", type=options.seed, help="1 of simulation, 42 of cells, else 0")
     p.add_argument("--seen", type=int, default=2, choices=(0, 1, 2), help="combo: genes seen")
     p.add_argument("--held-out", type=float, default=0.2, metavar="SHARE", help="not of simulation")
     p.add_argument("--test", nargs="+", default=(), metavar="CONDITION", help="of kind list")
@@ -82,7 +83,7 @@ def evaluate(p):
         help="of no_change, mean, additive, linear, indicator, mlp, seen, shuffled; by default "
         "those that have an answer",
     )
-    p.add_argument("--seed", type=int, default=0, help="of mlp and shuffled")
+    p.add_argument("--seed", type=options.seed, default=0, help="of mlp and shuffled")
     add_layout(p)
 
     def run(asked):
@@ -118,7 +119,7 @@ def predict(p):
     )
     p.add_argument("--cells", type=int, default=300, help="control cells drawn for the mean")
     p.add_argument("--batch-size", type=int, default=64, help="cells computed at a time")
-    p.add_argument("--seed", type=int, default=0, help="of the drawn cells and genes")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the drawn cells and genes")
     p.add_argument("--min-matched", type=float, default=0.05, metavar="SHARE")
     options.genes(p)
 

@@ -3,6 +3,8 @@
 import argparse
 import math
 
+from jaxcell.verbs import options
+
 GIB = 2**30
 
 
@@ -20,8 +22,8 @@ def arguments(p):
         "--no-search", dest="search", action="store_false", help="do not find the largest batch"
     )
     p.add_argument("--out", metavar="FILE", help="also write it as JSON")
-    p.epilog = "--config.mesh.fsdp=4 and the like change the config, as in jaxcell train"
-    p.set_defaults(verb=run, fields=True)
+    options.fields(p)
+    p.set_defaults(verb=run)
 
 
 def _gib(text):

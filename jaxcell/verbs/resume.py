@@ -1,5 +1,7 @@
 """``jaxcell resume`` on the command line."""
 
+from jaxcell.verbs import options
+
 
 def resume(p):
     """Arguments of ``jaxcell resume``."""
@@ -9,11 +11,11 @@ def resume(p):
         help="workdir of a training run; a store that is not finished, or its .NAME.unfinished; "
         "folder of a benchmark or an ablation",
     )
-    p.epilog = "--config.mesh.fsdp=4 and the like change the config of a training run"
+    options.fields(p)
 
     def run(asked):
         from jaxcell import resume
 
         resume(asked["folder"], asked["overrides"])
 
-    p.set_defaults(verb=run, fields=True)
+    p.set_defaults(verb=run)

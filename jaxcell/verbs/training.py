@@ -1,6 +1,30 @@
-"""``jaxcell report``, ``masked`` and ``ablate`` on the command line: runs and what they teach."""
+"""``jaxcell train``, ``report``, ``masked`` and ``ablate``: runs and what they teach."""
 
 from jaxcell.verbs import options
+
+
+def train(p):
+    """Arguments of ``jaxcell train``, which ``python -m jaxcell.main`` takes as well."""
+    p.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="FILE.py[:variant], or the folder of a trained model[:variant]",
+    )
+    p.add_argument(
+        "--workdir", metavar="DIR", default="", help="of the run; runs/<config>-<time> by default"
+    )
+    p.add_argument(
+        "--dry_run", "--dry-run", action="store_true", help="say what it would need, and stop"
+    )
+    options.fields(p)
+
+    def run(asked):
+        from jaxcell import main
+
+        main.main(asked)
+
+    p.set_defaults(verb=run)
 
 
 def report(p):
@@ -23,7 +47,7 @@ def masked(p):
     p.add_argument("--loss", default="mgm", metavar="NAME", help="that compares the bins; mgm")
     p.add_argument("--ratio", type=float, metavar="M", help="of masked genes, not the config's")
     p.add_argument("--nonzero", type=float, metavar="P", help="share of them that has a count")
-    p.add_argument("--seed", type=int, default=0, help="of the masks")
+    p.add_argument("--seed", type=options.seed, default=0, help="of the masks")
     p.add_argument("--draws", type=int, default=1, help="of masks for each cell")
     p.add_argument(
         "--regression", dest="k", type=int, default=0, metavar="K", help="on K genes, beside it"

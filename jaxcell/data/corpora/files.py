@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from jaxcell.data.corpora import fields as known
+from jaxcell.registry import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -32,7 +33,7 @@ def locate(given, folder=None):
         return Path(str(inside))
     raise FileNotFoundError(
         f"manifest {given}: no such YAML file, and none of that name is shipped; shipped are "
-        f"{', '.join(shipped())}"
+        f"{', '.join(shipped())}{did_you_mean(given, shipped())}"
     )
 
 
@@ -69,7 +70,7 @@ def _load(path):
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no YAML: {error}") from None
+        raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found {type(content).__name__}, expected a mapping of fields")
     return content

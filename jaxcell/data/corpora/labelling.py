@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from jaxcell.data.splits import is_missing
+from jaxcell.files import read_text
 
 SHOWN = 8  # labels without a term that an error names
 
@@ -29,7 +30,7 @@ def read_changes(given, where):
     if not Path(given).is_file():
         raise FileNotFoundError(f"{where}: found no file {given}, expected tab-separated labels")
     changes = {}
-    for number, line in enumerate(Path(given).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(given).splitlines(), 1):
         fields = [one.strip() for one in line.split("\t")]
         if not line.strip() or (number == 1 and fields[-1] in ("cl_id", "label", "term")):
             continue

@@ -6,9 +6,13 @@ from pathlib import Path
 from jaxcell.data.corpora.files import shipped
 from jaxcell.data.corpora.manifest import read_manifest
 from jaxcell.data.corpora.places import beside, matches
+from jaxcell.data.types import StrPath
 
 
-def manifest(name=None, data=None):
+def manifest(
+    name: StrPath | None = None,
+    data: StrPath | None = None,
+) -> str:
     """The shipped manifests or, of one, the sources and where they are to be had: text.
 
     Parameters

@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.preparing.survey import Surveying
-from jaxcell.data.preparing.unfinished import REFUSALS, KeptResults, whole
+from jaxcell.data.preparing.unfinished import REFUSALS, KeptResults
 from jaxcell.data.preparing.writer import ARRAYS, Part, Writing
+from jaxcell.writing import whole_file
 
 HERE = "--direct_running_mode=multi_processing --direct_num_workers={}"
 KINDS = {kind.__name__: kind for kind in (Surveying, Writing)}
@@ -123,7 +124,7 @@ def do(place, task):
             refusal = [type(error).__name__, str(error)]
     said = [str(one.message) for one in heard if one.category is UserWarning]
     if said or refusal:
-        with whole(Path(place) / f"said-{uuid.uuid4().hex}") as path:
+        with whole_file(Path(place) / f"said-{uuid.uuid4().hex}") as path:
             path.write_text(json.dumps([task[0] if isinstance(task, tuple) else 0, refusal, said]))
 
 
@@ -167,7 +168,7 @@ class _Each:
 
 
 def _pickle(path, content):
-    with whole(path) as partial:
+    with whole_file(path) as partial:
         partial.write_bytes(pickle.dumps(content))
 
 

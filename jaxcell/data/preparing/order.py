@@ -204,7 +204,7 @@ def _open_all(files, hold_out_file, counts, kinds):
     places = [_place(file) for file in files]
     for file, place in zip(files, places, strict=True):
         if places.count(place) > 1:
-            raise ValueError(f"{file} is given twice")
+            raise ValueError(f"{file} is given twice; name each file once")
     files += [file for file in held if _place(file) not in places]
     if not files:
         raise ValueError("no input: give one or more files of raw counts, or a manifest")

@@ -6,9 +6,9 @@ import struct
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from jaxcell.data.preparing.unfinished import whole
 from jaxcell.data.records import encode_batch
 from jaxcell.data.store import file_facts
+from jaxcell.writing import whole_file
 
 # group_size 1: any single cell can be read without its neighbours. Not compressed: zstd's first
 # level makes 2.2 kB of the 4.3 of a cell of 2 000 genes, but takes 7 µs more to read it, an eighth
@@ -40,7 +40,7 @@ class Shard:
         self.digest = 0
 
     def __enter__(self):
-        self._file = whole(self._path)
+        self._file = whole_file(self._path)
         self._partial = self._file.__enter__()
         self._records = ArrayRecordWriter(str(self._partial), OPTIONS)
         return self

@@ -212,7 +212,10 @@ def gather(source, match, asked, found):
     filtered = np.zeros(match.n_genes, bool)
     filtered[match.columns[match.columns >= 0]] = True
     if not total.any():
-        raise ValueError(f"{source.name}, {source.counts}: all {source.n_cells} cells are empty")
+        raise ValueError(
+            f"{source.name}, {source.counts}: all {source.n_cells} cells are empty; name another "
+            "place of the counts (--counts), or another file"
+        )
     if not kept.any():
         raise ValueError(none_kept(source, removed, asked.filters, int(n_genes.max())))
     few = {}

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxcell import __version__
 from jaxcell.data.preparing import blocks
+from jaxcell.writing import is_alive, whole_file, write_text, writing
 
 REFUSALS = (ValueError, ImportError, FileNotFoundError)
 
@@ -50,7 +51,7 @@ class KeptResults:
             return None
 
     def __setitem__(self, name, arrays):
-        with whole(self._path(name)) as path, open(path, "wb") as file:
+        with whole_file(self._path(name)) as path, open(path, "wb") as file:
             np.savez(file, **arrays)
 
     def count(self, kind):
@@ -59,22 +60,6 @@ class KeptResults:
 
     def _path(self, name):
         return self.folder / f"{name}.npz"
-
-
-@contextlib.contextmanager
-def whole(path):
-    """The path to write a file at, which then gets its name: on the disk in full, or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes may be at the same block: an engine's spare try, or a worker left by a kill.
-    partial = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}.partial")
-    try:
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Unfinished:
@@ -175,8 +160,7 @@ def unfinished(out, request):
     if it is more than one block.
     """
     folder = folder_of(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, out):
+    with writing(folder), _locked(folder, out):
         _agree(folder, request, out)
         work = Unfinished(folder)
         if work.done:
@@ -204,6 +188,7 @@ def unfinished(out, request):
 
 @contextlib.contextmanager
 def _locked(folder, out):
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
     with open(path, "a+") as file:
         try:
@@ -242,13 +227,7 @@ def _is_dead(holder):
     _, number, _, machine = holder.split()
     if machine != os.uname().nodename:
         return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return int(number) == os.getpid()
+    return not is_alive(int(number)) or int(number) == os.getpid()
 
 
 def _agree(folder, request, out):
@@ -258,8 +237,7 @@ def _agree(folder, request, out):
     if not path.exists():
         for left in ("results", "settled", "store"):  # of a request that a kill half removed
             shutil.rmtree(folder / left, ignore_errors=True)
-        with whole(path) as partial:
-            partial.write_text(json.dumps(request, indent=1), encoding="utf-8")
+        write_text(path, json.dumps(request, indent=1))
         return
     there, request = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(request)
     changed = [

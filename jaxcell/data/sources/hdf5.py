@@ -5,6 +5,9 @@ import contextlib
 import h5py
 from h5py import h5z
 
+from jaxcell.files import near
+from jaxcell.writing import DiskError
+
 EXTRA = "pip install 'jaxcell[hdf5]'"
 
 
@@ -25,27 +28,33 @@ def opened(path, kind):
         truncated, damaged or no HDF5.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, not {kind} file")
+        raise ValueError(f"{path} is a folder, not {kind} file; name a file in it")
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
+        raise ValueError(f"{path} is empty (0 bytes); copy it again")
     try:
         path.open("rb").close()
     except OSError as error:
-        raise PermissionError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise PermissionError(
+            f"{path} cannot be read: {error.strerror or error}; change who may read it, or copy it"
+        ) from error
     if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file, so not {kind}")
+        raise ValueError(
+            f"{path} is not an HDF5 file, so not {kind}; is it another file under this name?"
+        )
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+        raise ValueError(f"{path} is truncated or damaged: {error}; copy it again") from error
     with file:
         try:
             require_filters(file, path)
             yield file
+        except DiskError:  # of what is laid down elsewhere
+            raise
         except (OSError, RuntimeError, KeyError) as error:  # what h5py raises inside a file
-            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+            raise ValueError(f"{path} is truncated or damaged: {error}; copy it again") from error
 
 
 def strings(dataset):

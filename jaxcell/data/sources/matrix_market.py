@@ -9,6 +9,8 @@ import zlib
 import numpy as np
 import pandas as pd
 
+from jaxcell.files import near
+
 TABS = bytes.maketrans(b"\t", b" ")
 BLOCK = 2**22  # bytes of text at once
 
@@ -23,14 +25,14 @@ def text(path):
         There is no such file; it is truncated or damaged.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes)")
+        raise ValueError(f"{path} is empty (0 bytes); copy it again")
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         try:
             yield file
         except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is truncated or damaged: {error}") from error
+            raise ValueError(f"{path} is truncated or damaged: {error}; copy it again") from error
 
 
 class MatrixMarket:

@@ -2,12 +2,14 @@
 
 import glob
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import anndata
 
+from jaxcell.data.remote import is_url
 from jaxcell.data.sources import bulk, tenx
 from jaxcell.data.sources.bulk import BulkSource
 from jaxcell.data.sources.features import without_other_features
@@ -17,15 +19,16 @@ from jaxcell.data.sources.loom import LoomSource
 from jaxcell.data.sources.soma import SomaSource, is_soma
 from jaxcell.data.sources.tenx import TenxFolder, TenxH5
 from jaxcell.data.sources.zarr import ZarrSource, is_zarr
+from jaxcell.files import near
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of input: what opens it, how a path shows it, its options and how they are given."""
 
-    open: callable
+    open: Callable
     shown: str
-    known_by: callable = lambda path: False
+    known_by: Callable = lambda path: False
     options: tuple = ()
 
 
@@ -158,13 +161,19 @@ def kind_of(spec):
     if colon and kind in KINDS:
         return kind, rest
     path = Path(spec)
+    if is_url(str(spec)):
+        raise ValueError(
+            f"{spec}: inputs are read from files; copy it here first, and name the copy (only "
+            "stores are read at such an address: --config.data.store)"
+        )
     for kind, facts in KINDS.items():
         if facts.known_by(path):
             return kind, path
     if path.is_dir() or not (path.exists() or path.suffix):
         what = "holds no input that is known" if path.is_dir() else "does not exist"
         error = ValueError if path.is_dir() else FileNotFoundError
-        raise error(f"{path} {what}; known: {KNOWN}")
+        more = "" if path.is_dir() else near(path)
+        raise error(f"{path} {what}; known: {KNOWN}{more}")
     raise ValueError(
         f"{spec}: unknown kind of input {path.suffix!r}; known: {KNOWN}; or KIND:PATH, of "
         f"{', '.join(KINDS)}"
@@ -198,6 +207,11 @@ def _expanded(file):
     if isinstance(file, anndata.AnnData):
         return [file]
     path = Path(file)
+    if (path / "store.json").is_file():
+        raise ValueError(
+            f"{path}: found a store, expected files of raw counts; train on it "
+            f"(--config.data.store={path}), or name the files that it was made of"
+        )
     if path.is_dir():
         found = _inside(path)
         if not found:

@@ -47,7 +47,8 @@ class Source:
         self._chunk_cells = chunk_cells
         if self.n_cells == 0 or len(self.var) == 0:
             raise ValueError(
-                f"{self.name} is empty: {self.n_cells} cells × {len(self.var)} genes at {counts}"
+                f"{self.name} is empty: {self.n_cells} cells × {len(self.var)} genes at "
+                f"{counts}; name another file, or another place (--counts)"
             )
 
     def chunks(self, start=0, stop=None):

@@ -13,6 +13,7 @@ from jaxcell.data.sources.file import FileSource
 from jaxcell.data.sources.matrix_market import MatrixMarket, text
 from jaxcell.data.sources.sound import check_pointers
 from jaxcell.data.sources.spool import SpooledSource
+from jaxcell.files import near
 
 MATRIX = ("matrix.mtx", "matrix.mtx.gz")
 
@@ -67,7 +68,7 @@ def _only_matrix(path):
     if path.is_file():
         return path
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist{near(path)}")
     found = matrices(path)
     if len(found) != 1:
         shown = ", ".join(p.name for p in found) or "none"

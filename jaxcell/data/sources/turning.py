@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from jaxcell.data.sources.sound import check_indices
+from jaxcell.writing import writing
 
 BLOCK = 2**22  # stored values moved at once
 MOST = 2**16  # rows of a bucket, and buckets: what two bytes tell apart
@@ -51,7 +52,8 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None, where="the ma
     shift = _shift(nnz, n_cells)
     starts = _starts(indices, n_cells, where, shift)  # refuses before any file is made
     if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
     columns, values = (OnDisk.new(kind, nnz, folder, name) for name, kind in kinds.items())
     rows = OnDisk.new(np.uint16, nnz)
     _part_by_bucket(indptr, indices, data, starts, shift, (rows, columns, values))
@@ -66,10 +68,11 @@ def turned(indptr, indices, data, n_cells, folder=None, mark=None, where="the ma
         columns[a:b], values[a:b] = csr.indices, csr.data
         row_pointers[first + 1 : last + 1] = a + csr.indptr[1:]
     if folder:
-        np.save(Path(folder) / "pointers.npy", row_pointers)
-        for array in (columns, values):
-            array.flush()
-        (Path(folder) / "done.json").write_text(json.dumps({"mark": mark}))
+        with writing(folder):
+            np.save(Path(folder) / "pointers.npy", row_pointers)
+            for array in (columns, values):
+                array.flush()
+            (Path(folder) / "done.json").write_text(json.dumps({"mark": mark}))
     return row_pointers, columns, values
 
 
@@ -138,7 +141,9 @@ class OnDisk:
     """
 
     def __init__(self, file, dtype, size):
-        self._name, self._number = file.name, os.dup(file.fileno())
+        # A file without a name has a number in its place.
+        self._name = file.name if isinstance(file.name, str) else tempfile.gettempdir()
+        self._number = os.dup(file.fileno())
         self.dtype, self._size = np.dtype(dtype), size
         # Not the file object: of garbage in a circle nobody knows which part is finalised first.
         self._close = weakref.finalize(self, os.close, self._number)
@@ -146,11 +151,12 @@ class OnDisk:
     @classmethod
     def new(cls, dtype, size, folder=None, name=None):
         """An empty one; without a folder in an unnamed file."""
-        if folder:
-            with Path(folder, name).open("w+b") as file:
+        with writing(folder or tempfile.gettempdir()):
+            if folder:
+                with Path(folder, name).open("w+b") as file:
+                    return cls(file, dtype, size)
+            with tempfile.TemporaryFile() as file:
                 return cls(file, dtype, size)
-        with tempfile.TemporaryFile() as file:
-            return cls(file, dtype, size)
 
     @classmethod
     def old(cls, dtype, size, folder, name):
@@ -178,9 +184,10 @@ class OnDisk:
     def __setitem__(self, part, values):
         left = memoryview(np.ascontiguousarray(values, self.dtype)).cast("B")
         at = part.start * self.dtype.itemsize
-        while len(left):
-            size = os.pwrite(self._number, left, at)
-            left, at = left[size:], at + size
+        with writing(self._name):
+            while len(left):
+                size = os.pwrite(self._number, left, at)
+                left, at = left[size:], at + size
 
     def close(self):
         """Let go of the file."""
@@ -188,4 +195,5 @@ class OnDisk:
 
     def flush(self):
         """Wait until the disk has it."""
-        os.fsync(self._number)
+        with writing(self._name):
+            os.fsync(self._number)

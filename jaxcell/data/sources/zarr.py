@@ -8,6 +8,7 @@ import zarr
 
 from jaxcell.data.sources.file import FileSource
 from jaxcell.data.sources.h5ad import H5adSource, sparse_format
+from jaxcell.files import near
 
 # What zarr and its codecs raise inside a store.
 DAMAGE = (OSError, KeyError, IndexError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -59,7 +60,7 @@ def is_zarr(path):
 def opened(path):
     """The root group of a zarr store."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"{path} does not exist{near(path)}")
     if path.is_dir() and not is_zarr(path):
         raise ValueError(f"{path} is not a zarr group: it has none of {', '.join(MARKERS)}")
     if path.is_file() and not zipfile.is_zipfile(path):

@@ -45,7 +45,10 @@ def read_known(path, levels=None):
         )
     if levels:
         if "confidence" not in header:
-            raise ValueError(f"{path}: has no column confidence, of which {levels} were asked for")
+            raise ValueError(
+                f"{path}: has no column confidence, of which {levels} were asked for; leave "
+                "--levels out"
+            )
         at = header.index("confidence")
         body = [r for r in body if len(r) > at and r[at].strip() in levels]
     found = {}

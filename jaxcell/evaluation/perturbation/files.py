@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from jaxcell.data.sources import read_h5ad
 from jaxcell.evaluation.inputs import obs_column
+from jaxcell.files import near
 
 from .baselines import Predictions
 from .conditions import sums_of
@@ -79,7 +80,9 @@ def _vectors(given, data, name):
 
 def _file(path, data, control, name, tested):
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{name}: {path}: no such file; expected an h5ad of predictions")
+        raise FileNotFoundError(
+            f"{name}: {path}: no such file; expected an h5ad of predictions{near(path)}"
+        )
     try:
         adata = read_h5ad(path)
         spelled = obs_column(adata, "condition", "condition")

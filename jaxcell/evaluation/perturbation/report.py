@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from jaxcell.data.types import Cells, StrPath
 from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.inputs import read
 from jaxcell.progress import bar
@@ -20,8 +23,19 @@ EXTRA = ("sklearn", "scanpy", "matplotlib")
 PACKAGES = ("jaxcell", "numpy", "scipy", "scikit-learn", "scanpy")
 
 
-def perturbation_split(data, out, *, kind="simulation", seed=None, seen=2, held_out=splits.HELD_OUT,
-                       test=(), train_cells=None, vocabulary=None, **layout):  # fmt: skip
+def perturbation_split(
+    data: Cells,
+    out: StrPath,
+    *,
+    kind: str = "simulation",
+    seed: int | None = None,
+    seen: int = 2,
+    held_out: float = splits.HELD_OUT,
+    test: Sequence[str] = (),
+    train_cells: StrPath | None = None,
+    vocabulary: StrPath | None = None,
+    **layout: Any,
+) -> splits.Split:
     """Split the conditions of perturbed cells, and write the split, and what may be trained on.
 
     Parameters
@@ -54,7 +68,7 @@ def perturbation_split(data, out, *, kind="simulation", seed=None, seen=2, held_
     adata = read(data)
     found = perturbations(adata, where=data, **layout)
     split = splits.make(found, kind, seed=seed, seen=seen, held_out=held_out, test=test)
-    cells = training.training_cells(adata, found, split) if train_cells else None
+    cells: Any = training.training_cells(adata, found, split) if train_cells else None
     for path in files.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     if vocabulary:
@@ -69,21 +83,21 @@ def perturbation_split(data, out, *, kind="simulation", seed=None, seen=2, held_
 
 
 def evaluate_perturbations(
-    data,
-    predictions=None,
+    data: Cells,
+    predictions: Mapping[str, Any] | None = None,
     *,
-    split="simulation",
-    out,
-    baselines=(),
-    seed=0,
-    condition="condition",
-    control=CONTROL,
-    separator=JOINED,
-    treatment=False,
-    cells="",
-    values="log",
-    progress=True,
-):
+    split: StrPath | splits.Split = "simulation",
+    out: StrPath,
+    baselines: Sequence[str] = (),
+    seed: int = 0,
+    condition: str = "condition",
+    control: str = CONTROL,
+    separator: str = JOINED,
+    treatment: bool | str = False,
+    cells: str = "",
+    values: str = "log",
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure predictions of held-out perturbations beside baselines; write a report.
 
     Parameters
@@ -125,8 +139,10 @@ def evaluate_perturbations(
     _check_extra()
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate_perturbations writes a folder")
-    layout = dict(condition=condition, control=control, separator=separator)
+        raise ValueError(
+            f"out={str(out)!r} is a file; evaluate_perturbations writes a folder: name one (--out)"
+        )
+    layout: dict[str, Any] = dict(condition=condition, control=control, separator=separator)
     layout |= dict(treatment=treatment, cells=cells, values=values)
     found = perturbations(data, **layout)
     split = _split(found, split)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.sources import read_h5ad
+from jaxcell.files import near
 
 from ..inputs import is_missing, obs_column
 
@@ -72,7 +73,9 @@ def find(adata, perturbation, control, columns, where):
 def read(path):
     """The AnnData of an h5ad file; FileNotFoundError names what it is for."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected an h5ad of perturbed cells")
+        raise FileNotFoundError(
+            f"{path}: no such file; expected an h5ad of perturbed cells{near(path)}"
+        )
     return read_h5ad(path)
 
 

@@ -21,6 +21,7 @@ from jaxcell.data.preparing import blocks, shards, unfinished
 from jaxcell.data.preparing.survey import Surveying
 from jaxcell.data.preparing.writer import Writing
 from jaxcell.data.verification import verify
+from jaxcell.writing import whole_file
 from tests.data.conftest import cells, counts
 
 OPTIONS = {"hold_out_fraction": 0.3, "labels": ["type"], "shards": 4, "progress": False}
@@ -309,7 +310,7 @@ def test_disks_without_locks(h5ad, tmp_path, monkeypatch, work, holder, refused)
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     def stop():
-        with unfinished.whole(tmp_path / "a" / "x") as path:
+        with whole_file(tmp_path / "a" / "x") as path:
             path.write_text("half")
             raise KeyError
 

@@ -1,0 +1,31 @@
+"""What Orbax prints of a save that fails, beside the error that it raises: not shown.
+
+A full disk is one line to the user (see `jaxcell.writing`), not that line under forty tracebacks of
+threads that met with it too.
+"""
+
+import functools
+import logging
+import sys
+
+
+@functools.cache
+def hush():
+    """From here on, in this process."""
+    for logger in ("absl", "asyncio"):
+        logging.getLogger(logger).addFilter(_is_not_raised_too)
+    shown = sys.unraisablehook
+
+    def hook(found):
+        # Orbax closes its event loop at the first failure, before TensorStore has told it of the
+        # other writes.
+        if not (isinstance(found.exc_value, RuntimeError) and "loop is closed" in str(found)):
+            shown(found)
+
+    sys.unraisablehook = hook
+
+
+def _is_not_raised_too(record):
+    # asyncio tells of a task that failed by its coroutine, absl by the file that logs.
+    said = record.pathname + record.getMessage()
+    return record.levelno < logging.ERROR or "orbax" not in said

@@ -1,0 +1,58 @@
+"""A disk that is full, and one that is read-only: each verb says so, and goes on after."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from jaxcell.writing import DiskError
+from tests.conftest import ROOT
+from tests.knocks.conftest import make_read_only
+from tests.knocks.filled import messages
+from tests.knocks.verbs import VERBS
+
+pytestmark = pytest.mark.slow
+# Training has a process of its own here.
+HERE = ("prepare", "embed", "convert", "convert --to torch", "convert --to hub-folder")
+FULL = re.compile(r"cannot be written: No space left on device; [\d.]+ [kM]?B? ?(bytes )?are free")
+
+
+def check(said, place):
+    """One line each, which names the place and the room."""
+    assert len(said) >= 2
+    for text in said:
+        assert text.startswith(str(place))
+        assert FULL.search(text), text
+        assert text.endswith("Make room, and give the same command again")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_full_disk(name, disk, inputs, tmp_path):
+    said = messages(name, disk, inputs, tmp_path / "other")
+    check(said, disk / "place")
+    if name in ("embed", "convert"):
+        assert "are needed" in said[0]
+
+
+def test_a_full_disk_in_training(disk, inputs, tmp_path):
+    """In a process of its own: nothing but our own line is printed of what Orbax meets with."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.knocks.filled", disk, inputs, "train"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1", "XLA_FLAGS": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for noise in ("Traceback", "Exception ignored", "Error"):
+        assert noise not in done.stderr, done.stderr[:3000]
+    said = json.loads((tmp_path / "said.json").read_text())
+    check(said, disk / "place")
+    assert any("are needed" in text for text in said)
+
+
+@pytest.mark.parametrize("name", [*HERE, "train"])
+def test_a_read_only_disk(name, disk, inputs):
+    make_read_only(disk)
+    with pytest.raises(DiskError, match=r"cannot be written: Read-only file system\. Name anoth"):
+        VERBS[name].run(inputs, disk)
+    assert list(disk.iterdir()) == []
