@@ -39,7 +39,7 @@ def cpu(c):
     """Shrink to what two CPU cores train in ten minutes on thousands of cells.
 
     One block: CLS reads all visible genes once, which costs K and not K². For a given time that
-    beats two blocks, which would see a quarter of the genes (README, Results).
+    beats two blocks, which would see a quarter of the genes (docs/results.md).
     """
     c.model.width = 64
     c.model.encoder.layers = 1

@@ -112,9 +112,9 @@ def iterate(batches, *, workers=0, threads=2):
     Yields an iterator of nested dicts of numpy arrays; closes its workers on leaving.
 
     Threads before workers: reading, decoding and numpy's loops free the GIL, and a thread's batch
-    need not travel between processes. Measured on two busy cores, TxFM-B's batches, cells a second:
-    1, 2 and 4 threads 7 900, 7 900 and 7 500, two workers 6 000. More threads than two are for
-    machines with more cores (an H200 was fed by 12 of 16).
+    need not travel between processes. Measured on two cores, TxFM-B's batches (BMFM-RNA's), cells a
+    second: 1, 2 and 4 threads 18 800, 18 400 and 11 800 (1 900, 3 400, 2 700), two workers 11 400
+    (2 800). More threads than two are for machines with more cores (an H200 was fed by 12 of 16).
     """
     if not flags.FLAGS.is_parsed():
         # Grain's workers read absl's flags, which nobody parses in a script or a notebook.

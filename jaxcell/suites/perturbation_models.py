@@ -134,7 +134,7 @@ def ready(case, row, steps, seed):
     """The config of a row on a case's cells, all but its store.
 
     A small one is set for two cores: 128 genes of 16 cells at a time, no dropout, and a rate that
-    falls to 0. Its seeds still end far apart (README), so that one of them says little.
+    falls to 0. Its seeds still end far apart (docs/results.md), so that one of them says little.
     """
     c = row.config(case)
     c.data.pair.label, c.data.pair.control = case.layout["condition"], case.layout["control"]
