@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -213,12 +215,14 @@ class SomaSource(Source):
         return np.vstack(parts)[:, self._genes]
 
     def stamp(self):
-        """Chosen cells and the number of values in the whole layer."""
+        """Chosen cells, number of values in the whole layer and, on these disks, when written."""
         with self._opened() as (_, experiment):
             matrix = self._layer(experiment)
             n_values = getattr(matrix, "nnz", matrix.shape)
+            written = _fragments(matrix.uri) + _fragments(experiment.obs.uri)
         cells = hashlib.sha256(np.ascontiguousarray(self._cells)).hexdigest()[:12]
-        return f"{self.n_cells} cells {cells} of {n_values} values"
+        written = hashlib.sha256("".join(written).encode()).hexdigest()[:12]
+        return f"{self.n_cells} cells {cells} of {n_values} values, written as {written}"
 
     def checksum(self):
         """sha256 of the gene names and of the counts of the chosen cells."""
@@ -226,6 +230,16 @@ class SomaSource(Source):
             for _ in self.chunks():
                 pass
         return self._digest
+
+
+def _fragments(uri):
+    """What was written to an array on these disks, each under a name with its time; else nothing.
+
+    Of an array elsewhere nobody is asked: a release of the Census does not change.
+    """
+    kind, _, path = uri.rpartition("://")
+    local = kind in ("", "file")
+    return sorted(p.name for p in Path(unquote(path)).glob("__fragments/*")) if local else []
 
 
 def is_soma(path):

@@ -40,6 +40,24 @@ def test_an_experiment(tmp_path, form, spec):
     assert identify(source.var).symbols == tuple(GENES)
 
 
+def test_a_stamp_tells_what_was_written_anew(tmp_path):
+    """Of as many values, in as many cells: a prepare that was stopped does not go on with them."""
+    path = write(tmp_path / "exp of mine", cells(sp.csr_matrix(counts())))
+    seen = [open_source(path).stamp()]
+    assert open_source(path).stamp() == seen[0]
+    with soma.Experiment.open(str(path), "w") as experiment:
+        experiment.ms["RNA"].X["raw"].write(
+            pa.table({"soma_dim_0": [0], "soma_dim_1": [0], "soma_data": pa.array([9.0], "f4")})
+        )
+    seen.append(open_source(path).stamp())
+    with soma.Experiment.open(str(path)) as experiment:
+        obs = experiment.obs.read().concat()
+    with soma.Experiment.open(str(path), "w") as experiment:
+        experiment.obs.write(obs)
+    seen.append(open_source(path).stamp())
+    assert len(set(seen)) == 3
+
+
 def test_the_only_layer_is_x(tmp_path):
     source = open_source(write(tmp_path / "exp", cells(sp.csr_matrix(counts())), "data"))
     assert source.counts == "X/data"
