@@ -100,7 +100,7 @@ MAY = {
     "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
     "file_advice": {"data", "evaluation", "inspection", "training"},
-    "diagnosis": {"file_advice", "training"},
+    "diagnosis": {"data", "file_advice", "training"},
     "verbs": VERBS
     | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"},
     "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
