@@ -65,6 +65,7 @@ def _check_shared(found):
             if own.count(path) > 1:
                 others = [entry]
             else:
+                _check_datasets(path, seen.get(path, ()), entry)
                 others = [other for other in seen.get(path, ()) if _alike(other, entry)]
                 seen.setdefault(path, []).append(entry)
             if others:
@@ -72,6 +73,17 @@ def _check_shared(found):
                     f"{entry.at}.path: found {path}, expected a file that no other path names "
                     f"({others[0].at}), or other cells of it (keep, value_filter, filters)"
                 )
+
+
+def _check_datasets(path, others, entry):
+    """A donor that is a dataset here and part of one there could be in training and held out."""
+    for other in others:
+        if other.dataset != entry.dataset:
+            raise ValueError(
+                f"{entry.at}.dataset: found {entry.dataset!r} for {path}, which {other.at} divides "
+                f"by {other.dataset!r}; expected the same of both, since what is held out is whole "
+                "datasets"
+            )
 
 
 def _alike(one, other):

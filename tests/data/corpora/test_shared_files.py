@@ -85,3 +85,9 @@ def test_what_two_sources_take_of_a_dataset_is_held_out_together(run):  # noqa: 
         assert all(0 < h < t for h, t in zip(held, total, strict=True))
         seen.add(tuple(held))
     assert len(seen) > 1  # not always the same donor
+
+
+def test_datasets_of_two_kinds_in_one_file_are_refused(run):  # noqa: F811
+    text = TWO.replace("keep: {site: gut}", "keep: {site: gut}, dataset: site")
+    with pytest.raises(ValueError, match=r"gut.*dataset: found 'site' for .*expected the same"):
+        run(text)
