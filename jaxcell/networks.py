@@ -225,4 +225,5 @@ def _keep(data, source, out, scores, programs, meta):
     """Put the cells' scores into the AnnData, or into a copy of its file."""
     said = {k: meta[k] for k in ("jaxcell", "condition", "genes", "vectors", "resolution", "seed")}
     said |= {"programs": list(programs), "models": meta["models"], "hashes": meta["hashes"]}
+    (out / "cells.h5ad").unlink(missing_ok=True)  # of an earlier run with the same OUT
     keep(data, out / "cells.h5ad", source, Found(PROGRAMS, {"obsm": {PROGRAMS: scores}}, {}, said))

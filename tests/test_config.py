@@ -55,7 +55,11 @@ def test_every_config_holds_and_survives_json(name):
             ("scgpt",),
             "config.evaluate.protocols: found 'scgpt', expected one",
         ),
-        ("evaluate.baselines", ("hvg",), "config.evaluate.baselines: found 'hvg', expected names"),
+        (
+            "evaluate.baselines",
+            ("hvg",),
+            "config.evaluate.baselines: found 'hvg', expected raw, log, hvgN, pca",
+        ),
         ("model.tokens", ("gene", "valu"), "config.model.tokens: found 'valu', expected one of"),
         ("losses.expression.weight", 0.0, "config.losses: found 'no weight above 0'"),
         (

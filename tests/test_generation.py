@@ -132,8 +132,8 @@ def test_it_is_the_model_asked_for_one_gene_after_the_other(whole, trained, monk
 
     seen, plain = [], generation.Completer.__call__
 
-    def spy(self, variables, batch):
-        found = plain(self, variables, batch)
+    def spy(self, variables, batch, advance):
+        found = plain(self, variables, batch, advance)
         seen.append((batch, *found))
         return found
 

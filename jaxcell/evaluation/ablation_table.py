@@ -97,7 +97,7 @@ def blocks(results, star="*"):
 def text(results):
     """All blocks as plain text, for the end of a run."""
     shown = blocks(results)
-    left = max(len(row[0]) for title, rows in shown for row in [[title], *rows])
+    left = max((len(row[0]) for title, rows in shown for row in [[title], *rows]), default=0)
     lines = []
     for title, rows in shown:
         lines += [title.ljust(left) + "".join(m.rjust(8) for m in METRICS)]

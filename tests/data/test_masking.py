@@ -117,8 +117,8 @@ def test_a_cells_draws_are_its_own():
     [
         ({"fields": ("value",)}, "fields: found 'value', expected some of values, genes"),
         ({"fields": ()}, "fields: found (), expected some of values, genes"),
-        ({"ratio": 0.0}, "ratio: found 0: nothing is hidden"),
-        ({"hidden": 0.0}, "hidden: found 0: nothing is hidden"),
+        ({"ratio": 0.0}, "ratio: found 0: nothing is hidden; expected above 0"),
+        ({"hidden": 0.0}, "hidden: found 0: nothing is hidden; expected above 0"),
         ({"ratio": 1.1}, "ratio: found 1.1, expected 0 to 1"),
         ({"hidden": -0.5}, "hidden: found -0.5, expected 0 to 1"),
         ({"hidden": 0.9, "replaced": 0.2}, "replaced: found 0.2, expected 0 to 0.1"),

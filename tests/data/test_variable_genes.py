@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import anndata
 import numpy as np
@@ -111,7 +112,8 @@ def test_held_out_cells_filters_and_chunks(many, monkeypatch, flavor):
     assert chosen(many(files, **options)) == chosen(whole)
 
 
-def test_a_store_of_the_chosen_genes_is_otherwise_as_before(many, capsys):
+def test_a_store_of_the_chosen_genes_is_otherwise_as_before(many, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     files = [adata(seed) for seed in range(2)]
     everything = many(files, hvg=None)
     capsys.readouterr()

@@ -20,7 +20,12 @@ def drawn(monkeypatch):
     from matplotlib.figure import Figure
 
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+
+    def save(figure, path, **_):
+        figures.append(figure)
+        open(path, "wb").close()
+
+    monkeypatch.setattr(Figure, "savefig", save)
     return figures
 
 

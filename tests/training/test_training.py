@@ -63,7 +63,7 @@ def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
         path.removeprefix("params/") for path in flatten({"params": model.variables["params"]})
     }
     said = capsys.readouterr()
-    assert "mean predictor" in said.err
+    assert "mean predictor" in said.out
 
 
 RESUME = """

@@ -62,6 +62,8 @@ def _frequencies(tensors, t, source, options, where):
             "such value encoder here"
         )
     basis = np.asarray(tensors[name], np.float64)
+    if not np.isfinite(basis).all():
+        raise ValueError(f"the tensor {name} holds NaN or infinite numbers; is the file damaged?")
     scale = options.get("basis_scale")
     if scale is None:
         scale = float(f"{basis[0] / (2 * math.pi):.6g}")
