@@ -53,7 +53,8 @@ def _locked(workdir):
         with _held(workdir) as text:
             yield text
     except BaseException:
-        if made and os.listdir(workdir) == [".lock"]:  # what was refused leaves nothing behind
+        # What was refused leaves nothing behind.
+        if made and set(os.listdir(workdir)) <= {".lock", "command.json"}:
             shutil.rmtree(workdir)
         raise
 

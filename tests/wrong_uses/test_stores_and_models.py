@@ -28,7 +28,7 @@ test_stores = wrong_uses(
         slow(RUN + "no_records", "is not complete: train-00000-of-00001.array_record is missing"),
         slow(RUN + "no_vocabulary", "is not complete: vocabulary.json is missing; copy the store"),
         slow(RUN + "bad_json", "{t}/bad_json/store.json is damaged"),
-        slow(RUN + "future", "has store schema 99, this jaxcell reads 1"),
+        slow(RUN + "future", "has store schema 99, this jaxcell reads 2"),
         slow(RUN + "normalised.h5ad", "this looks log-normalised", "--counts layers/NAME"),
         slow(RUN + "text.h5ad", "text.h5ad is not an HDF5 file"),
         slow("train --config=configs/bmfm_rna_wced.py:tiny --workdir={out}/w "
@@ -56,7 +56,7 @@ test_checkpoints = wrong_uses(
         (EMBED + "{t}/no_weights", "model.safetensors is missing; copy the whole model folder"),
         (EMBED + "{t}/no_tables", "tables.npz is missing; copy the whole model folder"),
         (EMBED + "{t}/odd_config", "config.json: changed since the model was saved"),
-        (EMBED + "{t}/future_model", "has format '99', this jaxcell reads 1 to", "update jaxcell"),
+        (EMBED + "{t}/future_model", "has format '99', this jaxcell reads 2 to", "update jaxcell"),
         (EMBED + "{t}/model {t}/no", "{t}/no", NONE),
         (EMBED + "hf://me", "hf://me: is no address on the Hub; expected hf://ORG/NAME"),
         ("genes {out}/g --checkpoint {t}/no", "{t}/no", NONE),
