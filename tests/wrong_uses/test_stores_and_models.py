@@ -56,7 +56,7 @@ test_checkpoints = wrong_uses(
         (EMBED + "{t}/no_weights", "model.safetensors is missing; copy the whole model folder"),
         (EMBED + "{t}/no_tables", "tables.npz is missing; copy the whole model folder"),
         (EMBED + "{t}/odd_config", "config.json: changed since the model was saved"),
-        (EMBED + "{t}/future_model", "has format '99', this jaxcell reads 2 to", "update jaxcell"),
+        (EMBED + "{t}/future_model", "has format '99', this jaxcell reads 1 to", "update jaxcell"),
         (EMBED + "{t}/model {t}/no", "{t}/no", NONE),
         (EMBED + "hf://me", "hf://me: is no address on the Hub; expected hf://ORG/NAME"),
         ("genes {out}/g --checkpoint {t}/no", "{t}/no", NONE),
