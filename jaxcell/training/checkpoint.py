@@ -20,6 +20,7 @@ from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 from jaxcell.training import formats, lora, orbax_noise
 from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
+from jaxcell.training.workdir import check_name
 from jaxcell.writing import writing
 
 VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
@@ -40,6 +41,7 @@ class Checkpoints:
         if c.train.keep_every:
             rules.append(managers.EveryNSteps(c.train.keep_every))
         orbax_noise.hush()
+        check_name(workdir)
         folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
         with writing(folder):
             self._manager = ocp.CheckpointManager(

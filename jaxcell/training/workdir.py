@@ -16,6 +16,7 @@ PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes s
 def check_workdir(workdir):
     """Refuse a folder for a run that is none, or that holds something else than one."""
     path = Path(workdir)
+    check_name(path)
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: found a file, expected a folder for the run (--workdir)")
     above = next(p for p in path.absolute().parents if p.exists())
@@ -30,6 +31,15 @@ def check_workdir(workdir):
         holds = "a model that no run here has trained"
     if holds:
         raise ValueError(f"{path}: holds {holds}; name another folder for the run (--workdir)")
+
+
+def check_name(workdir):
+    """Refuse a path that TensorStore takes for a pattern when it restores a step."""
+    if "[" in str(Path(workdir).absolute()):
+        raise ValueError(
+            f"{workdir}: found a [ in the path, with which saved steps cannot be read again "
+            "(TensorStore); name another folder for the run (--workdir)"
+        )
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ GENES, CLS, D, HEADS, LAYERS, FFN = 60_694, 60_695, 512, 8, 12, 512
 SIZES = {"nheads": HEADS, "nlayers": LAYERS, "embsize": D, "d_hid": FFN}
 CODE = """
 import os, re, sys, time
-import torch, jaxcell.conversion.convert as made
-jax = made.jax.devices()  # whatever is there before the first byte is read
+import jax, torch, jaxcell.conversion.convert as made
+jax.devices()  # whatever is there before the first byte is read
 # Not ru_maxrss, which begins at that of the process that started this one.
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 pages = int(open("/proc/self/statm").read().split()[1])
