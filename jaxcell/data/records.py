@@ -5,8 +5,8 @@ labels i32 [L], gaps u8 [n], counts u8 [n] (f32 [n] where flags is 1), wide gaps
 u32. A gap is how far a gene's index lies above that of the gene before (of the first: above -1); a
 gap or count that a byte does not hold is 0 there, and stands among the wide ones.
 
-Most gaps and counts are small: against u32 indices and u16 counts a store takes a third of the
-room, and zstd half of the time.
+Most gaps and counts are small: a cell takes a third of the bytes of u32 indices and u16 counts, so
+that it need not be compressed.
 """
 
 from dataclasses import dataclass
