@@ -30,6 +30,7 @@ from jaxcell.results import Found, check_call, check_records, keep
 ROUTES = ("both", "attention", "vectors")
 VECTORS = ("codebook", "decoder")  # of a checkpoint; else a file
 PROGRAMS = "X_programs"
+KEPT = "cells.h5ad"  # the copy of the file, with the cells' scores
 
 
 def network(
@@ -110,7 +111,7 @@ def network(
     """
     check_extra()
     out, tf = Path(out), [tf] if isinstance(tf, str) else list(tf)
-    _check(out, route, measure, number, cells, resolution)
+    _check(data, out, route, measure, number, cells, resolution)
     check_call(data if isinstance(data, anndata.AnnData) else None, None, None, batch_size, seed)
     read = None if known is None else read_known(known, levels)
     gene_sets = None if sets is None else read_gmt(sets)
@@ -186,7 +187,7 @@ def network(
     return results
 
 
-def _check(out, route, measure, number, cells, resolution):
+def _check(data, out, route, measure, number, cells, resolution):
     """Refuse what no file needs to be read for."""
     for name, value, known in (("route", route, ROUTES), ("measure", measure, MEASURES)):
         if value not in known:
@@ -195,6 +196,8 @@ def _check(out, route, measure, number, cells, resolution):
         raise ValueError(f"out: {out} is a file; network writes a folder: name one (--out)")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"out: {out}: the folder it would be in does not exist; make it first")
+    if isinstance(data, str | Path) and Path(data).resolve() == (out / KEPT).resolve():
+        raise ValueError(f"{data}: network writes this file itself; name another folder (--out)")
     if number < 20:
         raise ValueError(f"number: found {number}, expected 20 genes or more")
     if cells is not None and cells < 1:
@@ -225,5 +228,6 @@ def _keep(data, source, out, scores, programs, meta):
     """Put the cells' scores into the AnnData, or into a copy of its file."""
     said = {k: meta[k] for k in ("jaxcell", "condition", "genes", "vectors", "resolution", "seed")}
     said |= {"programs": list(programs), "models": meta["models"], "hashes": meta["hashes"]}
-    (out / "cells.h5ad").unlink(missing_ok=True)  # of an earlier run with the same OUT
-    keep(data, out / "cells.h5ad", source, Found(PROGRAMS, {"obsm": {PROGRAMS: scores}}, {}, said))
+    if isinstance(data, str | Path):
+        (out / KEPT).unlink(missing_ok=True)  # of an earlier run with the same OUT
+    keep(data, out / KEPT, source, Found(PROGRAMS, {"obsm": {PROGRAMS: scores}}, {}, said))

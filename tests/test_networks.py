@@ -135,6 +135,10 @@ def test_the_command_writes_the_whole_folder_and_resumes(planted, tmp_path, caps
     assert (out / "results.json").read_text() == first
     assert [file.stat().st_mtime_ns for file in kept] == when
     assert not list(tmp_path.glob("*.partial"))
+    asked[1] = str(out / "cells.h5ad")  # its own output would go before it is read again
+    with pytest.raises(SystemExit, match="network writes this file itself"):
+        cli.main(asked)
+    assert (out / "cells.h5ad").exists()
 
 
 def test_factors_with_known_targets_are_the_sources_where_nobody_names_any():
