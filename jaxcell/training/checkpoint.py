@@ -1,4 +1,4 @@
-"""What a run leaves behind: Orbax checkpoints to go on from, and ``model/``, which travels."""
+"""The ``model/`` folder that a run leaves behind, which travels; and a saved step taken for one."""
 
 import hashlib
 import json
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as managers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -18,121 +16,12 @@ from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
-from jaxcell.training import formats, lora, orbax_noise
+from jaxcell.training import checksums, formats, lora
 from jaxcell.training.formats import read_tables, tensors_sha256, unflatten
-from jaxcell.training.workdir import check_name
+from jaxcell.training.saved_steps import host_arrays, said
 from jaxcell.writing import writing
 
-VERSION = "format_version"  # a file of a model folder, a key in the config of a saved step
-
-
-class Checkpoints:
-    """``WORKDIR/checkpoints/<step>/``: best, last and every N-th state of a run, saved by Orbax."""
-
-    def __init__(self, workdir, c):
-        self._config = c
-        metric, mode = c.best
-
-        def goodness(found):
-            return found[metric] if mode == "max" else -found[metric]
-
-        best = managers.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
-        rules = [managers.LatestN(1), best]
-        if c.train.keep_every:
-            rules.append(managers.EveryNSteps(c.train.keep_every))
-        orbax_noise.hush()
-        check_name(workdir)
-        folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
-        with writing(folder):
-            self._manager = ocp.CheckpointManager(
-                folder,
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=managers.AnyPreservationPolicy(rules),
-                    best_fn=goodness,  # without it Orbax writes no metrics
-                    enable_async_checkpointing=True,
-                ),
-            )
-
-    def latest(self):
-        """The newest complete step, or None."""
-        return self._manager.latest_step()
-
-    def best(self):
-        """The best value of the config's metric among the saved steps, or None."""
-        metric, mode = self._config.best
-        found = [self._manager.metrics(step) or {} for step in self._manager.all_steps()]
-        values = [m[metric] for m in found if metric in m]
-        return (min if mode == "min" else max)(values) if values else None
-
-    def save(self, step, state, metrics):
-        """Start saving; returns before the bytes are on disk. A step that exists is left alone."""
-        if step in self._manager.all_steps():
-            return
-        told = {**json.loads(config.to_json(self._config)), VERSION: formats.VERSION}
-        self._bytes = sum(x.nbytes for x in jax.tree.leaves(state))
-        with self._writing():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(told)
-                ),
-                metrics=metrics or None,
-                force=True,
-            )
-
-    def _writing(self):
-        # What an earlier step's save met with on its way to the disk comes up here too.
-        return writing(self._manager.directory, needs=self._bytes)
-
-    def check(self):
-        """Raise ValueError when the run was started with another config; lists the fields."""
-        saved = self._read(ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        saved = formats.upgrade(saved, saved.pop(VERSION, 1), self._manager.directory.parent)
-        there = config.from_json(json.dumps(saved))
-        found = config.differences(there, self._config)
-        if found:
-            raise ValueError(
-                f"{self._manager.directory.parent}: holds a run with another config; go on with "
-                "that config or name another --workdir. These fields differ:\n  "
-                + "\n  ".join(found)
-            )
-
-    def restore(self, state):
-        """The newest state, laid out as ``state`` is (which gives shapes, dtypes and shardings)."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        return self._read(ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
-
-    def _read(self, asked):
-        """Of the newest step what Orbax is asked for; one that cannot be read is named."""
-        step = self.latest()
-        try:
-            return self._manager.restore(step, args=asked)
-        except Exception as error:
-            raise ValueError(
-                f"{self._manager.directory / str(step)}: cannot be read ({_said(error)}). If it is "
-                "damaged, move this folder away: the same command then goes on from an earlier "
-                "step, if one was kept, or starts anew"
-            ) from error
-
-    def wait(self):
-        """Until all that was saved is on disk."""
-        with self._writing():
-            self._manager.wait_until_finished()
-
-    def close(self):
-        """Wait and let go."""
-        with self._writing():
-            self._manager.close()
-
-
-def _host_arrays(path):
-    """A saved tree as numpy arrays, whatever devices it was saved from."""
-    path = path.absolute()
-    # The handler by itself: a checkpointer warns of metadata that lie a folder above.
-    reader = ocp.PyTreeCheckpointHandler()
-    saved = reader.metadata(path).tree
-    asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-    return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=asked))
+VERSION = "format_version"  # a file of the folder that names its format
 
 
 def flatten(tree):
@@ -245,8 +134,9 @@ def load_model(path):
         return model
     path = Path(path)
     if (path / "state").is_dir() and path.parent.name == "checkpoints":
+        _whole(path, checksums.check)
         model = load_model(path.parent.parent)
-        state = _whole(path / "state", _host_arrays)
+        state = _whole(path / "state", host_arrays)
         params = jax.device_get(lora.merged(state["params"], model.config.train.lora))
         model.variables = {"params": params, "batch_stats": state["batch_stats"]}
         kept = ("store", *HASHED)
@@ -332,12 +222,7 @@ def _whole(path, read):
     try:
         return read(path)
     except Exception as error:
-        raise ValueError(f"{path}: is damaged ({_said(error)}); copy it again") from error
-
-
-def _said(error):
-    """An error's kind and text, without the settings that TensorStore puts behind it."""
-    return f"{type(error).__name__}: {str(error).partition(' [tensorstore_spec=')[0][:600]}"
+        raise ValueError(f"{path}: is damaged ({said(error)}); copy it again") from error
 
 
 def _config(path, version):

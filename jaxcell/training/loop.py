@@ -26,9 +26,10 @@ from jaxcell.training import (
     tensorboard,
     warm_start,
 )
-from jaxcell.training.checkpoint import Checkpoints, Model, save_model
+from jaxcell.training.checkpoint import Model, save_model
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
+from jaxcell.training.saved_steps import Checkpoints
 from jaxcell.training.setup import adopt, check, steps_of, steps_per_epoch
 from jaxcell.training.step import compile_steps
 from jaxcell.training.stop import Stop
@@ -110,6 +111,7 @@ class Run:
             if start:
                 self.state = self.checkpoints.restore(self.state)
             if not trained:
+                processes.from_first(lambda: self.checkpoints.check_room(self.state, self.steps))
                 self._open(start)
             board = c.train.tensorboard and self.first
             boards = [tensorboard.TensorBoard(self.workdir, start)] if board else []

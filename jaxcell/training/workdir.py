@@ -64,7 +64,8 @@ def _locked(workdir):
             yield text
     except BaseException:
         # What was refused leaves nothing behind.
-        if made and set(os.listdir(workdir)) <= {".lock", "command.json"}:
+        known = {".lock", "command.json", "checkpoints"}
+        if made and set(os.listdir(workdir)) <= known and not begun(workdir):
             shutil.rmtree(workdir)
         raise
 

@@ -1,5 +1,6 @@
 """A disk that is full, and one that is read-only: each verb says so, and goes on after."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,11 +9,12 @@ import sys
 
 import pytest
 
+from jaxcell.training import loop
 from jaxcell.writing import DiskError
 from tests.conftest import ROOT
 from tests.knocks.conftest import make_read_only
-from tests.knocks.filled import messages
-from tests.knocks.verbs import VERBS
+from tests.knocks.filled import fill, messages
+from tests.knocks.verbs import VERBS, tiny
 
 pytestmark = pytest.mark.slow
 # Training has a process of its own here.
@@ -48,6 +50,24 @@ def test_a_full_disk_in_training(disk, inputs, tmp_path):
     said = json.loads((tmp_path / "said.json").read_text())
     check(said, disk / "place")
     assert any("are needed" in text for text in said)
+
+
+def test_a_disk_without_room_for_a_step(disk, inputs, tmp_path, capsys):
+    seen = []
+    loop.train(tiny(inputs), tmp_path / "run", on_step=seen.append)
+    needs = sum(p.stat().st_size for p in (tmp_path / "run/checkpoints/3").rglob("*"))
+    assert seen == [1, 2, 3]
+    fill(disk, needs // 2)
+    with pytest.raises(DiskError, match=r"No space left on device; .* are free there, and about"):
+        loop.train(tiny(inputs), disk / "run", on_step=seen.append)
+    assert seen == [1, 2, 3]
+    assert not (disk / "run").exists()
+    capsys.readouterr()
+    fill(disk, 2 * needs)
+    with contextlib.suppress(DiskError):  # or not, as Orbax compresses what it saves
+        loop.train(tiny(inputs), disk / "run", on_step=seen.append)
+    assert "all that this run keeps may take about" in capsys.readouterr().out
+    assert len(seen) > 3
 
 
 @pytest.mark.parametrize("name", [*HERE, "train"])

@@ -51,16 +51,11 @@ def test_spoiled_h5ad_files(tmp_path):
 
 @pytest.mark.slow
 def test_spoiled_steps(inputs, tmp_path):
-    """Of the state that Orbax saves: a message that names the step, or numbers.
-
-    Orbax keeps no checksum of the numbers themselves, so that a few spoiled bytes are other numbers
-    (11 of 200 here); the hash of ``model/``'s tensors is what tells them.
-    """
     VERBS["train"].run(inputs, tmp_path)
     step = tmp_path / "run" / "checkpoints" / "3"
     wanted = flatten(load_model(step).variables)
     files = sorted(p for p in step.rglob("*") if p.is_file())
-    refused = same = 0
+    refused = 0
     for seed in range(200):
         file = files[seed % len(files)]
         whole = file.read_bytes()
@@ -74,12 +69,11 @@ def test_spoiled_steps(inputs, tmp_path):
             text = str(error)
         else:
             text = str(step)
-            same += all(np.array_equal(found[k], wanted[k]) for k in wanted)
+            assert all(np.array_equal(found[k], wanted[k]) for k in wanted), f"{seed}, {file.name}"
         file.write_bytes(whole)
         assert str(step) in text, f"seed {seed}, {file.name}: {text}"
         assert len(text) < 900, f"seed {seed}, {file.name}: {text}"
-    assert refused > 40
-    assert refused + same > 180
+    assert refused > 100
     # A run that goes on names it too, and does well without it.
     whole = VERBS["train"].left(tmp_path)
     (tmp_path / "run" / "curves.png").unlink()  # so that there is something left to do

@@ -18,7 +18,8 @@ from jaxcell.data.prepare import prepare
 from jaxcell.data.store import Store
 from jaxcell.data.verification import verify
 from jaxcell.training import checkpoint, loop
-from jaxcell.training.checkpoint import _host_arrays, flatten, load_model
+from jaxcell.training.checkpoint import flatten, load_model
+from jaxcell.training.saved_steps import host_arrays
 from tests.conftest import config_of, draw_cells, fresh
 from tests.training.test_formats import GOLDEN
 
@@ -95,7 +96,7 @@ def _run(path):
     if any((path / name).exists() for name in ("model", "model.old")):
         found["model"] = load_model(path).sha256
     for step in sorted(p for p in (path / "checkpoints").glob("*") if p.name.isdigit()):
-        state = flatten(_host_arrays(step / "state"))
+        state = flatten(host_arrays(step / "state"))
         found |= {f"step {step.name}: {name}": digest(x) for name, x in state.items()}
     if (path / "metrics.jsonl").exists():
         lines = (path / "metrics.jsonl").read_text().splitlines(keepends=True)

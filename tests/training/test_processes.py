@@ -15,7 +15,8 @@ from jaxcell import processes, sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.models.cell import CellModel
 from jaxcell.training import loop, optim
-from jaxcell.training.checkpoint import Checkpoints, flatten, load_model
+from jaxcell.training.checkpoint import flatten, load_model
+from jaxcell.training.saved_steps import Checkpoints
 from jaxcell.training.step import compile_steps
 from tests.many import two
 from tests.training.test_systems import system
