@@ -31,6 +31,7 @@ from jaxcell.results import (
     without,
 )
 from jaxcell.training.checkpoint import load_model
+from jaxcell.writing import filled_folder
 
 ENOUGH = 0.01  # of the difference: a larger error of the integral is warned of
 ROUNDING = 1e-3  # of the output: a smaller difference is not what the error is compared with
@@ -297,11 +298,11 @@ def _scaled(layer, whole):
 def _draw(folder, title, said, means, genes):
     from jaxcell.evaluation.attribution_figures import groups_figure, top_genes_figure
 
-    folder.mkdir(parents=True, exist_ok=True)
     groups = [f"{n}  {k}" for n, k in zip(said["groups"], said["cells_of_groups"], strict=True)]
     caption = f"integrated gradients from {said['baseline']}, mean over cells"
     caption += ", each of norm 1" if said["norm"] == "l2" else ""
     caption += "; blue: for the output, orange: against it"
-    top_genes_figure(folder / "top_genes.png", title, caption, groups, means, genes)
-    if len(groups) > 1:
-        groups_figure(folder / "groups.png", title, caption, groups, means, genes)
+    with filled_folder(folder) as made:
+        top_genes_figure(made / "top_genes.png", title, caption, groups, means, genes)
+        if len(groups) > 1:
+            groups_figure(made / "groups.png", title, caption, groups, means, genes)

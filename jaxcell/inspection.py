@@ -25,9 +25,9 @@ from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html, html_page
-from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.source_report import page_blocks
 from jaxcell.progress import bar
+from jaxcell.writing import filled_folder
 
 CELLS = 100_000  # of a source that are read
 
@@ -123,7 +123,7 @@ def inspect(
             f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
         )
         said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
-        with filled(out, last=("inspect.json",)) as made:
+        with filled_folder(out, last=("inspect.json",)) as made:
             _write(made, results, page_blocks(results, looks) + said)
     return results
 

@@ -5,7 +5,6 @@ M chosen genes, k conditions, D width of a gene vector, n_var columns of the fil
 
 import hashlib
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from jaxcell.gene_vectors import genes as vectors_of
 from jaxcell.progress import bar
 from jaxcell.results import check_match
 from jaxcell.training.checkpoint import load_model
+from jaxcell.writing import whole_file
 
 
 class Models:
@@ -191,12 +191,5 @@ def _hash(array):
 
 
 def _save(file, maps, received, cells):
-    """Write beside the file and rename, so that what bears its name is whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        with partial.open("wb") as to:
-            np.savez(to, maps=maps, received=received, cells=cells)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(file) as partial, open(partial, "wb") as to:
+        np.savez(to, maps=maps, received=received, cells=cells)

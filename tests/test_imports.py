@@ -85,7 +85,7 @@ MAY = {
     "completion": ABOVE | {"embedder", "gene_vectors", "generation", "results"},
     "perturbed": ABOVE | {"forward"},
     "perturbation": ABOVE | {"embedder", "evaluation", "perturbed", "results"},
-    "inspection": {"data", "evaluation", "progress"},
+    "inspection": {"data", "evaluation", "progress", "writing"},
     "curation": ABOVE | {"embedding", "evaluation", "results"},
     "cell_types": ABOVE | {"evaluation", "results"},
     "attention_maps": ABOVE | {"embedder", "evaluation", "forward"},

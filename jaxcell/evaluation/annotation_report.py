@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from jaxcell.data.ontology import Ontology
-from jaxcell.evaluation.folders import filled
+from jaxcell.writing import filled_folder
 
 from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
@@ -112,7 +112,7 @@ def annotation_report(
         "decodings": {name: compare(whole, true, n, places) for name, n in found.items()},
     }
     name, nodes = next(iter(found.items()))
-    with filled(out, last=("annotation.json",)) as made:
+    with filled_folder(out, last=("annotation.json",)) as made:
         # The decoding that stops where it is not sure says most about the tree.
         stopping = next((name for name in found if name.startswith("reliable")), name)
         tree_figure(made / "annotation_tree.png", whole, true, found[stopping], stopping)

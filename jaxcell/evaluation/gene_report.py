@@ -11,10 +11,10 @@ import numpy as np
 from jaxcell.data.genes import identify
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.vocabulary import Vocabulary
-from jaxcell.evaluation.folders import filled
 from jaxcell.files import near
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
+from jaxcell.writing import filled_folder
 
 from . import gene_baselines
 from .inputs import check_extra
@@ -152,7 +152,7 @@ def read_genes(genes, keys=None):
 
 def _write(out, results):
     results["meta"]["figures"] = {}
-    with filled(out) as made:
+    with filled_folder(out) as made:
         for database in [MEAN, *results["meta"]["databases"]]:
             file = f"recall_{re.sub(r'[^A-Za-z0-9]+', '_', database)}.png"
             recall_figure(made / file, results, database)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from jaxcell.data.types import StrPath
-from jaxcell.evaluation.folders import filled
+from jaxcell.writing import filled_folder
 
 from . import learnability as numbers
 from .gene_partitions import REFERENCE, partition
@@ -106,7 +106,7 @@ def learnability(
     if other:
         families = [models[name]["family"] for name in scored]
         results["comparison"] = compare(scored[first], scored[other[0]], families)
-    with filled(out, last=("learnability.json",)) as made:
+    with filled_folder(out, last=("learnability.json",)) as made:
         _write(made, results, scored)
     return results
 

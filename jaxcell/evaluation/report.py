@@ -11,9 +11,9 @@ import numpy as np
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.files import about
 from jaxcell.progress import bar
+from jaxcell.writing import filled_folder
 
 from . import inputs, methods, page, pictures, probes
-from .folders import filled
 from .measure import STEPS, mean_row, measure
 from .protocols import PROTOCOLS, choose
 
@@ -151,7 +151,7 @@ def evaluate(
     if papers:
         results["protocols"] = {name: _protocol(name, measured) for name in papers}
     results["meta"]["notes"] = said + notes + page.notes(cells, splits, compared, results)
-    with filled(out) as made:
+    with filled_folder(out) as made:
         pictures.draw(made, measured, compared, cells, results)
         text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         (made / "results.json").write_text(text, encoding="utf-8")

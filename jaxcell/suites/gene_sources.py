@@ -21,6 +21,7 @@ from jaxcell.files import near
 from jaxcell.gene_vectors import genes
 from jaxcell.suites.vectors import fingerprint
 from jaxcell.training.external import read_vectors
+from jaxcell.writing import whole_file
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,8 @@ def _kept(folder, mark, make):
     file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
     if not file.exists():
         found = make()
-        folder.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new.npz")
-        np.savez(new, **{f"vectors {key}": x for key, x in found.items()})
-        new.rename(file)
+        with whole_file(file) as partial, open(partial, "wb") as to:
+            np.savez(to, **{f"vectors {key}": x for key, x in found.items()})
     with np.load(file) as arrays:
         return {key.removeprefix("vectors "): arrays[key] for key in arrays}
 

@@ -26,6 +26,7 @@ from jaxcell.results import check_match
 from jaxcell.suites import naming
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.external import read_vectors
+from jaxcell.writing import whole_file
 
 PCS = 50  # components where a baseline's name says no other number
 FEWEST = 0.05  # of a model's genes, as `jaxcell.embed` has it by default
@@ -156,10 +157,8 @@ def _model(name, path, cells, options, folder, source):
         file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
         if not file.exists():
             found = embed_cells(cells.copy(), path, key="X_model", progress=False, **options)
-            folder.mkdir(parents=True, exist_ok=True)
-            new = file.with_suffix(".new.npy")
-            np.save(new, found.obsm["X_model"])
-            new.rename(file)
+            with whole_file(file) as partial, open(partial, "wb") as to:
+                np.save(to, found.obsm["X_model"])
         return np.load(file)
 
     return Method(

@@ -15,7 +15,7 @@ from jaxcell import config
 from jaxcell.data.types import StrPath
 from jaxcell.training import curves, gene_figure
 from jaxcell.training.metrics import share_explained
-from jaxcell.writing import whole_file
+from jaxcell.writing import filled_folder, whole_file
 
 GENES = "gene_errors.tsv"
 
@@ -78,12 +78,8 @@ def report(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={str(out)!r} is a file; report writes a folder: name one (--out)")
-    out.mkdir(parents=True, exist_ok=True)
-    curves.draw(records, out / "curves.png")
     tables = {r.name: found for r, path in zip(records, runs, strict=True)
               if (found := _genes(path)) is not None}  # fmt: skip
-    if tables:
-        gene_figure.draw(tables, out / "gene_errors.png")
     text = [
         "# Training runs\n",
         _markdown(["run", *COLUMNS], [[r.name, *_row(r)] for r in records]),
@@ -93,7 +89,11 @@ def report(
         "## Where their configs differ\n",
         differences(records),
     ]
-    (out / "report.md").write_text("\n".join(text) + "\n")
+    with filled_folder(out, last=("report.md",)) as made:
+        curves.draw(records, made / "curves.png")
+        if tables:
+            gene_figure.draw(tables, made / "gene_errors.png")
+        (made / "report.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     return out / "report.md"
 
 

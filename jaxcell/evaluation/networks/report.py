@@ -3,8 +3,8 @@
 import csv
 import json
 
-from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.tables import markdown, number
+from jaxcell.writing import filled_folder
 
 KNOWN = {
     "auroc": "AUROC",
@@ -27,7 +27,7 @@ def write_report(out, meta, found):
     -------
     dict, as in results.json
     """
-    with filled(out) as partial:
+    with filled_folder(out) as partial:
         figures = {}
         for route in found.values():
             for file, title, draw in route.pictures:

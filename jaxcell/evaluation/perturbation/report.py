@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxcell.data.types import Cells, StrPath
-from jaxcell.evaluation.folders import filled
 from jaxcell.evaluation.inputs import read
 from jaxcell.progress import bar
+from jaxcell.writing import filled_folder, whole_file, write_text
 
 from . import baselines as simple
 from . import figures, metrics, page, splits
@@ -69,15 +69,12 @@ def perturbation_split(
     found = perturbations(adata, where=data, **layout)
     split = splits.make(found, kind, seed=seed, seen=seen, held_out=held_out, test=test)
     cells: Any = training.training_cells(adata, found, split) if train_cells else None
-    for path in files.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     if vocabulary:
         text = "".join(f"{gene}\n" for gene in training.vocabulary(found))
-        files["vocabulary"].write_text(text, encoding="utf-8")
+        write_text(vocabulary, text)
     if train_cells:
-        partial = Path(f"{train_cells}.partial")
-        cells.write_h5ad(partial)
-        partial.replace(train_cells)
+        with whole_file(train_cells) as partial:
+            cells.write_h5ad(partial)
     split.write(out)
     return split
 
@@ -236,7 +233,7 @@ def _write(out, task, said, results):
     """Draw and write everything."""
     top = results["verdict"][ALL]
     best = top["prediction"] or top["best"] or next(iter(results["methods"]))
-    with filled(out) as made:
+    with filled_folder(out) as made:
         figures.scores_figure(made / "scores.png", results["methods"], task.groups)
         figures.conditions_figure(
             made / "conditions.png", best, results["methods"][best]["conditions"],

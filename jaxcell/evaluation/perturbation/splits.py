@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcell.writing import write_text
+
 from . import draws
 from .names import listed
 
@@ -48,9 +50,7 @@ class Split:
     def write(self, path):
         """Write as JSON."""
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        partial = Path(f"{path}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
 
     @classmethod
     def read(cls, path):
