@@ -3,33 +3,18 @@
 import sys
 
 from jaxcell import __version__, failures, interrupts
-from jaxcell.verbs import (
-    benchmark,
-    cells,
-    conversion,
-    data,
-    doctor,
-    evaluation,
-    genes,
-    inspection,
-    networks,
-    perturbation,
-    plan,
-    resume,
-    training,
-)
-from jaxcell.verbs.parser import Parser, add_verbs
 
 
 def main(argv=None):
-    """Parse and run; a mistake of the user's ends in one line, not a traceback."""
-    debug, argv = failures.debug(sys.argv[1:] if argv is None else list(argv))
+    """Parse and run; a mistake of the user's ends in one line, not a traceback.
+
+    argv : without it the process's own, which then ends with the command: see `interrupts.ending`
+    """
+    own = argv is None
+    debug, argv = failures.debug(sys.argv[1:] if own else list(argv))
     failures.plain_warnings()
-    with failures.in_one_line(debug, _whose), interrupts.ending(debug):
-        if argv[:1] == ["benchmark"]:
-            verb, asked = benchmark.start, argv[1:]
-        else:
-            verb, asked = _parsed(argv)
+    with interrupts.ending(debug, own), failures.in_one_line(debug, _whose):
+        verb, asked = _parsed(argv)
         verb(asked)
 
 
@@ -41,6 +26,10 @@ def _whose():
 
 def _parsed(argv):
     """The verb's function and its arguments."""
+    if argv[:1] == ["benchmark"]:
+        from jaxcell.verbs import benchmark
+
+        return benchmark.start, argv[1:]
     asked, more = parser().parse_known_args(argv)
     asked = vars(asked)
     verb = asked.pop("verb")
@@ -51,6 +40,23 @@ def _parsed(argv):
 
 def parser():
     """The parser of all verbs; those of train and benchmark are their own."""
+    # Not before `main` listens: a Ctrl-C at an import would end in a traceback.
+    from jaxcell.verbs import (
+        cells,
+        conversion,
+        data,
+        doctor,
+        evaluation,
+        genes,
+        inspection,
+        networks,
+        perturbation,
+        plan,
+        resume,
+        training,
+    )
+    from jaxcell.verbs.parser import Parser, add_verbs
+
     parser = Parser(prog="jaxcell", description=__doc__)
     parser.add_argument("--version", action="version", version=f"jaxcell {__version__}")
     add = add_verbs(parser, "verbs", "VERB")

@@ -10,12 +10,16 @@ import contextlib
 import dis
 import errno
 import os
+import select
 import sys
 import tempfile
 import traceback
 import warnings
 from pathlib import Path
 
+from jaxcell import interrupts
+
+PIPE = 141  # as a shell has it of a command that SIGPIPE ended
 RAISE = dis.opmap["RAISE_VARARGS"]
 HERE = str(Path(__file__).parent)
 NEXT = {
@@ -57,11 +61,23 @@ def in_one_line(debug, whose=lambda: ""):
     Raises
     ------
     SystemExit
-        Status 2 for a `WrongFlag`, else 1.
+        Status 2 for a `WrongFlag`, 141 where nobody reads the output any more (`| head`), else 1.
+    KeyboardInterrupt
+        Where Ctrl-C brought the error about.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            # Python's own end would flush too, but could not tell in a line that nobody reads.
+            if isinstance(sys.exception(), SystemExit | None) and sys.stdout:
+                sys.stdout.flush()
     except Exception as error:
+        if interrupt := interrupted(error):
+            raise interrupt from error
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of the output
+            sys.exit(PIPE)
         if debug:
             raise
         line = f"error: {whose()}{said(error)}"
@@ -69,6 +85,27 @@ def in_one_line(debug, whose=lambda: ""):
             print(line, file=sys.stderr)
             sys.exit(2)
         sys.exit(line)
+
+
+def interrupted(error):
+    """The KeyboardInterrupt to raise for an error that Ctrl-C brought about, else None.
+
+    Libraries make errors of their own of it, chained to it or not: of an import that it met an
+    ImportError. What has a reason of its own, as a full disk, gives it behind a Ctrl-C too.
+    """
+    foreign = isinstance(error, ImportError) and not _own(error)
+    reason = "" if foreign else _reason(error)
+    found = interrupts.caused(error)
+    if found is None and (reason or not interrupts.heard()):
+        return None
+    return KeyboardInterrupt(reason) if reason else KeyboardInterrupt(*getattr(found, "args", ()))
+
+
+def _nobody_reads():
+    """Whether stdout is a pipe whose reader has left."""
+    asked = select.poll()
+    asked.register(1, select.POLLOUT)
+    return any(events & select.POLLERR for _, events in asked.poll(0))
 
 
 def plain_warnings():
@@ -87,6 +124,11 @@ def plain_warnings():
 
 def said(error):
     """What is wrong and what to do next, in a line."""
+    return _reason(error) or _defect(error)
+
+
+def _reason(error):
+    """The line of what is no defect of jaxcell, '' of what is one."""
     if isinstance(error, OSError) and error.errno is not None and not _own(error):
         return _of_system(error)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -97,9 +139,7 @@ def said(error):
         return f"{error}{more}"
     if isinstance(error, OSError | FloatingPointError):  # also numpy's: it is the numbers' fault
         return str(error)
-    if isinstance(error, ValueError) and _own(error):
-        return str(error)
-    return _defect(error)
+    return str(error) if isinstance(error, ValueError) and _own(error) else ""
 
 
 def _own(error):

@@ -6,12 +6,20 @@ Stages are prepare, train, embed and evaluate; one that is finished with the sam
 Started as many processes (see launch/), it is one run: all train, process 0 does the other stages.
 """
 
+import sys
+
+from jaxcell import cli
+
+if __name__ == "__main__":  # before the imports below: a Ctrl-C there would end in a traceback
+    sys.argv.insert(1, "train")
+    cli.main()
+    sys.exit()
+
 import functools
 import glob
 import hashlib
 import json
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,7 +29,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxcell import calls, cli, config, processes, sharding
+from jaxcell import calls, config, processes, sharding
 from jaxcell.data.prepare import prepare
 from jaxcell.data.types import StrPath
 from jaxcell.data.unprepared import open_store
@@ -73,6 +81,8 @@ def train(
     SystemExit
         When the run was stopped by SIGTERM or Ctrl-C, after it has saved: a script that goes on
         would take a half-trained model.
+    KeyboardInterrupt
+        By Ctrl-C where no step was to be saved: before the first one, or behind the last.
     """
     c = config.load(c) if isinstance(c, str | Path) else c.copy_and_resolve_references()
     c.stages = ("train",)  # of this call; run.json has it so, and `jaxcell resume` reads that
@@ -318,7 +328,3 @@ def main(asked):
             carry_out(c, asked["workdir"])
     except processes.OtherProcess:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    cli.main(["train", *sys.argv[1:]])

@@ -96,7 +96,7 @@ MAY = {
     "masked_prediction": ABOVE | {"evaluation"},
     "ablations": ABOVE | VERBS | {"masked_prediction"},
     "suites": ABOVE | VERBS | STUDIES,
-    "failures": set(),
+    "failures": {"interrupts"},
     "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
     "file_advice": {"data", "evaluation", "inspection", "training"},

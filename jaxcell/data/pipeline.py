@@ -6,6 +6,7 @@ B cells of the global batch, b of them this process'.
 import contextlib
 import os
 import signal
+from multiprocessing import resource_tracker
 
 import grain
 import numpy as np
@@ -123,44 +124,50 @@ def iterate(batches, *, workers=0, threads=2):
     dataset = grain.MapDataset.source(batches).to_iter_dataset(reading)
     if workers:
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_ctrl_c)
-    with _workers_without_accelerator():
-        iterator = iter(dataset)
-        try:
-            first = next(iterator, None)  # starts the workers
-        except RuntimeError as error:
-            if not workers:
-                raise
-            raise ValueError(
-                f"config.data.workers = {workers}: the worker processes did not start. A script "
-                "must train under `if __name__ == '__main__':`, since each worker imports it"
-            ) from error
+        dataset = dataset.mp_prefetch(options)
+    with contextlib.ExitStack() as opened:
+        with _workers_apart() if workers else contextlib.nullcontext():
+            iterator = iter(dataset)
+            opened.callback(getattr(iterator, "close", lambda: None))
+            try:
+                first = next(iterator, None)  # starts the workers
+            except RuntimeError as error:
+                if not workers:
+                    raise
+                raise ValueError(
+                    f"config.data.workers = {workers}: the worker processes did not start. A "
+                    "script must train under `if __name__ == '__main__':`, since each worker "
+                    "imports it"
+                ) from error
 
-    def stream():
-        if first is not None:
-            yield first
-            yield from iterator
+        def stream():
+            if first is not None:
+                yield first
+                yield from iterator
 
-    try:
         yield stream()
-    finally:
-        getattr(iterator, "close", lambda: None)()
-
-
-def _leave_ctrl_c(*_):
-    """A terminal's Ctrl-C reaches the workers too, whose batches the run needs until it stops."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def _workers_without_accelerator():
-    # Grain imports jax in its workers; without this each would take memory of the accelerator.
-    before = os.environ.get("JAX_PLATFORMS")
-    os.environ["JAX_PLATFORMS"] = "cpu"
+def _workers_apart():
+    """Processes that are started within know nothing of the accelerator, nor of Ctrl-C.
+
+    Grain imports jax in its workers, of which each would take memory of the accelerator. A
+    terminal's Ctrl-C reaches them too, whose batches the run needs until it stops: what is blocked
+    here stays so in them, and reaches this process by its other threads. And what they had sent
+    when it stops is freed by multiprocessing's own process, which warns of that.
+    """
+    less = {"JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning"}
+    before = {name: os.environ.get(name) for name in less}
+    os.environ.update(less)
+    resource_tracker.ensure_running()  # which takes the block away where it starts its process
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["JAX_PLATFORMS"]
-        else:
-            os.environ["JAX_PLATFORMS"] = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

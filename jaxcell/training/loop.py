@@ -91,7 +91,7 @@ class Run:
         return store
 
     def go(self):
-        """Train to the last step, or until asked to stop; True when the last step was reached."""
+        """Train to the last step and do what closes a run; False when asked to stop."""
         c = self.c
         with lock(self.workdir), Stop() as stop:
             self.checkpoints = Checkpoints(self.workdir, c)
@@ -120,9 +120,7 @@ class Run:
             self.progress = metrics.Progress(start, self.steps, c.train.batch_size)
             try:
                 done = trained or self._steps(start, stop)
-                for write in closing.values() if done else ():
-                    write()
-                return done
+                return done and self._close(closing, stop)
             finally:
                 self.progress.close()
                 self.journal.close()
@@ -158,6 +156,14 @@ class Run:
             work["curves.png"] = functools.partial(report.draw_run, self.workdir)
         return {Path(self.workdir) / name: write for name, write in work.items()}
 
+    def _close(self, closing, stop):
+        """Do the closing work, asking as if its parts were steps; False when asked to stop."""
+        for step, write in enumerate(closing.values(), self.steps + 1):
+            if stop.at(step):
+                return False
+            write()
+        return not stop.at(self.steps + 1 + len(closing))
+
     def _batches(self, split, **where):
         t = self.c.train
         # Validation takes no more memory than training: a micro-batch at a time.
@@ -179,15 +185,17 @@ class Run:
                 pending.append(found)
                 # The host runs at most two steps ahead, so that batches do not pile up.
                 jax.block_until_ready(pending[-2:][0])
+                stop.saves = True
                 self.progress.step()
                 if self.on_step:
                     self.on_step(step)
                 asked = stop.at(step)  # once: a signal that comes later waits for the next step
                 self._keep(step, pending, asked)
-                if asked and step < self.steps:
+                if asked:
                     self.checkpoints.wait()
                     self.progress.say(f"asked to stop: saved step {step} of {self.steps}")
                     return False
+        stop.saves = False
         if verdict := metrics.verdict(self.shown):
             self.progress.say(verdict)
         return True
@@ -349,10 +357,13 @@ def train(c, workdir, on_step=None, monitor=None, writers=()):
 
     Returns
     -------
-    bool : False when the run was asked to stop (SIGTERM, Ctrl-C) before its last step
+    bool : False when the run was asked to stop (SIGTERM, Ctrl-C) before it was done
 
     Raises
     ------
+    KeyboardInterrupt
+        By Ctrl-C where no step is to be saved: before the first one of this call, or behind the
+        last.
     ValueError
         When the config does not hold, the store is none, or the workdir has another run.
     FloatingPointError

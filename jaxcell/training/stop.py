@@ -30,28 +30,46 @@ class Stopped(KeyboardInterrupt):
 class Stop:
     """Set by SIGTERM (or by Ctrl-C once): the run saves and returns.
 
-    Of many processes any one may be asked. JAX's preemption service then holds SIGTERM (and what
-    else the platform gives notice by) from ``jax.distributed.initialize`` on, and picks the step.
+    Ctrl-C waits for the next step only while ``saves`` is True, which the run sets: before its
+    first step and behind its last one nothing is to be saved, and it interrupts as it does anywhere
+    else. Of many processes any one may be asked, and they must stop as one: there it always waits.
+    JAX's preemption service then holds SIGTERM (and what else the platform gives notice by) from
+    ``jax.distributed.initialize`` on, and picks the step.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        By Ctrl-C, see above; also on entering, when it was pressed before and swallowed.
     """
 
     def __enter__(self):
-        self._asked, self._before, self._many = False, {}, processes.count() > 1
-        mine = (signal.SIGINT,) if self._many else (signal.SIGTERM, signal.SIGINT)
-        if threading.current_thread() is threading.main_thread():
-            for s in mine:
-                # Who started it in the background wants no Ctrl-C to reach it.
-                if signal.getsignal(s) is not signal.SIG_IGN:
-                    self._before[s] = signal.signal(s, self._ask)
+        self.saves = self._asked = False
+        self._before, self._many = {}, processes.count() > 1
+        interrupts.forget()
+        mine = (signal.SIGINT,) if self._many else (signal.SIGINT, signal.SIGTERM)
+        try:
+            if threading.current_thread() is threading.main_thread():
+                for s in mine:
+                    # Who started it in the background wants no Ctrl-C to reach it.
+                    if signal.getsignal(s) is not signal.SIG_IGN:
+                        self._before[s] = signal.signal(s, self._ask)
+            if interrupts.heard():
+                self._ask(signal.SIGINT, None)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def _ask(self, number, frame):
         self._asked = True
-        # A second Ctrl-C ends at once.
         if number == signal.SIGINT:
             interrupts.hear()
+            # A second Ctrl-C ends at once.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._many:
             os.kill(os.getpid(), signal.SIGTERM)  # to the service, for all
+        elif number == signal.SIGINT and not self.saves:
+            raise KeyboardInterrupt
 
     def at(self, step):
         """Whether to stop behind this step: the same on all processes, which all ask at each."""
