@@ -25,6 +25,7 @@ LATE = "it came too late: all was done"
 PAUSE = 0.05  # seconds, until what swallowed a KeyboardInterrupt is over
 _heard = threading.Event()
 _pipe = None  # to the thread, while it listens
+_before = 0  # frames of imports when it began
 
 
 class CtrlC(KeyboardInterrupt):
@@ -79,13 +80,14 @@ def listening(own=False):
     KeyboardInterrupt
         Also at the end of work that went on though Ctrl-C was heard.
     """
-    global _pipe
+    global _pipe, _before
     mine = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     if _pipe is not None or not mine or before in (signal.SIG_IGN, None):
         yield
         return
     _heard.clear()
+    _before = _imports(sys._getframe())
     read, _pipe = os.pipe()
     write = _pipe
     os.set_blocking(write, False)
@@ -94,7 +96,7 @@ def listening(own=False):
     with _silent():
         thread.start()
         try:
-            signal.signal(signal.SIGINT, _raise)
+            signal.signal(signal.SIGINT, interrupt)
             yield
             if heard():
                 raise KeyboardInterrupt(LATE)
@@ -107,9 +109,23 @@ def listening(own=False):
             os.close(read)
 
 
-def _raise(number, frame):
-    _heard.set()
-    raise CtrlC
+def interrupt(number=None, frame=None):
+    """Raise what Ctrl-C raises, behind an import if one is under way; a signal handler."""
+    hear()
+    if _pipe is None:
+        raise KeyboardInterrupt
+    if _imports(frame) == _before:
+        raise CtrlC
+    os.write(_pipe, AGAIN)  # extensions that are interrupted as they load make errors of it, or die
+
+
+def _imports(frame):
+    """How many frames of imports are under a frame."""
+    number = 0
+    while frame is not None:
+        number += frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        frame = frame.f_back
+    return number
 
 
 @contextlib.contextmanager
@@ -136,8 +152,9 @@ def _listen(read):
     while number := os.read(read, 1):
         if number == AGAIN:
             time.sleep(PAUSE)
-            # A run that saves first has a handler of its own, and asks whether it was heard.
-            if _pipe is not None and signal.getsignal(signal.SIGINT) is _raise:
+            # By Python's own handler a run says that it saves first; see `training.stop`.
+            waits = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            if _pipe is not None and not waits:
                 mine += 1
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         elif number[0] != signal.SIGINT:

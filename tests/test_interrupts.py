@@ -30,7 +30,7 @@ def here(seconds=60):
     if not heard:
         sys.exit("no signal came")
 """
-COMMAND = "\nimport tests.conftest\nfrom jaxcell.cli import main\nmain(sys.argv[1:])\n"
+COMMAND = "\nimport tests.conftest\nfrom jaxcell.cli import main\nmain()\n"
 
 
 def started(code, *argv, cwd=None):

@@ -62,14 +62,15 @@ class Stop:
 
     def _ask(self, number, frame):
         self._asked = True
+        waits = self.saves or self._many
         if number == signal.SIGINT:
             interrupts.hear()
-            # A second Ctrl-C ends at once.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if waits:  # a second Ctrl-C ends at once
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            else:
+                interrupts.interrupt(number, frame)
         if self._many:
             os.kill(os.getpid(), signal.SIGTERM)  # to the service, for all
-        elif number == signal.SIGINT and not self.saves:
-            raise KeyboardInterrupt
 
     def at(self, step):
         """Whether to stop behind this step: the same on all processes, which all ask at each."""
