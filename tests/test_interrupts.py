@@ -20,11 +20,11 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 
 def here(seconds=60):
-    print("here", flush=True)
     end = time.monotonic() + seconds
     heard = []
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, lambda *a: (heard.append(a), before(*a)))
+    print("here", flush=True)
     while not heard and time.monotonic() < end:
         time.sleep(0.01)
     if not heard:
