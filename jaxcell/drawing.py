@@ -5,7 +5,7 @@ from collections import defaultdict
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE, STYLES
 
 COLOURS = 8  # of lines; the next so many have another style
-TITLE = 0.7  # inches that `title` takes
+TITLE = 0.7  # inches that `titled` takes
 
 
 def short(name, most=30):
@@ -72,7 +72,7 @@ def look(number):
     return {"color": PALETTE[number % COLOURS], "ls": style}
 
 
-def title(figure, text, caption="", left=0.2):
+def titled(figure, text, caption="", left=0.2):
     """What a picture shows, and how to read it, in its topmost `TITLE` inches."""
     width, height = figure.get_size_inches()
     lines = ((text, 0.15, dict(size=14, weight="bold", color=INK)),

@@ -1,8 +1,8 @@
 """The tables of ``jaxcell inspect``, for the terminal and for the page."""
 
 from jaxcell.data.inspection.identifiers import kind
+from jaxcell.drawing import short
 
-from .figures import short
 from .html import Column, Table, plain_table, shown
 
 GENES, LABELS = "Genes", "Labels"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcell.drawing import TITLE, below_title, dress, label, legend_below, look, tick, title
+from jaxcell.drawing import TITLE, below_title, dress, label, legend_below, look, tick, titled
 from jaxcell.palette import FAINT, INK
 
 COLUMNS, PANEL = 3, (4.6, 3.1)  # inches
@@ -37,7 +37,7 @@ def draw(records, path):
         _dress(axes, heading)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    title(figure, names[0] if len(names) == 1 else f"{len(names)} training runs", _caption(grid))
+    titled(figure, names[0] if len(names) == 1 else f"{len(names)} training runs", _caption(grid))
     if len(names) > 1:
         legend_below(figure, names)
     figure.savefig(path, format="png", metadata={"Software": None})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcell.drawing import TITLE, below_title, dress, legend_below, look, title
+from jaxcell.drawing import TITLE, below_title, dress, legend_below, look, titled
 from jaxcell.palette import FAINT, INK
 
 ENOUGH = 10  # entries of a gene with a count and without, for it to count
@@ -30,7 +30,7 @@ def draw(tables, path):
             panel(axes, found, look(i), dots=not several)
         dress(axes)
     name = "" if several else f": {next(iter(tables))}"
-    title(figure, f"Errors per gene{name}", READING)
+    titled(figure, f"Errors per gene{name}", READING)
     if several:
         legend_below(figure, list(tables))
     figure.savefig(path, format="png", metadata={"Software": None})
