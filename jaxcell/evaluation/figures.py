@@ -44,10 +44,13 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
         axes.margins(0.04)
         places = _places(layout, values, colours) if numbered else {}
         _number_classes(axes, layout, places)
-        left = numbered and len(places) < sum(colour != OTHER for colour in colours.values())
-        more = "; without a number: in the minority everywhere" if left else ""
+        marks = [
+            (str(k) if k in places else "–") if numbered and colour != OTHER else ""
+            for k, (_, colour) in enumerate(legends[i], 1)
+        ]
+        more = "; –: among others everywhere" if "–" in marks else ""
         axes.set_title(f"UMAP by {label(title)}{more}", size=10, color=INK, loc="left")
-        _legend(axes, legends[i], columns[i], places)
+        _legend(axes, legends[i], columns[i], marks)
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -64,11 +67,13 @@ def _legend_columns(entries):
     return max(1, min(4, 76 // longest, len(entries)))
 
 
-def _legend(axes, entries, columns, places):
+def _legend(axes, entries, columns, marks):
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], marker="o", ls="", ms=6.5, mew=0, color=c) for _, c in entries]
-    texts = [f"{i}  {text}" if i in places else text for i, (text, _) in enumerate(entries, 1)]
+    texts = [
+        f"{mark}  {text}" if mark else text for (text, _), mark in zip(entries, marks, strict=True)
+    ]
     axes.legend(
         handles, texts, ncols=columns, loc="upper left", bbox_to_anchor=(-0.02, -0.01),
         frameon=False, fontsize=8.5, handletextpad=0.2, columnspacing=1.2, labelspacing=0.45,

@@ -22,9 +22,9 @@ def scores_figure(path, methods, groups):
 
     names = list(methods)
     shown = told_apart(names, LONGEST)
-    panel, left = 2.35, 0.4 + 0.085 * max(map(len, shown))
-    width, tall = left + panel * len(groups) + 0.2, 0.3 * len(names) + 0.25
-    width, height = max(width, 5.6), tall + 1.25
+    left, tall = 0.4 + 0.085 * max(map(len, shown)), 0.3 * len(names) + 0.25
+    width, height = max(left + 2.35 * len(groups) + 0.2, 5.6), tall + 1.25
+    panel = (width - left - 0.2) / len(groups)
     figure = Figure((width, height), dpi=140, facecolor="white")
     titled(figure, f"{METRICS[MAIN]} on held-out conditions",
            "blue: predictions, grey: baselines, hollow: shuffled; dots: conditions")  # fmt: skip
