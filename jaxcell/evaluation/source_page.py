@@ -151,7 +151,7 @@ def _genes(looks):
         Column("genes", "genes", None), Column("without", "no count", None),
         Column("named", "named by", None), Column("duplicates", "twice", None),
         Column("unnamed", "unnamed", None), Column("spike_ins", "spike-ins", None),
-        Column("species", "species", None), Column("why", "as", None),
+        Column("species", "species", None), Column("why", "species told by", None),
     ]  # fmt: skip
     rows = []
     for look in looks:
