@@ -21,8 +21,9 @@ def scores_figure(path, methods):
     metrics = [m for m in methods[names[0]] if m != "kind"]
     texts = told_apart(names, 40)
     left = 0.4 + 0.085 * max(map(len, texts))
-    panel, height = 2.5, 0.3 * len(names) + 1.15
-    width = left + panel * len(metrics) + 0.1
+    height = 0.3 * len(names) + 1.15
+    width = max(left + 2.5 * len(metrics) + 0.1, 6.2)
+    panel = (width - left - 0.1) / len(metrics)
     figure = Figure((width, height), dpi=140, facecolor="white")
     figure.text(
         0.15 / width, 1 - 0.12 / height, size=9, color=FAINT, va="top",

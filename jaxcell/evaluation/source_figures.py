@@ -134,6 +134,7 @@ def label_figure(path, names, labels):
     key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
+    width = max(width, 2 * room(names) + 0.6) if key else width
     figure = Figure((width, height), dpi=140, facecolor="white")
     titled(figure, "Cells of each class", "by source" if key else "of all sources together")
     for i, side in enumerate(sides):

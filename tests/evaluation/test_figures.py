@@ -5,10 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcell.evaluation import confusion_figure, figures, source_figures, verdict_figures
+from jaxcell.evaluation import (
+    confusion_figure,
+    figures,
+    gene_figures,
+    source_figures,
+    verdict_figures,
+)
 from jaxcell.evaluation.networks import figures as networks
 from jaxcell.evaluation.perturbation import figures as perturbation
-from jaxcell.palette import INK, colours
+from jaxcell.palette import INK, PALETTE, colours
 
 FORMULA = "T $\\foo$ c"  # a name of a class, not what matplotlib calls mathtext
 T_CELLS = [f"naive thymus-derived {cd}-positive, alpha-beta T cell" for cd in ("CD4", "CD8")]
@@ -121,11 +127,23 @@ def test_the_front_strikes_through_no_name(tmp_path, drawn):
 def test_names_of_genes_are_dark_on_white(tmp_path, drawn):
     layout = np.random.default_rng(0).normal(size=(40, 2))
     genes = [f"G{i}" for i in range(40)]
-    groups = {"a": genes[:4], "b": genes[4:9]}
+    groups = {"a": genes[:4], "_b": genes[4:9]}
     networks.gene_map(tmp_path / "x.png", layout, genes, groups, "Genes")
     texts = drawn[0].axes[0].texts
     assert {text.get_text() for text in texts} == set(genes[:9])
     assert {text.get_color() for text in texts} == {INK}
+    legend = drawn[0].axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "_b"]
+
+
+def test_every_model_has_its_entry_below_the_recall_while_it_trains(tmp_path, drawn):
+    curves = {"_a": {"go": ([0, 5], [[1, 2], [2, 3]])}, "b": {"go": ([0, 5], [[2, 2], [3, 3]])}}
+    levels = {"_chance": {"go": 0.5}}
+    gene_figures.epochs_figure(tmp_path / "x.png", "Recall", curves, levels, {"go": "GO"})
+    [legend] = drawn[0].legends
+    pairs = zip(legend.texts, legend.legend_handles, strict=True)
+    found = {text.get_text(): handle.get_color() for text, handle in pairs}
+    assert found == dict(zip(("_a", "b", "_chance"), PALETTE, strict=False))
 
 
 def test_one_group_of_conditions_fills_its_picture(tmp_path, drawn):

@@ -142,20 +142,22 @@ def gene_map(path, layout, genes, groups, title):
     axes = figure.add_axes([0.02, 0.02, 0.72, 0.92])
     axes.scatter(*layout.T, s=5, color=OTHER, lw=0)
     place = {gene: i for i, gene in enumerate(genes)}
-    named, done = [], set()
+    named, done, dots = [], set(), {}
     for i, (group, own) in enumerate(zip(told_apart(groups), groups.values(), strict=True)):
         mine = [g for g in own if g not in done]
         done |= set(mine)
         at = [place[g] for g in mine]
         colour = PALETTE[i % len(PALETTE)]
-        axes.scatter(*layout[at].T, s=22, color=colour, lw=0, label=group)
+        dots[group] = axes.scatter(*layout[at].T, s=22, color=colour, lw=0)
         named += zip(at, mine, strict=True)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(LINE)
     axes.set_title(title, size=10, color=INK, loc="left")
     if groups:
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0),
-                    labelcolor=INK)  # fmt: skip
+        axes.legend(
+            dots.values(), dots, frameon=False, fontsize=8, loc="upper left",
+            bbox_to_anchor=(1.0, 1.0), labelcolor=INK,
+        )  # fmt: skip
     if named:
         at, names = zip(*named, strict=True)
         name_points(axes, *layout[list(at)].T, names, INK)
