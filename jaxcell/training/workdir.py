@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from jaxcell import processes
-from jaxcell.writing import writing
+from jaxcell.writing import check_writable, writing
 
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
@@ -20,10 +20,9 @@ def check_workdir(workdir):
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: found a file, expected a folder for the run (--workdir)")
     above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
-        raise ValueError(
-            f"{path} cannot be written to; name another folder for the run (--workdir)"
-        )
+    if not above.is_dir():
+        raise ValueError(f"{path}: {above} is a file; name another folder for the run (--workdir)")
+    check_writable(path if path.exists() else above, path)
     holds = "a store" if (path / "store.json").exists() else ""
     if (path / "model.safetensors").exists():
         holds = "a model"
