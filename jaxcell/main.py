@@ -14,7 +14,9 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -47,6 +49,8 @@ LEAVES = {"embed": "embeddings.h5ad", "evaluate": "results.json"}
 def train(
     c: ConfigDict | StrPath,
     workdir: StrPath | None = None,
+    *,
+    writers: Sequence[Any] = (),
 ) -> Path:
     """Train a model: ``jaxcell.train``.
 
@@ -54,6 +58,9 @@ def train(
     ----------
     c : ConfigDict with ``data.store`` set, or the path of one: 'configs/txfm_b.py[:variant]'
     workdir : folder of the run; ``runs/<name>-<time>`` by default
+    writers : what else takes the numbers of metrics.jsonl (Weights & Biases, MLflow, …), by
+        ``write(step, {name: number})`` and, at the end, ``close()``; of many processes on the
+        first. `jaxcell resume` knows none: call this again, which goes on too
 
     Returns
     -------
@@ -72,7 +79,7 @@ def train(
     workdir = Path(workdir or default_workdir(c))
     require_store(c)
     check_workdir(workdir)
-    if not loop.train(c, workdir, monitor=monitor_of(c)):
+    if not loop.train(c, workdir, monitor=monitor_of(c), writers=writers):
         sys.exit(f"{workdir}: stopped before the end; {goes_on(workdir)}")
     return workdir
 

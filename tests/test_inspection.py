@@ -14,6 +14,7 @@ from jaxcell.evaluation.source_figures import MOST
 from jaxcell.evaluation.source_page import format_inspection
 from tests.data.bad_files import MOUSE
 from tests.data.conftest import GENES, cells, counts
+from tests.data.sources.conftest import write_soma
 from tests.data.sources.test_features import TYPES
 
 LONG = "a_name_that_is_so_long_that_it_does_not_fit_into_any_row_of_a_picture_at_all"
@@ -214,10 +215,7 @@ def test_kinds_of_inputs_are_read_as_prepare_reads_them(files, tmp_path, capsys)
 
 def test_cells_of_an_experiment(tmp_path):
     pytest.importorskip("tiledbsoma")
-    import tiledbsoma.io
-
-    uri = str(tmp_path / "exp")
-    tiledbsoma.io.from_anndata(uri, cells(), measurement_name="other", X_layer_name="raw")
+    uri = write_soma(tmp_path / "exp", cells(), measurement="other")
     options = {"soma_filter": "batch != 'a'", "soma_measurement": "other"}
     (found,) = inspect(uri, **options)["sources"]
     assert found["cells"] == 20

@@ -143,7 +143,7 @@ def test_hdf5_holds_what_anndata_writes(tmp_path):
     with hdf5_file(tmp_path / "x", "w") as file:
         anndata.io.write_elem(file, "/", adata)
     with hdf5_file(tmp_path / "x", "r+") as file:
-        anndata.io.write_elem(file, "obsm/more", np.arange(6).reshape(3, 2))
+        anndata.io.write_elem(file["obsm"], "more", np.arange(6).reshape(3, 2))
     found = anndata.read_h5ad(tmp_path / "x")
     np.testing.assert_array_equal(found.X, adata.X)
     assert (found.uns["a"], list(found.uns["b"])) == ("text", [1.0, 2.0])

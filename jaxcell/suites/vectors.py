@@ -68,7 +68,8 @@ def fingerprint(data):
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     raw = [] if data.raw is None else [data.raw.X]
-    for matrix in (data.X, *(data.layers[name] for name in sorted(data.layers)), *raw):
+    names = sorted(name for name in data.layers if name is not None)  # None: X, from 0.13 on
+    for matrix in (data.X, *(data.layers[name] for name in names), *raw):
         x = sp.csr_matrix(matrix)
         for array in (x.data, x.indices, x.indptr):
             digest.update(np.ascontiguousarray(array).view(np.uint8))

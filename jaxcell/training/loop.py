@@ -43,7 +43,7 @@ def _better(value, best, mode):
 class Run:
     """One session of a training run; ``train`` is the way in."""
 
-    def __init__(self, c, workdir, on_step=None, monitor=None):
+    def __init__(self, c, workdir, on_step=None, monitor=None, writers=()):
         if left := left_out(c):
             say(f"config.labels: does not name the label heads {', '.join(left)}: left out")
         c = settled(c)  # a copy: what the store overrides stays out of the caller's
@@ -51,6 +51,7 @@ class Run:
         if c.best[0] == "val/avg_bio" and monitor is None:
             raise ValueError("config.best: 'val/avg_bio' is for jaxcell.train, which computes it")
         self.c, self.workdir, self.on_step, self.monitor = c, workdir, on_step, monitor
+        self.writers = writers
         processes.check()
         self.store = processes.together(lambda: self._opened(c))
         processes.same(c.data.store, self.store.content_hash)
@@ -115,7 +116,7 @@ class Run:
                 self._open(start)
             board = c.train.tensorboard and self.first
             boards = [tensorboard.TensorBoard(self.workdir, start)] if board else []
-            self.journal = metrics.Journal(self.workdir, start, boards)
+            self.journal = metrics.Journal(self.workdir, start, [*boards, *self.writers])
             self.progress = metrics.Progress(start, self.steps, c.train.batch_size)
             try:
                 done = trained or self._steps(start, stop)
@@ -337,7 +338,7 @@ class Run:
         return {**{k: float(mean) for k, mean in divide(sums).items()}, "loss": float(loss)}
 
 
-def train(c, workdir, on_step=None, monitor=None):
+def train(c, workdir, on_step=None, monitor=None, writers=()):
     """Train a model as a config says, or go on with the run that ``workdir`` holds.
 
     Parameters
@@ -347,6 +348,7 @@ def train(c, workdir, on_step=None, monitor=None):
         gene_errors.tsv and, where matplotlib is installed, curves.png
     on_step : called with the number of each step that was computed
     monitor : called with the variables at each validation; its dict of metrics joins the losses
+    writers : see `jaxcell.train`
 
     Returns
     -------
@@ -359,4 +361,4 @@ def train(c, workdir, on_step=None, monitor=None):
     FloatingPointError
         When the loss is no longer a number; nothing of that state is saved.
     """
-    return Run(c, workdir, on_step, monitor).go()
+    return Run(c, workdir, on_step, monitor, writers).go()

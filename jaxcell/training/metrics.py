@@ -27,7 +27,8 @@ class Journal:
     """
 
     def __init__(self, workdir, start, writers=()):
-        self._path, self._writers = Path(workdir) / "metrics.jsonl", writers
+        self._path = Path(workdir) / "metrics.jsonl"
+        self._writers = writers if processes.first() else ()
         if not processes.first():
             return
         kept = []

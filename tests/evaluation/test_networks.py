@@ -17,7 +17,7 @@ def brute(attention):
     """G's recipe by scipy, ties at their mean."""
     m = attention.shape[-1]
     heads = []
-    for head in attention:
+    for head in attention.astype(np.float64):  # in which scipy then ranks
         rows = np.stack([stats.rankdata(row) - 1 for row in head]) / m
         heads.append(np.stack([stats.rankdata(c) - 1 for c in rows.T], axis=1) / m)
     return np.mean(heads, axis=0)

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 import jaxcell
 from tests.conftest import ROOT
+from tests.data.sources.conftest import write_soma
 
 DATA = Path(os.environ.get("JAXCELL_DATA", ROOT.parent / "shared" / "data"))
 pytestmark = [
@@ -29,10 +30,8 @@ FILES = {  # with labels that the kinds keep which have labels
 
 
 def soma(adata, folder):
-    pytest.importorskip("tiledbsoma.io").from_anndata(
-        str(folder), adata, measurement_name="RNA", X_layer_name="raw"
-    )
-    return folder
+    pytest.importorskip("tiledbsoma")
+    return write_soma(folder, adata)
 
 
 def zarr(adata, folder, version):

@@ -37,9 +37,21 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+class Seen(list):
+    """A writer beside the journal."""
+
+    def write(self, step, values):
+        self.append({"step": step, **values})
+
+    def close(self):
+        self.append("closed")
+
+
 def test_a_run_learns_and_leaves_what_it_promises(store, tmp_path, capsys):
-    assert loop.train(tiny(store, steps=120, **{"train.validate_every": 40}), tmp_path)
+    seen, c = Seen(), tiny(store, steps=120, **{"train.validate_every": 40})
+    assert loop.train(c, tmp_path, writers=[seen])
     found = lines(tmp_path)
+    assert seen == [*found, "closed"]
     losses = [line["train/loss"] for line in found if "train/loss" in line]
     valid = [line for line in found if "val/loss" in line]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])

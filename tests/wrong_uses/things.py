@@ -50,7 +50,7 @@ def _files(folder):
     def values(x):
         def change(adata):
             adata.X = sp.csr_matrix(x(adata.X.toarray()).astype(np.float32))
-            adata.layers.clear()
+            del adata.layers["log"]
 
         return change
 

@@ -57,7 +57,8 @@ def training_cells(adata, data, split):
         obs[column] = obs[column].cat.remove_unused_categories()  # else they name the held-out
     obs[PART] = pd.Categorical(np.where(valid[keep], VAL, TRAIN))
     var = adata.var[[c for c in adata.var if _names(adata.var[c])]].copy()
-    layers = {name: layer[rows] for name, layer in adata.layers.items()}
+    # From 0.13 on AnnData lists X among its layers, as None.
+    layers = {name: x[rows] for name, x in adata.layers.items() if name is not None}
     return anndata.AnnData(adata.X[rows], obs=obs, var=var, layers=layers)
 
 

@@ -17,6 +17,19 @@ def read(source, *rows):
     return np.vstack([chunk.toarray() for chunk in source.chunks(*rows)])
 
 
+def write_soma(uri, adata, layer="raw", measurement="RNA"):
+    """Write an AnnData as a SOMA experiment; its path."""
+    import tiledbsoma.io
+
+    # X as a layer: from 0.13 on AnnData lists X among its layers, by a name that tiledbsoma 2.3
+    # does not take.
+    adata = adata.copy()
+    matrix, adata.X = adata.X, None
+    adata.layers[layer] = matrix
+    tiledbsoma.io.from_anndata(str(uri), adata, measurement_name=measurement)
+    return uri
+
+
 def check(source, wanted):
     """A source opened with chunk_cells=7 is a matrix [30, n_var], as is any range of it."""
     chunks = list(source.chunks())

@@ -14,24 +14,18 @@ from jaxcell.data.prepare import prepare
 from jaxcell.data.sources import open_source
 from jaxcell.data.sources.soma import PRESENCE
 from tests.data.conftest import ENSEMBL, GENES, cells, counts
-from tests.data.sources.conftest import check, read
+from tests.data.sources.conftest import check, read, write_soma
 from tests.data.test_prepare import everything
 
 soma = pytest.importorskip("tiledbsoma")
 import pyarrow as pa  # noqa: E402 - tiledbsoma brings it
-import tiledbsoma.io  # noqa: E402
-
-
-def write(uri, adata, layer="raw"):
-    tiledbsoma.io.from_anndata(str(uri), adata, measurement_name="RNA", X_layer_name=layer)
-    return uri
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix])
 @pytest.mark.parametrize("spec", ["soma:{}", "{}"])
 def test_an_experiment(tmp_path, form, spec):
     adata = cells(form(counts()), normal=form(counts(seed=1)))
-    source = open_source(spec.format(write(tmp_path / "exp", adata)), chunk_cells=7)
+    source = open_source(spec.format(write_soma(tmp_path / "exp", adata)), chunk_cells=7)
     check(source, counts())
     assert (source.places, source.counts) == (["X/normal", "X/raw"], "X/raw")
     check(source.at("X/normal"), counts(seed=1))
@@ -42,7 +36,7 @@ def test_an_experiment(tmp_path, form, spec):
 
 def test_a_stamp_tells_what_was_written_anew(tmp_path):
     """Of as many values, in as many cells: a prepare that was stopped does not go on with them."""
-    path = write(tmp_path / "exp of mine", cells(sp.csr_matrix(counts())))
+    path = write_soma(tmp_path / "exp of mine", cells(sp.csr_matrix(counts())))
     seen = [open_source(path).stamp()]
     assert open_source(path).stamp() == seen[0]
     with soma.Experiment.open(str(path), "w") as experiment:
@@ -59,7 +53,7 @@ def test_a_stamp_tells_what_was_written_anew(tmp_path):
 
 
 def test_the_only_layer_is_x(tmp_path):
-    source = open_source(write(tmp_path / "exp", cells(sp.csr_matrix(counts())), "data"))
+    source = open_source(write_soma(tmp_path / "exp", cells(sp.csr_matrix(counts())), "data"))
     assert source.counts == "X/data"
     with pytest.raises(ValueError, match="has no counts at 'raw'; it has X/data "):
         source.at("raw")
@@ -67,7 +61,7 @@ def test_the_only_layer_is_x(tmp_path):
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix])
 def test_a_value_filter(tmp_path, form):
-    path = write(tmp_path / "exp", cells(form(counts())))
+    path = write_soma(tmp_path / "exp", cells(form(counts())))
     chosen = np.arange(30) % 3 == 1
     source = open_source(path, value_filter="type == 'B'", chunk_cells=4)
     np.testing.assert_array_equal(read(source), counts()[chosen])
@@ -79,7 +73,7 @@ def test_a_value_filter(tmp_path, form):
 
 
 def test_the_checksum_is_that_of_a_pass(tmp_path):
-    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    path = write_soma(tmp_path / "exp", cells(sp.csr_matrix(counts())))
     asked = open_source(path)
     for ranges in (((0, 9), (0, 30)), ((5, 9), (0, 9), (9, 30)), ((0, 9), (20, 30), (9, 30))):
         passed = open_source(path, chunk_cells=7)
@@ -87,13 +81,13 @@ def test_the_checksum_is_that_of_a_pass(tmp_path):
             assert passed._digest is None  # known only after all cells
             read(passed, *rows)
         assert passed._digest == asked.checksum() == passed.checksum()
-    other = write(tmp_path / "other", cells(sp.csr_matrix(counts(seed=1))))
+    other = write_soma(tmp_path / "other", cells(sp.csr_matrix(counts(seed=1))))
     assert open_source(other).checksum() != asked.checksum()
 
 
 def test_memory_is_bounded(tmp_path):
     adata = cells(sp.csr_matrix(counts(4000, 200)), symbols=[f"G{i}" for i in range(200)])
-    path = write(tmp_path / "exp", adata)
+    path = write_soma(tmp_path / "exp", adata)
     tracemalloc.start()
     source = open_source(path, chunk_cells=100)
     before = tracemalloc.get_traced_memory()[0]
@@ -106,7 +100,7 @@ def test_memory_is_bounded(tmp_path):
 
 
 def test_what_is_wrong(tmp_path):
-    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    path = write_soma(tmp_path / "exp", cells(sp.csr_matrix(counts())))
     with pytest.raises(FileNotFoundError, match="absent is not a SOMA experiment"):
         open_source(f"soma:{tmp_path / 'absent'}")
     with pytest.raises(ValueError, match=r"exp/ms/RNA is a SOMA SOMAMeasurement, no experiment"):
@@ -126,7 +120,7 @@ def test_what_is_wrong(tmp_path):
 
 
 def test_without_tiledbsoma_the_extra_is_named(tmp_path, monkeypatch):
-    path = write(tmp_path / "exp", cells(sp.csr_matrix(counts())))
+    path = write_soma(tmp_path / "exp", cells(sp.csr_matrix(counts())))
     monkeypatch.setitem(sys.modules, "tiledbsoma", None)
     with pytest.raises(ImportError, match=r"read by tiledbsoma: pip install 'jaxcell\[soma\]'"):
         open_source(path)
@@ -155,7 +149,7 @@ def census_of(tmp_path):
         present[3, 0] = present[1, 1] = present[1, 2] = 0  # datasets 3, 1, 4 are d0, d1, d2
         with soma.Collection.create(str(uri)) as root:
             data = root.add_new_collection("census_data")
-            write(uri / "census_data" / "homo_sapiens", adata)
+            write_soma(uri / "census_data" / "homo_sapiens", adata)
             data.set("homo_sapiens", soma.open(str(uri / "census_data" / "homo_sapiens")))
             info = root.add_new_collection("census_info")
             table = pa.table({"soma_joinid": [1, 3, 4], "dataset_id": ["d1", "d0", "d2"]})
@@ -249,7 +243,7 @@ def test_a_manifest_of_the_census(census, tmp_path):
 
 
 def test_a_manifest_of_an_experiment(tmp_path):
-    write(tmp_path / "exp", cells(counts()))
+    write_soma(tmp_path / "exp", cells(counts()))
     (tmp_path / "mine.yaml").write_text(
         "name: mine\nsources: [{name: a, path: 'soma:exp', measured_by: batch}]"
     )

@@ -12,6 +12,7 @@ from jaxcell.data.sources import open_source
 from jaxcell.data.sources.soma import SomaSource
 from jaxcell.data.sources.soma_obs import KEPT, SomaObs, read_column
 from tests.data.conftest import cells, counts
+from tests.data.sources.conftest import write_soma
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("tiledbsoma")
@@ -20,16 +21,13 @@ pytest.importorskip("tiledbsoma")
 @pytest.fixture
 def experiment(tmp_path):
     """Function: obs columns -> the path of an experiment of 30 cells with these beside its own."""
-    import tiledbsoma.io
 
-    def write(**columns):
+    def make(**columns):
         adata = cells(counts())
         adata.obs = adata.obs.assign(**columns)
-        uri = str(tmp_path / "exp")
-        tiledbsoma.io.from_anndata(uri, adata, measurement_name="RNA", X_layer_name="raw")
-        return uri
+        return str(write_soma(tmp_path / "exp", adata))
 
-    return write
+    return make
 
 
 @pytest.fixture
@@ -139,15 +137,13 @@ def test_memory_does_not_grow_with_the_columns(tmp_path):
     """Peak of a process that makes a store of 80 000 cells with 82 obs columns."""
     import anndata
     import scipy.sparse as sp
-    import tiledbsoma.io
 
     rng = np.random.default_rng(0)
     obs = pd.DataFrame({f"c{i}": rng.random(N) for i in range(COLUMNS)})
     obs["type"] = pd.Categorical(np.array(["T", "B"])[np.arange(N) % 2])
     obs.index = [f"cell{i}" for i in range(N)]
     x = sp.csr_matrix((np.full(N, 3, np.float32), np.arange(N) % 8, np.arange(N + 1)), (N, 8))
-    adata, uri = anndata.AnnData(x, obs, cells().var), str(tmp_path / "exp")
-    tiledbsoma.io.from_anndata(uri, adata, measurement_name="RNA", X_layer_name="raw")
+    uri = str(write_soma(tmp_path / "exp", anndata.AnnData(x, obs, cells().var)))
     command = [sys.executable, "-c", MADE, uri, str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, others = int(done.stdout) / 1e3, 8 * N * COLUMNS / 1e6
