@@ -134,7 +134,8 @@ def label_figure(path, names, labels):
     key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
-    width = max(width, 2 * room(names) + 0.6) if key else width
+    texts = told_apart(names, NAME)
+    width = max(width, 2 * (0.5 + 0.068 * max(map(len, texts)))) if key else width
     figure = Figure((width, height), dpi=140, facecolor="white")
     titled(figure, "Cells of each class", "by source" if key else "of all sources together")
     for i, side in enumerate(sides):
@@ -148,7 +149,7 @@ def label_figure(path, names, labels):
     if key:
         patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
         figure.legend(
-            patches, told_apart(names, NAME), ncols=2, loc="lower left",
+            patches, texts, ncols=2, loc="lower left",
             bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
             handlelength=1.0, handleheight=0.9,
         )  # fmt: skip
