@@ -57,7 +57,7 @@ def parser():
     )
     from jaxcell.verbs.parser import Parser, add_verbs
 
-    parser = Parser(prog="jaxcell", description=__doc__)
+    parser = Parser(prog="jaxcell", description="The functions of the API, a verb each.")
     parser.add_argument("--version", action="version", version=f"jaxcell {__version__}")
     add = add_verbs(parser, "verbs", "VERB")
     doctor.doctor(
