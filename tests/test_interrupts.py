@@ -132,10 +132,11 @@ def test_embed_leaves_nothing_and_the_same_command_starts_anew(place, store, sou
 
 TRAIN = """
 from jaxcell.training import metrics
-plain = metrics.Progress.step
+plain, taken = metrics.Progress.step, []
 def step(self):
     plain(self)
-    if self._done == 3:
+    taken.append(1)
+    if len(taken) == 3:
         here()
 metrics.Progress.step = step
 """
