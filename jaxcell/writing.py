@@ -229,18 +229,18 @@ def filled_folder(out, last=("results.json",)):
     out = Path(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    try:
-        # Inside of it: who may write there need not be allowed to write beside it.
-        with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as made:
-            yield Path(made)
-            files = [path for path in Path(made).rglob("*") if path.is_file()]
-            for path in sorted(files, key=lambda path: (path.name in last, path)):
-                target = out / path.relative_to(made)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
-    finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # where it is empty
+        try:
+            # Inside of it: who may write there need not be allowed to write beside it.
+            with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as made:
+                yield Path(made)
+                files = [path for path in Path(made).rglob("*") if path.is_file()]
+                for path in sorted(files, key=lambda path: (path.name in last, path)):
+                    target = out / path.relative_to(made)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, target)
+        finally:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # where it is empty
 
 
 def check_free(out, what="a folder", ending=""):

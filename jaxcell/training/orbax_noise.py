@@ -1,7 +1,7 @@
 """What Orbax prints of a save that fails, beside the error that it raises: not shown.
 
 A full disk is one line to the user (see `jaxcell.writing`), not that line under forty tracebacks of
-threads that met with it too.
+threads that met with it too. Nor its warning of a step that was not validated, which is no fault.
 """
 
 import functools
@@ -28,4 +28,5 @@ def hush():
 def _is_not_raised_too(record):
     # asyncio tells of a task that failed by its coroutine, absl by the file that logs.
     said = record.pathname + record.getMessage()
-    return record.levelno < logging.ERROR or "orbax" not in said
+    fault = record.levelno >= logging.ERROR or "tracked_metric" in said
+    return not fault or "orbax" not in said

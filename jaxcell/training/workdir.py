@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from jaxcell import processes
-from jaxcell.writing import writing
+from jaxcell.writing import check_writable, writing
 
 PATIENCE = 30  # seconds until a new file is seen on other machines: NFS takes some
 
@@ -20,10 +20,9 @@ def check_workdir(workdir):
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path}: found a file, expected a folder for the run (--workdir)")
     above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
-        raise ValueError(
-            f"{path} cannot be written to; name another folder for the run (--workdir)"
-        )
+    if not above.is_dir():
+        raise ValueError(f"{path}: {above} is a file; name another folder for the run (--workdir)")
+    check_writable(path if path.exists() else above, path)
     holds = "a store" if (path / "store.json").exists() else ""
     if (path / "model.safetensors").exists():
         holds = "a model"
@@ -56,33 +55,29 @@ def lock(workdir):
 
 @contextlib.contextmanager
 def _locked(workdir):
-    made = not Path(workdir).exists()
+    path = Path(workdir)
     with writing(workdir):
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-    try:
-        with _held(workdir) as text:
+        try:
+            path.mkdir(parents=True)
+            made = True
+        except FileExistsError:  # perhaps by a run that was started with this one
+            made = False
+    with _held(path) as text:
+        try:
             yield text
-    except BaseException:
-        # What was refused leaves nothing behind.
-        known = {".lock", "command.json", "checkpoints"}
-        if made and set(os.listdir(workdir)) <= known and not begun(workdir):
-            shutil.rmtree(workdir)
-        raise
+        except BaseException:
+            # What was refused leaves nothing behind; removed while nobody else can be at work.
+            known = {".lock", "command.json", "checkpoints"}
+            if made and set(os.listdir(path)) <= known and not begun(path):
+                shutil.rmtree(path)
+            raise
 
 
 @contextlib.contextmanager
 def _held(workdir):
     with writing(workdir):
-        file = open(Path(workdir) / ".lock", "a+")  # noqa: SIM115, closed below
+        file = _lock_file(workdir)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise ValueError(
-                f"{workdir}: another run ({file.read().strip() or 'unknown'}) works there; "
-                "wait for it or name another folder"
-            ) from None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         text = f"process {os.getpid()} on {os.uname().nodename} since {now}"
         with writing(file.name):
@@ -94,6 +89,27 @@ def _held(workdir):
     finally:
         with contextlib.suppress(OSError):  # a full disk, of which the run itself tells
             file.close()
+
+
+def _lock_file(workdir):
+    """``WORKDIR/.lock``, open and locked; ValueError where another process holds it."""
+    while True:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / ".lock", "a+")  # noqa: SIM115, closed by _held
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise ValueError(
+                f"{workdir}: another run ({holder}) works there; wait for it or name another folder"
+            ) from None
+        # Unless a run that was refused has removed the folder between the two.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(workdir / ".lock"), os.fstat(file.fileno())):
+                return file
+        file.close()
 
 
 def _shares(workdir, text):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from jaxcell.inspection import inspect
 from jaxcell.training import loop
 from jaxcell.writing import DiskError
 from tests.conftest import ROOT
@@ -76,3 +77,11 @@ def test_a_read_only_disk(name, disk, inputs):
     with pytest.raises(DiskError, match=r"cannot be written: Read-only file system\. Name anoth"):
         VERBS[name].run(inputs, disk)
     assert list(disk.iterdir()) == []
+
+
+def test_a_full_disk_for_a_report(disk, inputs):
+    """Of folders that get all of their files at the end."""
+    fill(disk, 2**13)
+    with pytest.raises(DiskError, match=rf"{disk}/look: cannot be written: No space left .* free"):
+        inspect([str(inputs / "csr.h5ad")], out=disk / "look")
+    assert not (disk / "look").exists()

@@ -62,9 +62,9 @@ def test_a_defect_says_that_it_is_one_and_keeps_its_traceback(
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "free some space, or name an output on another disk"),
+        (errno.ENOSPC, "make room, and give the same command again"),
         (errno.EACCES, "change who may read and write there"),
-        (errno.EROFS, "name an output on a disk that can be written"),
+        (errno.EROFS, "name another place, or make this one writable"),
         (errno.EISDIR, "a folder is there, expected a file"),
         (errno.EMFILE, "raise the number of open files"),
     ],

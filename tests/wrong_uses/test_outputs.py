@@ -54,7 +54,7 @@ test_outputs = wrong_uses(
         ("plan --config configs/txfm_b.py:tiny --no-search --out {t}/nothing", "found a folder, expec"),
         ("plan --config configs/txfm_b.py:tiny --out {out}/no/p", "there is no folder {out}/no; make"),
         (RUN + "good.h5ad", "{t}/good.h5ad: found a file, expected a folder for the run (--workdir)"),
-        slow(RUN + "good.h5ad/w", "{t}/good.h5ad/w cannot be written to; name another folder"),
+        slow(RUN + "good.h5ad/w", "{t}/good.h5ad/w: {t}/good.h5ad is a file; name another folder"),
         (RUN + "store", "{t}/store: holds a store; name another folder for the run (--workdir)"),
         slow(RUN + "model", "{t}/model: holds a model that no run here has trained; name another folder"),
         slow(RUN + "model/model", "{t}/model/model: holds a model; name another folder"),
