@@ -84,6 +84,7 @@ class IntegrationBench:
     def __init__(self, experiment, out, budget):
         self.experiment, self.out = experiment, Path(out)
         e, self._genes = experiment, budget.genes
+        self.batch_label = e.batch
         self.cells = e.read(budget.cells)
         self.labels, self.batch = (self.cells.obs[k].to_numpy(str) for k in (e.label, e.batch))
         if len(np.unique(self.batch)) < 2:

@@ -2,7 +2,8 @@
 
 A bench has `store_of` (an arm's Store), `measures` (what a run's result depends on beside config
 and store, as JSON), `measure` (of a trained run: a dict for results.json), `shown` (that dict in a
-few words), `references` (what the arms have to beat) and `meta` (what the report says of the data).
+few words), `references` (what the arms have to beat), `meta` (what the report says of the data)
+and, where arms read it, `batch_label` (the label of the store that tells batches apart).
 """
 
 import contextlib
@@ -134,8 +135,9 @@ def ablate(
     # What is refused before anything is made leaves no folder, and nothing to go on with.
     with told(lambda: goes_on(out) if (out / calls.FILE).is_file() else ""), lock(out):
         bench = _bench(kind, experiment, out, size, call)
+        batch = getattr(bench, "batch_label", "")
         configs = {
-            (name, seed): config_of(kind, arm, size, bench.store_of(arm), steps, seed)
+            (name, seed): config_of(kind, arm, size, bench.store_of(arm), steps, seed, batch)
             for name, arm in chosen.items()
             for seed in range(seeds)
         }
