@@ -51,7 +51,7 @@ def _parsed(argv):
 
 def parser():
     """The parser of all verbs; those of train and benchmark are their own."""
-    parser = Parser(prog="jaxcell", description=__doc__)
+    parser = Parser(prog="jaxcell", description="The functions of the API, a verb each.")
     parser.add_argument("--version", action="version", version=f"jaxcell {__version__}")
     add = add_verbs(parser, "verbs", "VERB")
     doctor.doctor(

@@ -9,7 +9,6 @@ from typing import Any
 
 import anndata
 
-from jaxcell import __version__
 from jaxcell.data.genes import read_gene_map
 from jaxcell.data.inspection import overlap, values
 from jaxcell.data.inspection.cells import blocks, look_at
@@ -24,8 +23,8 @@ from jaxcell.data.store import Store
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.data.union import union
 from jaxcell.data.unprepared import is_source
-from jaxcell.evaluation import html, html_page
-from jaxcell.evaluation.source_report import page_blocks
+from jaxcell.evaluation import html_page
+from jaxcell.evaluation.source_report import how_made, page_blocks
 from jaxcell.progress import bar
 from jaxcell.writing import filled_folder
 
@@ -96,6 +95,11 @@ def inspect(
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"{out}: found a file, expected a folder or nothing (--out)")
     labels = [labels] if isinstance(labels, str) else labels
+    asked = {"labels": labels, "batch": batch, "counts": counts, "gene_map": gene_map,
+             "cells": None if cells == CELLS else cells, "features": features,
+             "identifiers": None if identifiers == "auto" else identifiers,
+             "soma_filter": soma_filter, "soma_measurement": soma_measurement,
+             "genes_in": genes_in, "out": out}  # fmt: skip
     gene_map = read_gene_map(gene_map)
     kinds = {
         "features": [features] if isinstance(features, str) else list(features),
@@ -119,10 +123,7 @@ def inspect(
         "labels_asked": labels,
     }
     if out is not None:
-        what = (
-            f"jaxcell {__version__}, {f'at most {cells:,}' if cells else 'all'} cells of a source"
-        )
-        said = [html.Heading("How it was made"), html.Text(f"`jaxcell inspect`, {what}.")]
+        said = how_made(given, {name: value for name, value in asked.items() if value is not None})
         with filled_folder(out, last=("inspect.json",)) as made:
             _write(made, results, page_blocks(results, looks) + said)
     return results

@@ -54,6 +54,7 @@ MAY = {
     "files": set(),
     "registry": set(),
     "palette": set(),
+    "drawing": {"palette"},
     "launchers": set(),
     "hub": set(),
     "progress": set(),
@@ -71,7 +72,7 @@ MAY = {
     "data": BASE | {"config_data_checks"},
     "models": BASE,
     "losses": BASE,
-    "training": PARTS | {"hub", "palette", "processes"},
+    "training": PARTS | {"drawing", "hub", "palette", "processes"},
     "forward": ABOVE,
     "embedder": ABOVE,
     "predictions": ABOVE,
@@ -109,6 +110,7 @@ MAY = {
     "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
     "evaluation": {
         "data",
+        "drawing",
         "palette",
         *BASE,
     },  # arrays and AnnData in, tables out: never models or training

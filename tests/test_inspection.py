@@ -1,4 +1,6 @@
+import html
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import jaxcell
 from jaxcell.cli import main
 from jaxcell.data.prepare import prepare
-from jaxcell.evaluation.figures import short
+from jaxcell.drawing import short
 from jaxcell.evaluation.source_figures import MOST
 from jaxcell.evaluation.source_page import format_inspection
 from tests.data.bad_files import MOUSE
@@ -48,6 +50,10 @@ def test_one_source_on_the_command_line(files, tmp_path, capsys):
     assert results["overlap"] is None
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<h1>What lies in the sources</h1>" in page
+    command = shlex.join(
+        ["jaxcell", "inspect", str(path), "--labels", "type", "--out", str(tmp_path / "out")]
+    )
+    assert f"<pre><code>{html.escape(command)}</code></pre>" in page
     pictures = sorted(p.name for p in (tmp_path / "out" / "figures").iterdir())
     assert pictures == ["depth.png", "labels.png", "sparsity.png"]
 
@@ -216,3 +222,10 @@ def test_cells_of_an_experiment(tmp_path):
     assert list(found["labels"]["batch"]["cells"]) == ["b", "c"]
     with pytest.raises(ValueError, match="has no measurement 'RNA'; it has other"):
         inspect(uri)
+
+
+def test_a_page_names_the_options_that_were_given(tmp_path):
+    inspect([cells()], out=tmp_path / "out", labels=["type"], cells=7, identifiers="symbols")
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    asked = "--labels type --cells 7 --identifiers symbols --out "
+    assert f"jaxcell inspect '(AnnData in memory)' {asked}" in page

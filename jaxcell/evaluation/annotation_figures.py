@@ -6,10 +6,10 @@ N nodes, L leaves; the group's distribution is the mean of its cells' leaf proba
 import numpy as np
 
 from jaxcell.data.decoding import greedy
+from jaxcell.drawing import label, short, titled, told_apart
 from jaxcell.palette import FAINT, INK, LINE, OTHER
 
 from .annotation_flow import COLOURS, LETTER, LONGEST
-from .figures import short
 from .tables import number
 
 BAR = 0.21  # inches of a row
@@ -34,9 +34,7 @@ def group_figure(path, ontology, mean, truth, name, cells):
         "leaves": _highest(mass, ontology.leaves),
         "ancestors": _highest(mass, _inner(ontology)),
     }
-    texts = {
-        title: [short(ontology.names[i], LONGEST) for i in nodes] for title, nodes in panels.items()
-    }
+    texts = {title: _texts(ontology, nodes) for title, nodes in panels.items()}
     margins = [0.25 + LETTER * max(map(len, text)) for text in texts.values()]
     rows = max(map(len, panels.values()))
     chart = 1.9
@@ -55,7 +53,7 @@ def group_figure(path, ontology, mean, truth, name, cells):
     said = f"mean probability of {cells} cells"
     if truth is not None:
         said += "; green: the true label and what is below it, blue: above it"
-    _title(figure, short(name, 60), said)
+    titled(figure, short(name, 60), said)
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -89,11 +87,11 @@ def greedy_figure(path, ontology, mean, name, cells):
     line = list(dict.fromkeys(greedy(ontology, mean[None])[0].tolist()))
     choices = [("start", np.flatnonzero(ontology.depth == 0))]
     choices += [
-        (f"under {short(ontology.names[node], LONGEST)}", np.array(ontology.children[node]))
+        (f"under {label(ontology.names[node], LONGEST)}", np.array(ontology.children[node]))
         for node in line[:-1]
     ]
     shown = [of[np.argsort(-mass[of], kind="stable")][:CHILDREN] for _, of in choices]
-    texts = [[short(ontology.names[i], LONGEST) for i in nodes] for nodes in shown]
+    texts = [_texts(ontology, nodes) for nodes in shown]
     margin = 0.45 + LETTER * max(len(text) for of_step in texts for text in of_step)
     chart, head = 2.3, 0.3
     height = sum(head + BAR * len(nodes) for nodes in shown) + 0.95
@@ -108,7 +106,7 @@ def greedy_figure(path, ontology, mean, name, cells):
         axes = figure.add_axes([margin / width, y / height, chart / width, tall / height])
         colours = [COLOURS["exact"] if node == chosen else OTHER for node in nodes]
         _bars(axes, mass[nodes], text, colours)
-    _title(figure, "Greedy decoding, step by step", f"{short(name, 60)}: mean of {cells} cells")
+    titled(figure, "Greedy decoding, step by step", f"{short(name, 60)}: mean of {cells} cells")
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -118,10 +116,8 @@ def _figure(width, height):
     return Figure((width, height), dpi=140, facecolor="white")
 
 
-def _title(figure, title, caption):
-    width, height = figure.get_size_inches()
-    figure.text(0.2 / width, 1 - 0.15 / height, title, size=13, weight="bold", color=INK, va="top")
-    figure.text(0.2 / width, 1 - 0.43 / height, caption, size=9, color=FAINT, va="top")
+def _texts(ontology, nodes):
+    return told_apart([ontology.names[i] for i in nodes], LONGEST)
 
 
 def _bars(axes, values, texts, colours):

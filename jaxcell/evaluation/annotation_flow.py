@@ -6,9 +6,8 @@ n cells, k classes of a side, inches from the top of the drawing.
 import numpy as np
 
 from jaxcell.data.ontology import RELATIONS
-from jaxcell.palette import BLUE, FAINT, GREEN, INK, ORANGE, VERMILION
-
-from .figures import short
+from jaxcell.drawing import short, titled, told_apart
+from jaxcell.palette import BLUE, GREEN, INK, ORANGE, VERMILION
 
 COLOURS = dict(zip(RELATIONS, (GREEN, BLUE, ORANGE, VERMILION), strict=True))
 MOST = 24  # classes of a side; the rarer ones are drawn as one
@@ -36,10 +35,8 @@ def flow_figure(path, ontology, truth, predicted, name):
     width, height = max(margins[0] + BETWEEN + margins[1], 6.6), inches + 1.2
 
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.2 / width, 1 - 0.15 / height, "From true to predicted types", size=14,
-                weight="bold", color=INK, va="top")  # fmt: skip
-    figure.text(0.2 / width, 1 - 0.43 / height, f"{name}; {len(truth)} cells", size=9, color=FAINT,
-                va="top")  # fmt: skip
+    said = f"{short(name, 60)}; {len(truth):,} cells"
+    titled(figure, "From true to predicted types", said)
     box = [margins[0] / width, 0.12 / height, BETWEEN / width, inches / height]
     axes = figure.add_axes(box, xlim=(0, 1), ylim=(inches, 0))
     axes.axis("off")
@@ -63,7 +60,8 @@ class Side:
         kept = len(found) if len(found) <= MOST else MOST - 1
         self.code = np.minimum(rank[code], kept)  # the most frequent is 0; the rare share the last
         self.cells = np.bincount(self.code)
-        names = [short(ontology.names[i], LONGEST) for i in found[np.argsort(rank)][:kept]]
+        most = found[np.argsort(rank)][:kept]
+        names = told_apart([ontology.names[i] for i in most], LONGEST)
         if kept < len(found):
             names.append(f"{len(found) - kept} other types")
         self.names = [f"{name}  {k}" for name, k in zip(names, self.cells, strict=True)]

@@ -3,10 +3,10 @@
 import numpy as np
 
 from jaxcell.data.ontology import RELATIONS
+from jaxcell.drawing import short, titled, told_apart
 from jaxcell.palette import FAINT, INK, LINE, OTHER
 
 from .annotation_flow import COLOURS, LETTER
-from .figures import short
 
 MOST = 44  # rows; the rarest types are told with the one above them
 ROW, STEP = 0.21, 0.17  # inches of a row, and of a level
@@ -32,9 +32,10 @@ def tree_figure(path, ontology, truth, predicted, name):
     there = np.bincount(where[truth], minlength=len(rows))
     stops = np.zeros((len(rows), len(RELATIONS)), int)
     np.add.at(stops, (where[predicted], relation), 1)
+    names = told_apart([ontology.names[node] for node, _, _ in rows], LONGEST)
     texts = [
-        short(ontology.names[node], LONGEST) + (f"  +{more} rarer" if more else "")
-        for node, _, more in rows
+        name + (f"  +{more} rarer" if more else "")
+        for name, (_, _, more) in zip(names, rows, strict=True)
     ]
     left = 0.3 + max(
         STEP * level + LETTER * len(text)
@@ -43,10 +44,7 @@ def tree_figure(path, ontology, truth, predicted, name):
     width, tall = left + 2 * (BARS + 0.55) + 0.1, ROW * len(rows)
     height = tall + 1.35
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.2 / width, 1 - 0.15 / height, "Where predictions stop", size=14, weight="bold",
-                color=INK, va="top")  # fmt: skip
-    figure.text(0.2 / width, 1 - 0.43 / height, f"{name}; {len(truth):,} cells", size=9,
-                color=FAINT, va="top")  # fmt: skip
+    titled(figure, "Where predictions stop", f"{short(name, 60)}; {len(truth):,} cells")
     bottom = 0.12 / height
     tree = figure.add_axes([0, bottom, left / width, tall / height], xlim=(0, left))
     _names(tree, rows, texts)

@@ -5,10 +5,10 @@ k groups, V genes; means [k, V] of the attributions of each group's cells.
 
 import numpy as np
 
+from jaxcell.drawing import titled, told_apart
 from jaxcell.palette import BLUE, FAINT, GRID, INK, OTHER, VERMILION
 
 from .annotation_flow import LETTER
-from .figures import short
 
 UP, DOWN = BLUE, VERMILION  # for the output, and against it
 BARS = 10  # genes of a group
@@ -40,7 +40,7 @@ def top_genes_figure(path, title, caption, groups, means, genes):
     """
     groups, means, caption = _first(groups, means, caption)
     top = top_genes(means, BARS)
-    texts = [[short(genes[g], 16) for g in of] for of in top]
+    texts = [told_apart([genes[g] for g in of], 16) for of in top]
     columns = min(COLUMNS, len(groups))
     rows = -(-len(groups) // columns)
     margin = 0.35 + LETTER * max((len(text) for of in texts for text in of), default=0)
@@ -50,13 +50,15 @@ def top_genes_figure(path, title, caption, groups, means, genes):
     height = rows * (tall + 0.7) + 0.6
 
     figure = _figure(width, height, title, caption)
-    for i, (name, row, of, text) in enumerate(zip(groups, means, top, texts, strict=True)):
+    for i, (name, row, of, text) in enumerate(
+        zip(told_apart(groups, 34), means, top, texts, strict=True)
+    ):
         line, column = divmod(i, columns)
         bottom = height - 0.9 - line * (tall + 0.7) - tall
         box = [column * panel + margin, bottom, PANEL - 0.15, tall]
         axes = figure.add_axes([box[0] / width, box[1] / height, box[2] / width, box[3] / height])
         _bars(axes, row[of], text)
-        axes.set_title(short(name, 34), size=9.5, color=INK, loc="left", pad=4)
+        axes.set_title(name, size=9.5, color=INK, loc="left", pad=4)
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -96,8 +98,8 @@ def groups_figure(path, title, caption, groups, means, genes):
     if not shown:
         shown = list(dict.fromkeys(g for of in top_genes(means, OF_EACH) for g in of.tolist()))
     shown = shown or [0]
-    names = [short(name, 34) for name in groups]
-    texts = [short(genes[g], 16) for g in shown]
+    names = told_apart(groups, 34)
+    texts = told_apart([genes[g] for g in shown], 16)
     left = 0.3 + LETTER * max(map(len, names))
     above = 0.2 + LETTER * max(map(len, texts), default=0)
     wide, tall = CELL * max(len(shown), 1), CELL * len(groups)
@@ -144,6 +146,5 @@ def _figure(width, height, title, caption):
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.2 / width, 1 - 0.15 / height, title, size=13, weight="bold", color=INK, va="top")
-    figure.text(0.2 / width, 1 - 0.43 / height, caption, size=9, color=FAINT, va="top")
+    titled(figure, title, caption)
     return figure

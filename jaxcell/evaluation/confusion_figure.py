@@ -5,9 +5,8 @@ n cells, k classes of a side.
 
 import numpy as np
 
+from jaxcell.drawing import titled, told_apart
 from jaxcell.palette import FAINT, FROM_WHITE, INK, LINE
-
-from .figures import short
 
 ROWS, COLUMNS = 40, 50  # at most; the rarer classes are one
 FIELD = 0.27  # inches
@@ -31,19 +30,16 @@ def confusion_figure(path, truth, predicted, caption="", order=None):
 
     rows, columns, cells = confusion(truth, predicted, order)
     share = 100 * cells / cells.sum(axis=1, keepdims=True)
-    texts = [
-        f"{short(name, LONGEST)}  {k:,}" for name, k in zip(rows, cells.sum(axis=1), strict=True)
-    ]
-    above = [short(name, LONGEST) for name in columns]
+    cut = told_apart([*rows, *columns], LONGEST)
+    named = zip(cut[: len(rows)], cells.sum(axis=1), strict=True)
+    texts, above = [f"{name}  {k:,}" for name, k in named], cut[len(rows) :]
     left, top = 0.45 + LETTER * max(map(len, texts)), 1.0 + LETTER * max(map(len, above))
     wide, tall = FIELD * len(columns), FIELD * len(rows)
     width = max(left + wide + 1.0, 0.4 + LETTER * 1.1 * len(caption), 5.0)
     height = top + max(tall, 0.6) + 0.3
 
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.2 / width, 1 - 0.15 / height, "True against predicted classes", size=14,
-                weight="bold", color=INK, va="top")  # fmt: skip
-    figure.text(0.2 / width, 1 - 0.43 / height, caption, size=9, color=FAINT, va="top")
+    titled(figure, "True against predicted classes", caption)
     box = [left / width, (height - top - tall) / height, wide / width, tall / height]
     axes = figure.add_axes(box)
     image = axes.imshow(share, cmap=FROM_WHITE, vmin=0, vmax=100, aspect="auto")

@@ -6,12 +6,15 @@ map as well, since of forty colours no eye finds each again.
 
 import numpy as np
 
+from jaxcell.drawing import label, short, titled, told_apart
 from jaxcell.palette import BLUE, FAINT, GRID, INK, LINE, OTHER
 
 from .methods import SHUFFLED
 from .tables import BIOLOGY, MIXING, PROBES, best, number
 
 LEGEND_ROW = 0.21  # inches
+BOXES = 12  # of a side of the map, in which cells of each class are counted
+LEAST = 0.25  # of the cells of its box are a class's own, where its number stands
 
 
 def umap_figure(path, name, layout, panels, *, caption="", seed=0):
@@ -28,8 +31,7 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
     height = 1.0 + map_height + legend_height
 
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.32 / width, 1 - 0.18 / height, name, size=14, weight="bold", color=INK, va="top")
-    figure.text(0.32 / width, 1 - 0.46 / height, caption, size=9, color=FAINT, va="top")
+    titled(figure, short(name, 60), caption, left=0.32)
     order = np.random.default_rng(seed).permutation(len(layout))  # no group hides another
     size = float(np.clip(12_000 / len(layout), 2.0, 16.0))
     for i, (title, values, colours, numbered) in enumerate(panels):
@@ -38,36 +40,26 @@ def umap_figure(path, name, layout, panels, *, caption="", seed=0):
         shade = [colours[value] for value in values[order]]
         axes.scatter(*layout[order].T, s=size, c=shade, lw=0, alpha=0.85)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"UMAP by {title}", size=10, color=INK, loc="left")
         axes.spines[:].set_color(LINE)
         axes.margins(0.04)
-        if numbered:
-            _number_classes(axes, layout, values, colours)
-        _legend(axes, legends[i], columns[i], numbered)
+        places = _places(layout, values, colours) if numbered else {}
+        _number_classes(axes, layout, places)
+        marks = [
+            (str(k) if k in places else "–") if numbered and colour != OTHER else ""
+            for k, (_, colour) in enumerate(legends[i], 1)
+        ]
+        more = "; –: among others everywhere" if "–" in marks else ""
+        axes.set_title(f"UMAP by {label(title)}{more}", size=10, color=INK, loc="left")
+        _legend(axes, legends[i], columns[i], marks)
     figure.savefig(path, metadata={"Software": None})
 
 
 def _legend_entries(colours):
     """[(text, colour)]: the coloured values in order, then one entry for all the grey ones."""
-    named = [(short(name), c) for name, c in colours.items() if c != OTHER]
+    own = {name: colour for name, colour in colours.items() if colour != OTHER}
+    named = list(zip(told_apart(own), own.values(), strict=True))
     rest = len(colours) - len(named)
     return named + ([(f"{rest} others", OTHER)] if rest else [])
-
-
-def short(name, most=30):
-    """A name of at most so many letters: of a long one its two ends, which tell it apart."""
-    if len(name) <= most:
-        return name
-    end = (most - 1) // 2
-    return f"{name[: most - 1 - end]}…{name[-end:]}"
-
-
-def thousands(number):
-    """1, 1k, 2.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.3g}"
 
 
 def _legend_columns(entries):
@@ -75,13 +67,12 @@ def _legend_columns(entries):
     return max(1, min(4, 76 // longest, len(entries)))
 
 
-def _legend(axes, entries, columns, numbered):
+def _legend(axes, entries, columns, marks):
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], marker="o", ls="", ms=6.5, mew=0, color=c) for _, c in entries]
     texts = [
-        f"{i}  {text}" if numbered and c != OTHER else text
-        for i, (text, c) in enumerate(entries, 1)
+        f"{mark}  {text}" if mark else text for (text, _), mark in zip(entries, marks, strict=True)
     ]
     axes.legend(
         handles, texts, ncols=columns, loc="upper left", bbox_to_anchor=(-0.02, -0.01),
@@ -90,18 +81,31 @@ def _legend(axes, entries, columns, numbered):
     )  # fmt: skip
 
 
-def _number_classes(axes, layout, labels, colours):
-    """Each coloured class's number where most of its cells are, moved off the others."""
+def _places(layout, labels, colours):
+    """{number: place in the unit square} of the coloured classes.
+
+    Where most of a class's cells are that lie among their own, in a box of the map: of n cells of
+    m in a box n · n / m count. A class that has no quarter of any box has no place.
+    """
+    low, span = layout.min(axis=0), np.ptp(layout, axis=0)
+    unit = (layout - low) / np.where(span > 0, span, 1)
+    box = np.minimum((unit * BOXES).astype(int), BOXES - 1) @ [BOXES, 1]
+    cells, places = np.bincount(box), {}
+    for i, name in enumerate((n for n, colour in colours.items() if colour != OTHER), 1):
+        mine = labels == name
+        own = np.bincount(box[mine], minlength=len(cells))
+        share = own / np.maximum(cells, 1)
+        best = np.argmax(np.where(share >= LEAST, own * share, 0))
+        if share[best] >= LEAST:
+            places[i] = unit[mine & (box == best)].mean(axis=0)
+    return dict(zip(places, _apart(np.array(list(places.values()))), strict=True)) if places else {}
+
+
+def _number_classes(axes, layout, places):
     from matplotlib.patheffects import withStroke
 
-    names = [name for name, colour in colours.items() if colour != OTHER]
     low, span = layout.min(axis=0), np.ptp(layout, axis=0)
-    places = []
-    for name in names:
-        own = (layout[labels == name] - low) / span
-        box = np.minimum((own * 12).astype(int), 11) @ [12, 1]  # a grid of 12 × 12
-        places.append(own[box == np.bincount(box).argmax()].mean(axis=0))
-    for i, place in enumerate(_apart(np.array(places)), 1):
+    for i, place in places.items():
         axes.annotate(  # beside the place: a small class is not to be hidden by its number
             str(i), low + place * span, (5, 5), textcoords="offset points", size=9, weight="bold",
             color=INK, ha="center", va="center",
@@ -130,19 +134,15 @@ def comparison_figure(path, results):
     shown = {m: h for m, h in shown.items() if any(row[m] is not None for row in table.values())}
     columns = 4 if len(shown) <= 8 else 5
     rows = -(-len(shown) // columns)
-    left = 0.35 + 0.082 * max(len(short(name)) for name in methods)
+    names = told_apart(methods)
+    left = 0.35 + 0.082 * max(map(len, names))
     width = left + 2.05 * columns + 0.2
     panel = 0.27 * len(methods) + 0.2
     height = rows * (panel + 0.72) + 0.62
 
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.15 / width, 1 - 0.15 / height, "Methods side by side", size=14, weight="bold",
-                color=INK, va="top")  # fmt: skip
-    figure.text(
-        0.15 / width, 1 - 0.42 / height, size=9, color=FAINT, va="top",
-        s="right is better; blue: embeddings, grey: baselines, hollow: shuffled labels; ticks:"
-        " held-out folds; bold: the best",
-    )  # fmt: skip
+    said = "right is better; blue: embeddings, grey: baselines, hollow: shuffled labels; ticks:"
+    titled(figure, "Methods side by side", f"{said} held-out folds; bold: the best")
     y = np.arange(len(methods))[::-1]
     for i, (metric, title) in enumerate(shown.items()):
         row, column = divmod(i, columns)
@@ -152,7 +152,7 @@ def comparison_figure(path, results):
         _dots(axes, y, metric, results, own)
         axes.set_title(title, size=9.5, color=INK, loc="left", pad=4)
         axes.set(yticks=y, ylim=(-0.6, len(methods) - 0.4))
-        axes.set_yticklabels([short(m) for m in methods] if column == 0 else [], size=9, color=INK)
+        axes.set_yticklabels(names if column == 0 else [], size=9, color=INK)
         axes.tick_params(length=0, labelsize=9)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
         axes.grid(axis="x", color=GRID, lw=0.8)

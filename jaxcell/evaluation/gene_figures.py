@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcell.drawing import TITLE, below_title, label, titled
 from jaxcell.palette import FAINT, GRID, INK, LINE, OTHER, PALETTE, VERMILION
 
 PANEL = (3.3, 2.6)  # inches
@@ -26,26 +27,26 @@ def epochs_figure(path, title, curves, levels, panels, faint=()):
     panels : {database: title}
     faint : names in levels that are chance
     """
-    from matplotlib.figure import Figure
-
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     names = [*curves, *levels]
     legend = 0.25 * -(-len(names) // 3) + 0.15
-    size = (PANEL[0] * columns, PANEL[1] * rows + legend + 0.4)
-    figure = Figure(size, dpi=140, facecolor="white", layout="constrained")
-    figure.suptitle(title, size=12, weight="bold", color=INK, x=0.01, ha="left")
+    figure = below_title(PANEL[0] * columns, PANEL[1] * rows + legend + TITLE)
+    titled(figure, title, "mean over seeds, band: from the least to the greatest" if curves else "")
+    handles = {}  # of the first panel
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (database, heading) in zip(grid, panels.items(), strict=False):
         for i, name in enumerate(names):
             colour = PALETTE[i % len(PALETTE)]
             if name in levels:
                 style = dict(color=FAINT, ls=":") if name in faint else dict(color=colour, ls="--")
-                axes.axhline(levels[name][database], lw=1.5, label=name, **style)
+                line = axes.axhline(levels[name][database], lw=1.5, **style)
+                handles.setdefault(name, line)
                 continue
             steps, values = curves[name][database]
             values = np.asarray(values, np.float64)
-            axes.plot(steps, values.mean(axis=1), "o-", color=colour, ms=3.5, lw=1.5, label=name)
+            [line] = axes.plot(steps, values.mean(axis=1), "o-", color=colour, ms=3.5, lw=1.5)
+            handles.setdefault(name, line)
             low, high = values.min(axis=1), values.max(axis=1)
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
         _plain(axes, heading)
@@ -54,9 +55,9 @@ def epochs_figure(path, title, curves, levels, panels, faint=()):
         axes.set_ylabel("recall, %", size=8.5, color=INK)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    handles, labels = grid[0].get_legend_handles_labels()
+    texts = [label(name, 60) for name in handles]
     figure.legend(
-        handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=8.5,
+        handles.values(), texts, loc="outside lower left", ncols=3, frameon=False, fontsize=8.5,
         labelcolor=INK,
     )  # fmt: skip
     figure.savefig(path, metadata={"Software": None})
@@ -73,13 +74,10 @@ def statistics_figure(path, title, found):
     found : dict
         As `count_statistics.explained` returns it.
     """
-    from matplotlib.figure import Figure
-
     readings = [reading for reading in READING if reading in found]
     columns = max(len(found[reading]) for reading in readings)
-    size = (2.3 * columns, 2.2 * len(readings) + 0.5)
-    figure = Figure(size, dpi=140, facecolor="white", layout="constrained")
-    figure.suptitle(title, size=12, weight="bold", color=INK, x=0.01, ha="left")
+    figure = below_title(2.3 * columns, 2.2 * len(readings) + TITLE)
+    titled(figure, title, "red: of the vectors, grey: shuffled")
     grid = figure.subplots(len(readings), columns, squeeze=False)
     for row, reading in zip(grid, readings, strict=True):
         for axes, (part, one) in zip(row, found[reading].items(), strict=False):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from jaxcell.palette import FAINT, INK, LINE, OTHER, PALETTE
+from jaxcell.drawing import titled, told_apart
+from jaxcell.palette import INK, LINE, OTHER, PALETTE
 
 from .clustering import Space
-from .figures import short
 from .names_in_figures import name_points
 from .relations import centred
 
@@ -74,18 +74,18 @@ def marker_figure(path, title, places, markers, *, caption=""):
     places = np.asarray(places)
     width, height = MAP + LEGEND, MAP + 0.8
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.2 / width, 1 - 0.15 / height, title, size=13, weight="bold", color=INK, va="top")
-    figure.text(0.2 / width, 1 - 0.42 / height, caption, size=9, color=FAINT, va="top")
+    titled(figure, title, caption)
     axes = figure.add_axes([0.2 / width, 0.15 / height, (MAP - 0.2) / width, MAP / height - 0.02])
     axes.scatter(*places.T, s=float(np.clip(12_000 / len(places), 1.5, 12)), c=OTHER, lw=0)
     handles, named = [], []
-    for i, (kind, genes) in enumerate(markers.items()):
+    kinds = zip(told_apart(markers, 26), markers.values(), strict=True)
+    for i, (kind, genes) in enumerate(kinds):
         colour = PALETTE[i % len(PALETTE)]
         rows = [row for row, _ in genes]
         axes.scatter(*places[rows].T, s=26, c=colour, edgecolor="white", lw=0.5, zorder=3)
-        label = f"{short(kind, 26)} ({len(genes)})"
+        label = f"{kind} ({len(genes)})"
         handles.append(Line2D([], [], marker="o", ls="", ms=7, mew=0, color=colour, label=label))
-        named.append((colour, rows, [name for _, name in genes]))
+        named += genes
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(LINE)
     axes.margins(0.05)
@@ -93,9 +93,6 @@ def marker_figure(path, title, places, markers, *, caption=""):
         handles=handles, title="markers of", loc="upper left", bbox_to_anchor=(1.0, 1.0),
         frameon=False, fontsize=8.5, title_fontsize=8.5, labelcolor=INK, alignment="left",
     )  # fmt: skip
-    every, taken = np.concatenate([rows for _, rows, _ in named]), []
-    for colour, rows, names in named:
-        taken = name_points(
-            axes, *places[rows].T, names, colour, avoid=places[every].T, taken=taken
-        )
+    rows, names = zip(*named, strict=True)
+    name_points(axes, *places[list(rows)].T, names, INK)
     figure.savefig(path, metadata={"Software": None})

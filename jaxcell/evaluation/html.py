@@ -76,7 +76,7 @@ def shown(cell, digits=3):
         mean, sd = (shown(one, digits) for one in cell)
         return mean if cell[1] is None else f"{mean} ± {sd}"
     if isinstance(cell, int):
-        return f"{cell:,}".replace(",", " ")
+        return f"{cell:,}"
     return number(cell) if digits == 3 or cell is None else f"{cell:.{digits}f}"
 
 

@@ -16,6 +16,8 @@ from .html import Code, Figure, Heading, Text, best_rows, shown, value_of
 
 FILTERED = 8  # rows: from so many on a table has a field to filter by
 CONTENTS = 3  # headings: from so many on the page begins with links to them
+LETTERS = 16  # of a text that a column has room for at least, however many columns there are
+NUMBER = r"[<+−-]? *[\d.,]*\d(?:e[+-]?\d+)?"
 DOTS = 96 / 140  # a screen's pixels for one of a picture, whose text then has the size it is given
 
 
@@ -82,6 +84,7 @@ def _figure(block, folder):
         f'<figure><div class="scroll" tabindex="0" role="region" aria-label="figure">'
         f'<img width="{width}" height="{height}" alt="{alt}" '
         f'src="data:image/png;base64,{base64.b64encode(data).decode()}"></div>'
+        f'<button type="button" aria-pressed="false" hidden>full size</button>'
         f'<figcaption aria-hidden="true">{html.escape(block.alt)}</figcaption></figure>'
     )
 
@@ -124,9 +127,19 @@ def _is_words(table, column):
 
 
 def _sorted_by(cell):
-    """The number of a cell, also of one whose text is a number, as 4e-05 or < 1e-300."""
-    found = isinstance(cell, str) and re.fullmatch(r"<? *([+-]?[\d.]*\d(e[+-]?\d+)?)", cell)
-    return float(found[1]) if found else value_of(cell)
+    """The number of a cell; of a text that is one, as 4e-05 or < 1e-300, or an interval's middle.
+
+    Intervals are .2–.4, .2 … .4 and, behind what they are of, .3 (.2–.4): that is the number.
+    """
+    if not isinstance(cell, str):
+        return value_of(cell)
+    found = re.fullmatch(f"({NUMBER})(?: *[–…] *({NUMBER})| \\({NUMBER}–{NUMBER}\\))?", cell)
+    ends = [_number(text) for text in found.groups() if text] if found else []
+    return sum(ends) / len(ends) if ends else None
+
+
+def _number(text):
+    return float(text.replace(",", "").replace("−", "-").lstrip("< "))
 
 
 def _head(text, first, kind):
@@ -139,6 +152,7 @@ def _head(text, first, kind):
 def _cell(cell, digits, best, words):
     value, text = _sorted_by(cell), html.escape(shown(cell, digits))
     if words:
-        return f'<td class="words"><div>{text}</div></td>'
+        room = min(len(shown(cell, digits)), LETTERS)
+        return f'<td class="words"><div style="min-width: {room}ch">{text}</div></td>'
     sorts = "" if value is None else f' data-value="{value!r}"'
     return f"<td{sorts}>{f'<strong>{text}</strong>' if best else text}</td>"

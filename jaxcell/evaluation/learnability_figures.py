@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcell.drawing import titled, told_apart
 from jaxcell.palette import BLUE, FAINT, GREEN, GRID, INK, LINE, ORANGE, OTHER, PALETTE, VERMILION
 
 from .gene_partitions import PROGRAMS, REFERENCE
@@ -33,14 +34,12 @@ def learnability_figure(path, name, genes, groups, curves=None):
     rows = len(families)
     height = max(11.5, 2.3 + 0.27 * rows)
     figure = Figure((14.2, height), dpi=140, facecolor="white")
-    figure.text(0.25 / 14.2, 1 - 0.2 / height, f"Learnability: {name}", size=14, weight="bold",
-                color=INK, va="top")  # fmt: skip
     own = genes[genes["reliable"]]
     said = (
         f"{len(own)} reliable genes, {int(own['sparse'].sum())} of zero fraction above {SPARSE:g}; "
         "rescaled MAE: error of the non-zero entries over their mean"
     )
-    figure.text(0.25 / 14.2, 1 - 0.5 / height, said, size=9, color=FAINT, va="top")
+    titled(figure, f"Learnability: {name}", said)
     body, right = height - 1.65, 8.1 / 14.2
     third = (body - 1.7) / 3
 
@@ -75,13 +74,13 @@ def comparison_figure(path, names, tables, groups, found):
     shown.sort(key=lambda f: -one[f]["rescaled_mae"])
     height = max(5.9, 1.6 + 0.24 * len(shown))
     figure = Figure((12.4, height), dpi=140, facecolor="white")
-    figure.text(0.02, 1 - 0.2 / height, "Two models", size=14, weight="bold", color=INK, va="top")
     fold = "" if n["fold"] is None else f", {n['fold']:.1f} times chance"
     said = (
         f"{found['shared']} genes reliable in both; winners: {names[0]} {n['a']}, {names[1]} "
         f"{n['b']}, both {n['both']}{fold}"
     )
-    figure.text(0.02, 1 - 0.5 / height, said, size=9, color=FAINT, va="top")
+    titled(figure, "Two models", said)
+    names = told_apart(names, 40)
     bottom, body = 0.6 / height, (height - 1.7) / height
     axes = figure.add_axes([0.06, (height - 5.2) / height, 0.37, 4.1 / height])
     shared = a.index[a["reliable"]].intersection(b.index[b["reliable"]])

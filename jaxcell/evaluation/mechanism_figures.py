@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from jaxcell.drawing import told_apart
 from jaxcell.palette import BLUE, FAINT, GRID, INK, SEQUENTIAL
 
-from .figures import short
 from .tables import number
 
 CHANCE = {"AUC": 0.5}
@@ -19,9 +19,11 @@ def scores_figure(path, methods):
 
     names = list(methods)
     metrics = [m for m in methods[names[0]] if m != "kind"]
-    left = 0.4 + 0.085 * max(len(short(name, 40)) for name in names)
-    panel, height = 2.5, 0.3 * len(names) + 1.15
-    width = left + panel * len(metrics) + 0.1
+    texts = told_apart(names, 40)
+    left = 0.4 + 0.085 * max(map(len, texts))
+    height = 0.3 * len(names) + 1.15
+    width = max(left + 2.5 * len(metrics) + 0.1, 6.2)
+    panel = (width - left - 0.1) / len(metrics)
     figure = Figure((width, height), dpi=140, facecolor="white")
     figure.text(
         0.15 / width, 1 - 0.12 / height, size=9, color=FAINT, va="top",
@@ -35,7 +37,7 @@ def scores_figure(path, methods):
         _dots(axes, y, metric, methods)
         axes.set_title(metric, size=10, color=INK, loc="left", pad=4)
         axes.set(yticks=y, ylim=(-0.6, len(names) - 0.4))
-        axes.set_yticklabels([short(n, 40) for n in names] if i == 0 else [], size=9, color=INK)
+        axes.set_yticklabels(texts if i == 0 else [], size=9, color=INK)
         axes.tick_params(length=0)
         axes.tick_params(axis="x", labelsize=8, labelcolor=FAINT)
         axes.grid(axis="x", color=GRID, lw=0.8)
@@ -77,8 +79,8 @@ def mechanism_figure(path, rows):
 
     kinds = [key for key in rows[0] if key not in ("name", "reference")]
     values = np.array([[row[kind][0] for kind in kinds] for row in rows])
-    left = 0.4 + 0.085 * max(len(short(row["name"], 40)) for row in rows)
-    above = 0.3 + 0.045 * max(len(short(kind)) for kind in kinds)
+    names, heads = told_apart([row["name"] for row in rows], 40), told_apart(kinds)
+    left, above = 0.4 + 0.085 * max(map(len, names)), 0.3 + 0.045 * max(map(len, heads))
     width, height = left + 0.62 * len(kinds) + 1.5, 0.34 * len(rows) + above + 0.2
     figure = Figure((width, height), dpi=140, facecolor="white")
     box = [left / width, 0.15 / height, 0.62 * len(kinds) / width, 0.34 * len(rows) / height]
@@ -87,8 +89,8 @@ def mechanism_figure(path, rows):
     for i, j in np.ndindex(*values.shape):
         shade = "white" if values[i, j] < 0.8 else INK
         axes.text(j, i, number(values[i, j]), size=8, ha="center", va="center", color=shade)
-    axes.set_xticks(range(len(kinds)), [short(k) for k in kinds], rotation=40, size=8.5, ha="left")
-    axes.set_yticks(range(len(rows)), [short(row["name"], 40) for row in rows], size=9)
+    axes.set_xticks(range(len(kinds)), heads, rotation=40, size=8.5, ha="left")
+    axes.set_yticks(range(len(rows)), names, size=9)
     axes.tick_params(length=0, labelcolor=INK, top=True, labeltop=True, bottom=False,
                      labelbottom=False)  # fmt: skip
     axes.spines[:].set_visible(False)

@@ -177,12 +177,12 @@ def page(results):
 
 
 def _title(meta):
-    what = [f"{meta['cells']:,} cells".replace(",", " "), f"{len(meta['classes'])} classes"]
+    what = [f"{meta['cells']:,} cells", f"{len(meta['classes'])} classes"]
     if meta["batches"] is not None:
         n = len(meta["batches"])
         what.append(f"{n} batch{'es' if n > 1 else ''}")
     if meta["genes"] is not None:
-        what.append(f"{meta['genes']:,} genes".replace(",", " "))
+        what.append(f"{meta['genes']:,} genes")
     where = f"label `{meta['label']}`" + (f", batch `{meta['batch']}`" if meta["batch"] else "")
     return f"# Evaluation\n\n`{meta['data']}`: {', '.join(what)} ({where})."
 

@@ -1,8 +1,7 @@
 """Scores with their intervals: methods from top to bottom, a panel for each score."""
 
+from jaxcell.drawing import told_apart
 from jaxcell.palette import BLUE, FAINT, GRID, INK
-
-from .figures import short
 
 
 def score_figure(path, rows, scores):
@@ -20,7 +19,7 @@ def score_figure(path, rows, scores):
     """
     from matplotlib.figure import Figure
 
-    names, height = [short(row["name"], 60) for row in rows], 0.27 * len(rows) + 0.75
+    names, height = told_apart([row["name"] for row in rows], 60), 0.27 * len(rows) + 0.75
     figure = Figure((3.1 + 3.0 * len(scores), height), dpi=140, facecolor="white")
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, (score, title) in zip(panels, scores.items(), strict=True):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcell.drawing import short, titled
 from jaxcell.palette import FAINT, GRID, INK, LINE, OTHER, PALETTE, SEQUENTIAL, SKY, VERMILION
 
 from .tables import number
@@ -22,9 +23,7 @@ def clusters_figure(path, name, part, cells):
     score, diseased = np.array(cells["score"]), np.array(cells["is_diseased"], bool)
     width, height = 3 * MAP + 4 * GAP, MAP + BELOW + 1.75
     figure = Figure((width, height), dpi=140, facecolor="white")
-    left = GAP / width
-    figure.text(left, 1 - 0.12 / height, name, size=14, weight="bold", color=INK, va="top")
-    figure.text(left, 1 - 0.42 / height, _caption(part), size=9, color=FAINT, va="top")
+    titled(figure, short(name, 60), _caption(part), left=GAP)
     maps = []
     for i, title in enumerate(("cluster", "signature score", "disease")):
         box = [(GAP + i * (MAP + GAP)) / width, (BELOW + 0.85) / height]

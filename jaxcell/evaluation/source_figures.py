@@ -2,22 +2,14 @@
 
 import numpy as np
 
+from jaxcell.drawing import label, look, tick, titled, told_apart
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
-
-from .figures import short, thousands
 
 MOST = 24  # sources in a picture, the largest
 NAME = 44  # letters of a source
 CLASS = 32  # and of a class
 ROW, GAP = 0.2, 0.62  # inches of a class, and between two label columns
-LINES = ("-", "--", ":")  # where there are more sources than colours that all can tell apart
-TOLD_APART = 8
 IN_A_BAR = 16  # sources that divide one
-
-
-def label(name, most=NAME):
-    """A name as it stands in a picture, where matplotlib would read $…$ as a formula."""
-    return short(name, most).replace("$", r"\$")
 
 
 def shown(looks):
@@ -44,14 +36,14 @@ def depth_figure(path, names, depth, n_genes):
     left, panel, row = room(names), 4.0, 0.42 if rows > 1 else 1.6
     width, height = left + 2 * panel + 0.55, row * rows + 1.25
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Depth and genes per cell", "log scale; each source by itself; tick: the median")
+    titled(figure, "Depth and genes per cell", "log scale; each source by itself; tick: the median")
     panels = (("total counts of a cell", depth), ("genes > 0 of a cell", n_genes))
     for i, (what, values) in enumerate(panels):
         box = [(left + i * (panel + 0.3)) / width, 0.5 / height, panel / width, row * rows / height]
         axes = figure.add_axes(box)
         _ridges(axes, values)
         axes.set_title(what, size=9.5, color=INK, loc="left", pad=4)
-        texts = [label(name) for name in names] if i == 0 else []
+        texts = told_apart(names, NAME) if i == 0 else []
         axes.set_yticks(np.arange(rows)[::-1] + 0.04 if texts else [], texts, size=8.5, color=INK)
         plain(axes)
     figure.savefig(path, metadata={"Software": None})
@@ -70,11 +62,21 @@ def _ridges(axes, values):
         axes.plot([np.median(own)] * 2, [base, base + 0.86], color=INK, lw=1.2)
         axes.axhline(base, color=LINE, lw=0.8, zorder=0)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.03, len(logs)))
-    powers = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
-    if len(powers) < 2:  # a narrow range: marks at 1, 2 and 5
-        marks = np.array([m * 10.0**p for p in range(-1, 9) for m in (1, 2, 5)])
-        powers = np.log10(marks[(np.log10(marks) >= edges[0]) & (np.log10(marks) <= edges[-1])])
-    axes.set_xticks(powers, [thousands(10**p) for p in powers])
+    marks = _marks(edges[0], edges[-1])
+    axes.set_xticks(np.log10(marks), [tick(mark) for mark in marks])
+
+
+def _marks(low, high):
+    """Values to mark between two powers of ten: round ones, in a narrow range finer ones."""
+    from matplotlib.ticker import MaxNLocator
+
+    powers = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
+    rounder = np.outer(10.0 ** np.arange(-1, 10), (1, 2, 5)).ravel()
+    for marks in (powers, rounder, MaxNLocator(4).tick_values(10**low, 10**high)):
+        marks = marks[(marks >= 10**low) & (marks <= 10**high)]
+        if len(marks) > 1:
+            break
+    return marks
 
 
 def rank_figure(path, names, curves, sparsity):
@@ -87,31 +89,27 @@ def rank_figure(path, names, curves, sparsity):
     key = 0.21 * len(names)
     height = max(3.6, key + 1.5)
     figure = Figure((10.4, height), dpi=140, facecolor="white")
-    title(figure, "Genes by how many cells have them", "and zeros in cells × genes")
+    titled(figure, "Genes by how many cells have them", "and zeros in cells × genes")
     axes = figure.add_axes([0.65 / 10.4, 0.55 / height, 4.6 / 10.4, (height - 1.25) / height])
     for i, curve in enumerate(curves):
         rank, share = np.array(curve).T
-        axes.plot(rank, share, color=colour(i), lw=1.8, ls=_line(i))
+        axes.plot(rank, share, **look(i), lw=1.8)
     axes.set(xscale="log", ylim=(-0.02, 1.02))
-    axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
+    axes.xaxis.set_major_formatter(tick)
     axes.minorticks_off()
     axes.set_xlabel("gene, by rank", size=8.5, color=INK)
     axes.set_ylabel("share of the cells that have it", size=8.5, color=INK)
     plain(axes, both=True)
-    named = zip(names, sparsity, strict=True)
-    texts = [f"{label(name)}   {100 * zeros:.1f} % zeros" for name, zeros in named]
+    named = zip(told_apart(names, NAME), sparsity, strict=True)
+    texts = [f"{name}   {100 * zeros:.1f} % zeros" for name, zeros in named]
     _key(axes, texts)
     figure.savefig(path, metadata={"Software": None})
-
-
-def _line(number):
-    return LINES[number // TOLD_APART % len(LINES)]
 
 
 def _key(axes, texts):
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour(i), lw=2.2, ls=_line(i)) for i in range(len(texts))]
+    handles = [Line2D([], [], **look(i), lw=2.2) for i in range(len(texts))]
     axes.legend(
         handles, texts, loc="upper left", bbox_to_anchor=(1.03, 1.02), frameon=False, fontsize=8,
         labelcolor=INK, handlelength=2.6, borderaxespad=0.0,
@@ -131,23 +129,27 @@ def label_figure(path, names, labels):
         labels = {c: {k: [sum(n)] for k, n in kinds.items()} for c, kinds in labels.items()}
     sides = _in_two(labels) if len(labels) > 2 else [list(labels)]
     heights = [sum(ROW * len(labels[c]) + GAP for c in side) for side in sides]
-    left = 0.25 + 0.073 * max(len(short(c, CLASS)) for k in labels.values() for c in k)
+    cut = {column: told_apart(classes, CLASS) for column, classes in labels.items()}
+    left = 0.25 + 0.073 * max(len(text) for texts in cut.values() for text in texts)
     key = 0.2 * -(-len(names) // 2) + 0.25 if len(names) > 1 and not one else 0.0
     side_width = left + 3.9
     width, height = side_width * len(sides), 0.65 + max(heights) + key
+    texts = told_apart(names, NAME)
+    width = max(width, 2 * (0.5 + 0.068 * max(map(len, texts)))) if key else width
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Cells of each class", "by source" if key else "of all sources together")
+    titled(figure, "Cells of each class", "by source" if key else "of all sources together")
     for i, side in enumerate(sides):
         top = height - 0.45
         for column in side:
             tall = ROW * len(labels[column])
             top -= tall + GAP
             at = [(side_width * i + left) / width, (top + 0.25) / height]
-            _bars(figure.add_axes([*at, 3.35 / width, tall / height]), column, labels[column])
+            axes = figure.add_axes([*at, 3.35 / width, tall / height])
+            _bars(axes, column, labels[column], cut[column])
     if key:
         patches = [Patch(color=colour(i), lw=0) for i in range(len(names))]
         figure.legend(
-            patches, [label(name) for name in names], ncols=2, loc="lower left",
+            patches, texts, ncols=2, loc="lower left",
             bbox_to_anchor=(0.15 / width, 0.0), frameon=False, fontsize=8, labelcolor=INK,
             handlelength=1.0, handleheight=0.9,
         )  # fmt: skip
@@ -164,7 +166,7 @@ def _in_two(labels):
     return sides
 
 
-def _bars(axes, column, classes):
+def _bars(axes, column, classes, texts):
     from matplotlib.ticker import MaxNLocator
 
     y, before = np.arange(len(classes))[::-1], np.zeros(len(classes))
@@ -174,23 +176,16 @@ def _bars(axes, column, classes):
     for place, number in zip(y, before, strict=True):
         axes.text(number, place, f"  {number:,.0f}", size=7.5, color=FAINT, va="center")
     axes.set_title(label(column), size=9.5, color=INK, loc="left", pad=4)
-    axes.set_yticks(y, [label(name, CLASS) for name in classes], size=8, color=INK)
+    axes.set_yticks(y, texts, size=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(lambda value, place: thousands(value))
+    axes.xaxis.set_major_formatter(tick)
     axes.set(xlim=(0, 1.2 * before.max()), ylim=(-0.6, len(classes) - 0.4))
     plain(axes)
 
 
 def room(names):
     """Inches that the names need."""
-    return 0.35 + 0.082 * max(len(short(name, NAME)) for name in names)
-
-
-def title(figure, text, caption):
-    """What a picture shows, and how to read it."""
-    width, height = figure.get_size_inches()
-    figure.text(0.15 / width, 1 - 0.13 / height, text, size=13, weight="bold", color=INK, va="top")
-    figure.text(0.15 / width, 1 - 0.38 / height, caption, size=8.5, color=FAINT, va="top")
+    return 0.35 + 0.082 * max(map(len, told_apart(names, NAME)))
 
 
 def plain(axes, both=False):

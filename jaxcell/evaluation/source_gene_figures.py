@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from jaxcell.drawing import thousands, tick, titled, told_apart
 from jaxcell.palette import BLUE, FAINT, GRID, INK, SEQUENTIAL
 
-from .figures import short, thousands
-from .source_figures import NAME, label, room, title
+from .source_figures import NAME, room
 
 
 def overlap_figure(path, names, shared):
@@ -19,10 +19,11 @@ def overlap_figure(path, names, shared):
     share = shared / np.maximum(np.diag(shared)[:, None], 1)
     d, cell = len(names), 0.62 if len(names) <= 12 else 0.42
     left = room(names)
-    below = 0.075 * max(len(short(name, NAME)) for name in names)
+    texts = told_apart(names, NAME)
+    below = 0.075 * max(map(len, texts))
     width, height = max(left + cell * d + 1.0, 4.6), cell * d + 0.9 + below
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Genes in common", "of the row's genes, the share that the column has")
+    titled(figure, "Genes in common", "of the row's genes, the share that the column has")
     bottom = height - 0.75 - cell * d
     axes = figure.add_axes([left / width, bottom / height, cell * d / width, cell * d / height])
     image = axes.imshow(share, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
@@ -32,7 +33,6 @@ def overlap_figure(path, names, shared):
             light = share[i, j] > 0.55
             axes.text(j, i, text, size=7 if d <= 12 else 5.5, ha="center", va="center",
                       color=INK if light else "white")  # fmt: skip
-    texts = [label(name) for name in names]
     axes.set_yticks(range(d), texts, size=8.5, color=INK)
     axes.set_xticks(range(d), texts, size=8.5, color=INK, rotation=90)
     axes.tick_params(length=0)
@@ -56,7 +56,7 @@ def groups_figure(path, names, groups):
     width, dots = left + step * max(len(groups), 6) + 0.3, 0.25 * d
     height = dots + 2.75
     figure = Figure((width, height), dpi=140, facecolor="white")
-    title(figure, "Genes by the sources that have them", "the largest groups")
+    titled(figure, "Genes by the sources that have them", "the largest groups")
     x, numbers = np.arange(len(groups)), [group["genes"] for group in groups]
     box = [left / width, (dots + 0.3) / height, step * len(groups) / width, 1.6 / height]
     bars = figure.add_axes(box)
@@ -64,7 +64,7 @@ def groups_figure(path, names, groups):
     for place, number in zip(x, numbers, strict=True):
         bars.text(place, number, f"{number:,}", size=7, color=INK, ha="center", va="bottom",
                   rotation=0 if number < 1000 else 35)  # fmt: skip
-    bars.yaxis.set_major_formatter(lambda value, place: thousands(value))
+    bars.yaxis.set_major_formatter(tick)
     bars.set(xticks=[], xlim=(-0.6, len(groups) - 0.4))
     bars.yaxis.grid(True, color=GRID, lw=0.8)
     bars.set_axisbelow(True)
@@ -77,7 +77,7 @@ def groups_figure(path, names, groups):
         rows = [d - 1 - i for i in group["datasets"]]
         grid.plot([place] * len(rows), rows, color=INK, lw=1.3, marker="o", ms=5, mew=0)
     grid.set(xticks=[], xlim=bars.get_xlim(), ylim=(-0.6, d - 0.4))
-    grid.set_yticks(np.arange(d)[::-1], [label(n) for n in names], size=8.5, color=INK)
+    grid.set_yticks(np.arange(d)[::-1], told_apart(names, NAME), size=8.5, color=INK)
     grid.tick_params(length=0)
     grid.spines[:].set_visible(False)
     figure.savefig(path, metadata={"Software": None})

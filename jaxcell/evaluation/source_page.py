@@ -1,8 +1,8 @@
 """The tables of ``jaxcell inspect``, for the terminal and for the page."""
 
 from jaxcell.data.inspection.identifiers import kind
+from jaxcell.drawing import short
 
-from .figures import short
 from .html import Column, Table, plain_table, shown
 
 GENES, LABELS = "Genes", "Labels"
@@ -151,7 +151,7 @@ def _genes(looks):
         Column("genes", "genes", None), Column("without", "no count", None),
         Column("named", "named by", None), Column("duplicates", "twice", None),
         Column("unnamed", "unnamed", None), Column("spike_ins", "spike-ins", None),
-        Column("species", "species", None), Column("why", "as", None),
+        Column("species", "species", None), Column("why", "species told by", None),
     ]  # fmt: skip
     rows = []
     for look in looks:

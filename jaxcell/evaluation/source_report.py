@@ -1,7 +1,12 @@
 """The page of ``jaxcell inspect``: its tables, and a picture beside each."""
 
+import os
+import shlex
+
+from jaxcell import __version__
+
 from . import source_figures, source_gene_figures
-from .html import Figure, Heading, Text
+from .html import Code, Figure, Heading, Text
 from .source_page import blocks, said
 
 CLASSES = 15  # of a label that are drawn
@@ -74,3 +79,16 @@ def _classes(facts):
             others = [sum(own.get(name, 0) for name in rest) for own in cells]
             found[column][f"{len(rest)} others"] = others
     return {column: classes for column, classes in found.items() if classes}
+
+
+def how_made(sources, asked):
+    """The end of the page: the command, and the version.
+
+    sources : list of paths or AnnData; asked : {option's name: value}, without those left out
+    """
+    words = [s if isinstance(s, str | os.PathLike) else "(AnnData in memory)" for s in sources]
+    for name, value in asked.items():
+        given = value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}", *given] if given else []
+    command = shlex.join(map(str, ["jaxcell", "inspect", *words]))
+    return [Heading("How it was made"), Code(command), Text(f"jaxcell {__version__}.")]

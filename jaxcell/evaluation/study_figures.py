@@ -5,9 +5,8 @@ Source: BioFormer (Ho and Le 2025), figures 2 and 3.
 
 import numpy as np
 
+from jaxcell.drawing import label, short, titled, told_apart
 from jaxcell.palette import FAINT, INK, LINE, OTHER, colours
-
-from .figures import short
 
 SHAPES = ("o", "^", "s", "D", "v", "P", "X", "*")  # told apart at the size of a cell
 SCALE = dict(zip(SHAPES, (1.0, 1.1, 0.85, 0.75, 1.1, 1.2, 1.1, 1.5), strict=True))  # of one weight
@@ -53,14 +52,14 @@ def study_figure(path, name, layout, types, studies, titles, *, caption="", seed
     tall = max(HEIGHT, ROW * rows + 0.2)
     width, height = 2 * (MAP + LEGEND + 0.2) + 0.1, tall + 0.95
     figure = Figure((width, height), dpi=140, facecolor="white")
-    figure.text(0.3 / width, 1 - 0.15 / height, name, size=14, weight="bold", color=INK, va="top")
-    figure.text(0.3 / width, 1 - 0.43 / height, caption, size=9, color=FAINT, va="top")
+    titled(figure, short(name, 60), caption, left=0.3)
     for i, panel in enumerate(panels):
         left = 0.3 + i * (MAP + LEGEND + 0.2)
         box = [left / width, (tall - HEIGHT + 0.12) / height, MAP / width, HEIGHT / height]
         axes = figure.add_axes(box)
         _cells(axes, layout, *panel[1:3], panel[4], seed)
-        axes.set_title(f"colour: {panel[0]}, shape: {panel[3]}", size=10, color=INK, loc="left")
+        said = f"colour: {label(panel[0])}, shape: {label(panel[3])}"
+        axes.set_title(said, size=10, color=INK, loc="left")
         _draw_legend(axes, *_legend(*panel))
     figure.savefig(path, metadata={"Software": None})
 
@@ -82,19 +81,19 @@ def _cells(axes, layout, coloured, colours, shaped, seed):
 
 def _legend(coloured, values, colours, shaped, others):
     """The handles' (marker, colour) or None for a heading, and the texts, from top to bottom."""
-    marks, texts = [None], [coloured]
-    named = [(name, colour) for name, colour in colours.items() if colour != OTHER]
-    for name, colour in named:
-        marks.append(("o", colour))
-        texts.append(short(name))
+    named = {name: colour for name, colour in colours.items() if colour != OTHER}
+    marks = [None, *(("o", colour) for colour in named.values())]
+    texts = [label(coloured), *told_apart(named)]
     if len(colours) > len(named):
         marks.append(("o", OTHER))
         texts.append(f"{len(colours) - len(named)} others")
     marks += [None, None]
-    texts += ["", shaped]
+    texts += ["", label(shaped)]
     assigned = shapes(others)
+    most = 30 if len(assigned) <= len(SHAPES) else 16  # else two of them share a line
+    cut = dict(zip(assigned, told_apart(assigned, most), strict=True))
     for shape in SHAPES:
-        own = [name for name, marker in assigned.items() if marker == shape]
+        own = [cut[name] for name, marker in assigned.items() if marker == shape]
         if own:
             marks.append((shape, FAINT))
             texts.append(_several(own))
@@ -105,10 +104,8 @@ def _legend(coloured, values, colours, shaped, others):
 
 
 def _several(names):
-    if len(names) == 1:
-        return short(names[0])
     more = f" +{len(names) - 2}" if len(names) > 2 else ""
-    return f"{short(names[0], 16)}, {short(names[1], 16)}{more}"
+    return ", ".join(names[:2]) + more
 
 
 def _draw_legend(axes, marks, texts):

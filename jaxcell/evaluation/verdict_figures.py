@@ -1,10 +1,12 @@
 """Size against score, with the front of those that nothing of at most their size beats."""
 
+import itertools
+
 import numpy as np
 
+from jaxcell.drawing import tick, told_apart
 from jaxcell.palette import BLUE, FAINT, INK, LINE, VERMILION
 
-from .figures import short, thousands
 from .names_in_figures import name_points
 from .tables import number
 from .verdicts import pareto
@@ -58,14 +60,26 @@ def _panel(axes, rows, size, metric, models):
     axes.margins(x=0.22, y=0.16)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda x, _: thousands(x))
+    axes.xaxis.set_major_formatter(tick)
     axes.yaxis.set_major_formatter(lambda y, _: number(y))
     axes.tick_params(labelsize=8, labelcolor=FAINT, color=LINE)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
-    taken, everywhere = (), np.array(list(place.values())).T
+    taken = _segments(axes, [place[name] for name in front])
+    everywhere = np.array(list(place.values())).T
+    cut = dict(zip(place, told_apart(place, 24), strict=True))
     rest = [name for name in place if name not in front]
     for names, colour in ((front, INK), (rest, FAINT)):
         spots = np.array([place[name] for name in names]).reshape(-1, 2).T
-        texts = [short(name, 24) for name in names]
+        texts = [cut[name] for name in names]
         taken = name_points(axes, *spots, texts, colour, avoid=everywhere, taken=taken)
+
+
+def _segments(axes, points):
+    """Boxes in pixels of the steps through these points, which no name is to cover."""
+    axes.get_xlim(), axes.get_ylim()  # settle what autoscale has put off
+    spots = axes.transData.transform(np.reshape(points, (-1, 2)))
+    boxes = []
+    for (left, y), (right, end) in itertools.pairwise(spots.tolist()):
+        boxes += [(left, y, right, y), (right, min(y, end), right, max(y, end))]
+    return boxes

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE, STYLES
+from jaxcell.drawing import TITLE, below_title, dress, label, legend_below, look, tick, titled
+from jaxcell.palette import FAINT, INK
 
-TOLD_APART = 8  # colours; the next so many runs have another style of line
 COLUMNS, PANEL = 3, (4.6, 3.1)  # inches
+NAMED = 2  # runs without a metric that its panel names
+ENDS = {"mean_predictor": "mean predictor", "perfect": "perfect prediction"}
 ENOUGH, INLIERS = 20, 0.97  # from so many values on, a panel may leave out the rest of them
 
 
@@ -13,42 +15,41 @@ def draw(records, path):
     """A PNG of some `report.Record`.
 
     The loss by step, validation by cells seen, each part of the loss where there are several, the
-    learning rate, cells/s and the gradient's norm. The validation loss is the metric by which the
-    first run kept its best model.
+    learning rate, cells/s and the gradient's norm. Validation is shown by the metric by which the
+    first run kept its best model; the panel names the runs that have none of it.
     """
-    from matplotlib.figure import Figure
-
     metric = records[0].info["config"]["best"][0]
     panels = [
         (_loss, "loss", "loss"),
         (_by_cells, f"validation {metric.removeprefix('val/')} by data seen", metric),
         *((_part, f"part: {part.replace('_', ' ')}", part) for part in parts(records)),
         (_journal, "learning rate", "learning_rate"),
-        (_journal, "speed: mean of the session so far", "cells_per_s"),
+        (_journal, "speed, without compiling and validation", "cells_per_s"),
         (_journal, "norm of the gradient, before clipping", "train/grad_norm"),
     ]
     rows = -(-len(panels) // COLUMNS)
     names = [record.name for record in records]
     below = 0.3 * -(-len(names) // COLUMNS) if len(names) > 1 else 0
-    size = COLUMNS * PANEL[0], rows * PANEL[1] + 0.75 + below
-    figure = Figure(size, dpi=140, facecolor="white", layout="constrained")
-    title = names[0] if len(names) == 1 else f"{len(names)} training runs"
-    figure.suptitle(
-        f"{title}\n\n", x=0.01, ha="left", size=14, weight="bold", color=INK, linespacing=1.3
-    )
-    what = "thin: training, thick: validation; dotted: what needs no model"
-    figure.text(0.01, 1 - 0.46 / size[1], what, size=9, color=FAINT, va="top")
+    figure = below_title(COLUMNS * PANEL[0], rows * PANEL[1] + TITLE + below)
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, (kind, heading, key) in zip(grid, panels, strict=False):
         kind(axes, records, key)
         _dress(axes, heading)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
+    titled(figure, names[0] if len(names) == 1 else f"{len(names)} training runs", _caption(grid))
     if len(names) > 1:
-        handles = grid[1].get_legend_handles_labels()[0]
-        figure.legend(handles, names, loc="outside lower left", ncols=min(len(names), 4),
-                      frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
+        legend_below(figure, names)
     figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _caption(grid):
+    """How to read what was drawn, and nothing else."""
+    marked = any(line.get_marker() == "o" and line.get_xdata().size for line in grid[0].lines)
+    said = ["thin: training, thick: validation" if marked else "training"]
+    if any(axes.texts for axes in grid):  # the names of the lines across
+        said.append("dotted: to compare with, by its name")
+    return "; ".join(said)
 
 
 def parts(records):
@@ -63,11 +64,6 @@ def parts(records):
     return found if len(found) > 1 else []
 
 
-def _look(number):
-    style = STYLES[number // TOLD_APART % len(STYLES)]
-    return {"color": PALETTE[number % TOLD_APART], "ls": style}
-
-
 def _pair(axes, records, name, end):
     """Training thin, validation thick; the first steps are not to press all others flat.
 
@@ -76,8 +72,8 @@ def _pair(axes, records, name, end):
     shown = []
     for i, record in enumerate(records):
         trained, validated = (record.series(f"{of}/{name}") for of in ("train", "val"))
-        axes.plot(*trained, **_look(i), lw=0.8, alpha=0.55)
-        axes.plot(*validated, **_look(i), marker="o", ms=3, lw=1.8)
+        axes.plot(*trained, **look(i), lw=0.8, alpha=0.55)
+        axes.plot(*validated, **look(i), marker="o", ms=3, lw=1.8)
         shown += [trained[1], validated[1]]
     axes.set_xlabel("step", size=9, color=INK)
     values = np.concatenate(shown)
@@ -100,19 +96,24 @@ def _part(axes, records, name):
 
 
 def _by_cells(axes, records, metric):
+    without = []
     for i, record in enumerate(records):
         steps, values = record.series(metric)
-        cells = steps * record.batch_size
-        axes.plot(cells, values, **_look(i), marker="o", ms=3, lw=1.8, label=record.name)
-    _ends(axes, records, ("mean_predictor",))
-    axes.set_xlabel("cells seen", size=9, color=INK)
+        axes.plot(steps * record.batch_size, values, **look(i), marker="o", ms=3, lw=1.8)
+        if not len(values):
+            without.append(label(record.name, 24))
+    if metric == "val/loss":  # what needs no model has a loss, and nothing else
+        _ends(axes, records, ("mean_predictor",))
+    more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    said = f"\nwithout {metric}: {', '.join(without[:NAMED])}{more}" if without else ""
+    axes.set_xlabel(f"cells seen{said}", size=9, color=INK)
 
 
 def _journal(axes, records, key):
     from matplotlib.ticker import LogLocator, NullLocator
 
     for i, record in enumerate(records):
-        axes.plot(*record.series(key), **_look(i), lw=1.5)
+        axes.plot(*record.series(key), **look(i), lw=1.5)
     axes.set_xlabel("step", size=9, color=INK)
     if key == "cells_per_s":
         axes.set_ylabel("cells/s", size=9, color=INK)
@@ -125,7 +126,7 @@ def _journal(axes, records, key):
 
 
 def _ends(axes, records, names):
-    """Horizontal lines at the losses of what needs no model, as the mean predictor's.
+    """Horizontal lines at the losses to compare with, as the mean predictor's.
 
     Runs on the same held-out cells share them; else each has its own, in its colour.
     """
@@ -134,30 +135,18 @@ def _ends(axes, records, names):
         found = [(i, r.last(f"val/{name}")) for i, r in enumerate(records)]
         found = [(i, value) for i, value in found if value is not None]
         for i, value in found[:1] if shared else found:
-            colour = FAINT if shared else _look(i)["color"]
+            colour = FAINT if shared else look(i)["color"]
             axes.axhline(value, color=colour, lw=1, ls=(0, (1, 2)))
-            text = "at the means" if name.endswith("_at_means") else name.replace("_", " ")
+            text = "at the means" if name.endswith("_at_means") else ENDS[name]
             axes.annotate(
                 text, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 2),
                 textcoords="offset points", ha="right", size=8, color=colour,
             )  # fmt: skip
 
 
-def _dress(axes, title):
-    axes.set_title(title, size=10, color=INK, loc="left")
-    axes.tick_params(labelsize=8, labelcolor=FAINT, color=LINE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.grid(color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
+def _dress(axes, heading):
+    axes.set_title(heading, size=10, color=INK, loc="left")
+    dress(axes)
     axes.locator_params(axis="x", nbins=5)
-    axes.xaxis.set_major_formatter(_short)
-    axes.yaxis.set_major_formatter(_short)
-
-
-def _short(value, place=None):
-    """A tick's number: −480k, 0.0025."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.6g}{letter}".replace("-", "−")
-    return f"{value:.6g}".replace("-", "−")
+    axes.xaxis.set_major_formatter(tick)
+    axes.yaxis.set_major_formatter(tick)

@@ -2,12 +2,17 @@
 
 import numpy as np
 
-from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE, STYLES
+from jaxcell.drawing import TITLE, below_title, dress, legend_below, look, titled
+from jaxcell.palette import FAINT, INK
 
 ENOUGH = 10  # entries of a gene with a count and without, for it to count
-TOLD_APART = 8  # colours, as in the curves
 BINS, FEW = 14, 10  # of a panel, with about as many genes each; genes of one at least
 PANEL = (4.6, 3.6)  # inches
+READING = (
+    "held-out cells; lines: medians of genes alike, bands: the middle half of them; right, dotted: "
+    "the mean of the cells that have the gene. The model is not told which have it, and may lie "
+    "above"
+)
 
 
 def draw(tables, path):
@@ -18,29 +23,16 @@ def draw(tables, path):
 
     tables : {name: DataFrame}
     """
-    from matplotlib.figure import Figure
-
-    size = (3 * PANEL[0], PANEL[1] + 0.75 + (0.3 if len(tables) > 1 else 0))
-    figure = Figure(size, dpi=140, facecolor="white", layout="constrained")
-    title = f"Errors per gene{'' if len(tables) > 1 else f': {next(iter(tables))}'}"
-    figure.suptitle(
-        f"{title}\n\n", x=0.01, ha="left", size=14, weight="bold", color=INK, linespacing=1.3
-    )
-    what = "held-out cells; lines: medians of genes alike, bands: the middle half of them"
-    figure.text(0.01, 1 - 0.46 / size[1], what, size=9, color=FAINT, va="top")
+    several = len(tables) > 1
+    figure = below_title(3 * PANEL[0], PANEL[1] + TITLE + (0.3 if several else 0))
     for axes, panel in zip(figure.subplots(1, 3), (_auc, _ratio, _nonzero), strict=True):
-        for i, (name, found) in enumerate(tables.items()):
-            look = {"color": PALETTE[i % TOLD_APART], "ls": STYLES[i // TOLD_APART % len(STYLES)]}
-            panel(axes, found, look, name, dots=len(tables) == 1)
-        axes.tick_params(labelsize=8, labelcolor=FAINT, color=LINE)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(LINE)
-        axes.grid(color=GRID, lw=0.8)
-        axes.set_axisbelow(True)
-    if len(tables) > 1:
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower left", ncols=4, frameon=False,
-                      fontsize=9, labelcolor=INK)  # fmt: skip
+        for i, found in enumerate(tables.values()):
+            panel(axes, found, look(i), dots=not several)
+        dress(axes)
+    name = "" if several else f": {next(iter(tables))}"
+    titled(figure, f"Errors per gene{name}", READING)
+    if several:
+        legend_below(figure, list(tables))
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -55,25 +47,24 @@ def _share(found):
     return 100 * found["n_detected"] / found["n_cells"]
 
 
-def _auc(axes, found, look, name, dots):
+def _auc(axes, found, look, dots):
     axes.axhline(0.5, color=FAINT, lw=1, ls=(0, (1, 2)))
-    _trend(axes, _share(found), found["auc"], look, name, dots)
+    _trend(axes, _share(found), found["auc"], look, dots)
     _by_share(axes, "Is it there? AUC of detection; .5: chance")
 
 
-def _ratio(axes, found, look, name, dots):
+def _ratio(axes, found, look, dots):
     axes.axhline(1, color=FAINT, lw=1, ls=(0, (1, 2)))
-    _trend(axes, _share(found), found["ratio"], look, name, dots)
+    _trend(axes, _share(found), found["ratio"], look, dots)
     _by_share(axes, "Error over the mean predictor's (1)")
 
 
-def _nonzero(axes, found, look, name, dots):
+def _nonzero(axes, found, look, dots):
     null = {**look, "alpha": 0.6, "lw": 1.2, "ls": ":"}
-    _trend(axes, found["mean_nonzero"], found["mae_nonzero"], look, name, dots)
+    _trend(axes, found["mean_nonzero"], found["mae_nonzero"], look, dots)
     axes.plot(*medians(found["mean_nonzero"], found["null_nonzero"])[:2], **null)
     axes.set_ylim(bottom=0)
-    axes.set_title("How much? Error where it is there (dotted: of one value)", size=10, color=INK,
-                   loc="left")  # fmt: skip
+    axes.set_title("How much? Error where it is there", size=10, color=INK, loc="left")
     axes.set_xlabel("mean where it is there, log1p", size=9, color=INK)
     axes.set_ylabel("mean absolute error, log1p", size=9, color=INK)
 
@@ -89,7 +80,7 @@ def _by_share(axes, title):
     axes.set_xlabel("held-out cells that have the gene, %", size=9, color=INK)
 
 
-def _trend(axes, x, y, look, name, dots):
+def _trend(axes, x, y, look, dots):
     if dots:
         size = float(np.clip(6_000 / max(len(x), 1), 1.0, 9.0))
         axes.scatter(x, y, s=size, color=look["color"], alpha=0.25, lw=0, rasterized=True)
@@ -98,7 +89,7 @@ def _trend(axes, x, y, look, name, dots):
         axes.set_ylim(low - room, high + room)
     middle, median, quarter, three = medians(x, y)
     axes.fill_between(middle, quarter, three, color=look["color"], alpha=0.12, lw=0)
-    axes.plot(middle, median, **look, lw=2, label=name)
+    axes.plot(middle, median, **look, lw=2)
 
 
 def medians(x, y):

@@ -229,7 +229,8 @@ class Run:
         validate = (last or step % self.every == 0) and self.store.sizes["valid"] > 0
         save = last or asked or step % (train.save_every or self.every) == 0
         save = save or (train.keep_every > 0 and step % train.keep_every == 0)
-        if save or validate or step % train.log_every == 0:
+        logged = save or validate or step % train.log_every == 0
+        if logged:
             self._log(step, pending)
         found, seen = {}, {}
         if validate:
@@ -249,12 +250,14 @@ class Run:
         published = (validate or save) and self._publish(step, found)
         if save or published:  # so that the best of model/ is among the checkpoints too
             self.checkpoints.save(step, self.state, found)
+        if logged:
+            self.progress.lap()
 
     def _log(self, step, pending):
         means = {k: float(np.mean([m[k] for m in jax.device_get(pending)])) for k in pending[0]}
         pending.clear()
         self._finite(step, means["loss"] + means["grad_norm"])
-        rates = {"learning_rate": float(self.rate(step)), "cells_per_s": self.progress.rate()}
+        rates = {"learning_rate": float(self.rate(step)), **self.progress.rate()}
         self.journal.write(step, **{f"train/{k}": v for k, v in means.items()}, **rates)
         self.progress.show(means)
         self.shown = means

@@ -92,24 +92,32 @@ def verdict(means):
 
 
 class Progress:
-    """Steps, cells/s, time left and the newest losses; on process 0."""
+    """Steps, their rate, time left and the newest losses; on process 0."""
 
     def __init__(self, start, stop, batch_size):
         self._bar = bar(stop, "train", done=start)
-        self._size, self._began, self._done = batch_size, time.monotonic(), 0
+        self._size, self._began, self._done = batch_size, None, 0
 
     def step(self):
         """One more step was computed."""
         self._bar.update()
         self._done += 1
+        if self._began is None:  # the first one compiles
+            self.lap()
+
+    def lap(self):
+        """Count the rate's steps from now on: what came before was no training."""
+        self._began, self._done = time.monotonic(), 0
 
     def rate(self):
-        """Training cells/s since the start, compile and validation included."""
-        return self._done * self._size / max(time.monotonic() - self._began, 1e-9)
+        """{'cells_per_s'} of training since the first step or the last `lap`; {} without steps."""
+        if not self._done:
+            return {}
+        return {"cells_per_s": self._done * self._size / max(time.monotonic() - self._began, 1e-9)}
 
     def show(self, means):
-        """Show the newest losses behind the bar."""
-        self._bar.note(f"{self.rate():.0f} cells/s, {show(means)}")
+        """Show the newest losses behind the bar, which tells the steps per second."""
+        self._bar.note(show(means))
 
     def say(self, text):
         """Print a line above the bar."""

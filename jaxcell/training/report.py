@@ -109,6 +109,7 @@ def can_draw():
 def draw_run(workdir):
     """``WORKDIR/curves.png`` of one run, and gene_errors.png where it has the table."""
     record, workdir = read_run(workdir), Path(workdir)
+    record.name = "/".join(workdir.resolve().parts[-2:])  # 'model' alone would say nothing
     with whole_file(workdir / "curves.png") as path:
         curves.draw([record], path)
     found = _genes(workdir)
@@ -176,8 +177,9 @@ COLUMNS = (
 )
 NOTE = """
 *Of the way*: where the best validation lies between the mean predictor (0 %) and a perfect
-prediction (100 %). *cells/s*: of the last session, compile and validation included. *Median AUC per
-gene*: detection of genes hidden from the model in held-out cells, at the last step.
+prediction (100 %). *cells/s*: the median of the journal's, without compiling, validation and
+saving. *Median AUC per gene*: detection of genes hidden from the model in held-out cells, at the
+last step.
 """
 
 
@@ -199,9 +201,13 @@ def _row(record):
         _number(record.last(metric)),
         _number(record.last("train/loss")),
         _number(record.last("genes/median_auc")),
-        _number(record.last("cells_per_s"), 0),
+        _number(_median(record.series("cells_per_s")[1]), 0),
         f"{warm['path']}, step {warm['step']}" if warm else "scratch",
     )
+
+
+def _median(values):
+    return float(np.median(values)) if len(values) else None
 
 
 def _number(value, digits=3):

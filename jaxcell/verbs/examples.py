@@ -7,6 +7,7 @@ the demo leaves, wherever that can be; files of one's own are called a.h5ad and 
 DEMO = "python -m jaxcell.main --config=configs/demo.py --workdir=runs/demo"
 
 EXAMPLES = {
+    "": (DEMO, "jaxcell prepare --help"),  # of jaxcell itself
     "doctor": ("jaxcell doctor", "jaxcell doctor a.h5ad"),
     "prepare": (
         "jaxcell prepare stores/pbmc scanpy:pbmc68k_reduced --labels bulk_labels "

@@ -41,7 +41,7 @@ TABLE = Table(
         (-0.5, "-.500"),
         (1.0, "1.000"),
         (None, "–"),
-        (12000, "12 000"),
+        (12000, "12,000"),
         ("word", "word"),
         ((0.5, 0.25), ".500 ± .250"),
         ((0.5, None), ".500"),
@@ -57,7 +57,7 @@ def test_the_best_are_marked_as_printed_and_references_never():
     assert best_rows(TABLE, mse) == {1}
     assert best_rows(TABLE, n) == set()
     assert "| PCA | **.812** | **3.25** | 5 |" in markdown_table(TABLE)
-    assert "| model <1> | **.812** ± .010 | 3.50 | 12 000 |" in markdown_table(TABLE)
+    assert "| model <1> | **.812** ± .010 | 3.50 | 12,000 |" in markdown_table(TABLE)
     assert ".990*" not in plain_table(TABLE)
     assert ".812*" in plain_table(TABLE)
 
@@ -127,8 +127,11 @@ def test_the_policy_knows_the_script(tmp_path):
     ("cells", "shown_as"),
     [
         (["4e-55", ".005", "< 1e-300"], ['data-value="4e-55"', 'data-value="0.005"', "1e-300"]),
-        (["0.2–0.4", "7"], ["<td>0.2–0.4</td>", 'data-value="7.0"']),
-        (["one", None], ['<td class="words"><div>one</div></td>', "–"]),
+        (["0.2–0.4", "7"], ['data-value="0.3', 'data-value="7.0"']),
+        ([".2 … .4", "-.4 – .2"], ['data-value="0.3', 'data-value="-0.1']),
+        (["1,149–2,300", "−5"], ['data-value="1724.5"', 'data-value="-5.0"']),
+        ([".3 (.1–.4)", "3–"], ['data-value="0.3"', "<td>3–</td>"]),
+        (["one", None], ['<td class="words"><div style="min-width: 3ch">one</div></td>', "–"]),
     ],
 )
 def test_numbers_in_words_sort_as_numbers(cells, shown_as, tmp_path):

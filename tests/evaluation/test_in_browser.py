@@ -19,9 +19,30 @@ from tests.data.conftest import cells
 pytestmark = pytest.mark.browser
 LONG = "a_name_of_a_source_that_is_longer_than_any_telephone_is_wide_and_has_no_space_in_it.h5ad"
 ROWS = [
-    {"name": "TxFM", "kind": "model", "score": (0.5, 0.01), "error": 3.5, "cells": 12000},
-    {"name": "PCA 50", "kind": "baseline", "score": 0.75, "error": None, "cells": 900},
-    {"name": "PCA 8", "kind": "baseline", "score": -0.25, "error": 0.5, "cells": 90},
+    {
+        "name": "TxFM",
+        "kind": "model",
+        "score": (0.5, 0.01),
+        "error": 3.5,
+        "cells": 12000,
+        "interval": ".2 – .9",
+    },
+    {
+        "name": "PCA 50",
+        "kind": "baseline",
+        "score": 0.75,
+        "error": None,
+        "cells": 900,
+        "interval": "-.1 – .7",
+    },
+    {
+        "name": "PCA 8",
+        "kind": "baseline",
+        "score": -0.25,
+        "error": 0.5,
+        "cells": 90,
+        "interval": ".55 – .56",
+    },
     {"name": "shuffled", "kind": "chance", "score": 0.125, "error": 9.0, "reference": True},
     *({"name": f"{LONG} {i}", "kind": "more", "score": None, "error": i + 10} for i in range(8)),
 ]
@@ -55,6 +76,7 @@ def reports(tmp_path_factory):
         Column("score", "score"),
         Column("error", "error <10⁻³>", "low", 1),
         Column("cells", "cells", None),
+        Column("interval", "95 %", None),
     ]
     table = Table("All methods", columns, ROWS, note="**Bold** is best.")
     blocks = [Text("A line."), Heading("One"), table, Heading("Two"), Heading("Three")]
@@ -141,6 +163,54 @@ def test_columns_sort_the_best_first_and_then_the_other_way(browser, reports):
     assert cell.get_attribute("aria-sort") is None
     assert names(browser)[:3] == ["PCA 8", "TxFM", "shuffled"]
     assert names(browser)[-1] == "PCA 50"
+
+
+def test_intervals_sort_by_their_middle(browser, reports):
+    opened(browser, reports["hand"])
+    head(browser, "95 %")[1].click()
+    assert names(browser)[:3] == ["PCA 8", "TxFM", "PCA 50"]
+
+
+@pytest.mark.parametrize("name", ["inspect", "benchmark"])
+def test_a_figure_is_seen_whole_on_a_phone_and_at_its_full_size(browser, reports, name):
+    opened(browser, reports[name], 400)
+    figures = browser.find_elements("tag name", "figure")
+    assert figures
+    script = """const i = arguments[0].querySelector('img'), b = i.closest('.scroll');
+        const { left, right } = i.getBoundingClientRect();
+        return { left, right, full: Number(i.getAttribute('width')), shown: i.clientWidth,
+                 box: b.clientWidth, inside: b.scrollWidth }"""
+    scaled = 0
+    for figure in figures:
+        place = browser.execute_script(script, figure)
+        assert place["left"] >= 0
+        assert place["right"] <= 400
+        button = figure.find_element("tag name", "button")
+        assert button.is_displayed() == (place["shown"] < place["full"])
+        if not button.is_displayed():
+            continue
+        scaled += 1
+        button.click()
+        large = browser.execute_script(script, figure)
+        assert large["shown"] == place["full"] == large["inside"] > large["box"]
+        assert button.get_attribute("aria-pressed") == "true"
+        button.click()
+        assert browser.execute_script(script, figure) == place
+    assert scaled
+    opened(browser, reports[name], 1200)
+    for figure in browser.find_elements("tag name", "figure"):
+        place = browser.execute_script(script, figure)
+        button = figure.find_element("tag name", "button")
+        assert button.is_displayed() == (place["shown"] < place["full"])
+
+
+def test_words_of_a_table_are_not_cut_where_they_can_wrap(browser, reports):
+    opened(browser, reports["inspect"], 1200)
+    script = """return [...document.querySelectorAll('table')].filter(
+        t => t.closest('.scroll').scrollWidth > t.closest('.scroll').clientWidth).length"""
+    assert browser.execute_script(script) == 0
+    said = [cell.text for cell in browser.find_elements("css selector", "thead th")]
+    assert "as" not in said
 
 
 def test_words_sort_by_the_alphabet_and_by_the_keyboard(browser, reports):

@@ -11,9 +11,9 @@ from jaxcell.verbs.examples import DEMO, EXAMPLES
 
 
 def parsers():
-    """{verb: its Parser}, of verbs below verbs too."""
-    found = _below(cli.parser())
-    return {**found, **_below(benchmark.parser([]))}
+    """{verb: its Parser}, of verbs below verbs too; of jaxcell itself under ''."""
+    parser = cli.parser()
+    return {"": parser, **_below(parser), **_below(benchmark.parser([]))}
 
 
 def _below(parser):
@@ -32,6 +32,7 @@ def test_every_verb_has_an_example_and_no_example_is_without_a_verb():
     for verb, parser in verbs.items():
         assert parser.format_help().rstrip().endswith(EXAMPLES[verb][-1])
         assert parser.description
+        assert "``" not in parser.format_help()
 
 
 @pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])

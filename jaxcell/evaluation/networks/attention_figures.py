@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import short
+from jaxcell.drawing import told_apart
 from jaxcell.palette import BLUE, FAINT, FROM_WHITE, INK
 
 from .figures import _figure, _save
@@ -18,14 +18,15 @@ def regulator_bars(path, drivers, factors):
     """
     rows = min(SHOWN, max(map(len, drivers.values())))
     figure = _figure(0.4 + 2.7 * len(drivers), 1.0 + 0.23 * rows)
-    for i, (name, all_rows) in enumerate(drivers.items(), 1):
+    named = zip(told_apart(drivers, 24), drivers.values(), strict=True)
+    for i, (name, all_rows) in enumerate(named, 1):
         axes = figure.add_subplot(1, len(drivers), i)
         shown = all_rows[:rows]
         y, x = np.arange(len(shown))[::-1], [row[1] for row in shown]
         colours = [BLUE if row[0] in factors else FAINT for row in shown]
         axes.barh(y, x, 0.66, color=colours, alpha=0.85)
-        axes.set_yticks(y, [short(row[0], 14) for row in shown], size=8, color=INK)
-        axes.set_title(short(name, 24), size=9.5, color=INK, loc="left")
+        axes.set_yticks(y, told_apart([row[0] for row in shown], 14), size=8, color=INK)
+        axes.set_title(name, size=9.5, color=INK, loc="left")
         axes.tick_params(length=0, labelsize=8, labelcolor=INK)
         axes.tick_params(axis="x", labelcolor=FAINT, labelsize=7.5)
         axes.axvline(0, color=INK, lw=0.8)
@@ -65,7 +66,7 @@ def cluster_map(path, scores, clusters, genes, received):
             spots.append(end - sizes[cluster] / 2 - 0.5)
             more = " …" if len(own) > 3 else ""
             labels.append(f"A{cluster + 1} ({len(own)}): {', '.join(own[:3])}{more}")
-    axes.set_yticks(spots, [short(text, 44) for text in labels], size=7.5, color=INK)
+    axes.set_yticks(spots, told_apart(labels, 44), size=7.5, color=INK)
     axes.set_xticks(spots, [text.split(" ")[0] for text in labels], size=7.5, color=INK)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

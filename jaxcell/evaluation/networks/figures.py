@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import short
+from jaxcell.drawing import label, told_apart
 from jaxcell.evaluation.names_in_figures import name_points
 from jaxcell.palette import BLUE, DIVERGING, FAINT, FROM_WHITE, INK, LINE, ORANGE, OTHER, PALETTE
 
@@ -30,12 +30,12 @@ def _heat(path, title, values, rows, columns, bar, *, diverging):
         dark = abs(value) > 0.6 * top if diverging else value - low > 0.6 * (high - low)
         colour = "white" if dark else INK
         axes.text(j, i, f"{value:.2f}", ha="center", va="center", size=7, color=colour)
-    axes.set_yticks(range(len(rows)), [short(r) for r in rows], size=8, color=INK)
-    axes.set_xticks(range(len(columns)), [short(c) for c in columns], size=8, color=INK)
+    axes.set_yticks(range(len(rows)), told_apart(rows), size=8, color=INK)
+    axes.set_xticks(range(len(columns)), told_apart(columns), size=8, color=INK)
     if max(map(len, columns)) > 8:
         axes.tick_params(axis="x", rotation=35)
-        for label in axes.get_xticklabels():
-            label.set_ha("right")
+        for text in axes.get_xticklabels():
+            text.set_ha("right")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(title, size=10, color=INK, loc="left")
@@ -78,12 +78,12 @@ def factor_network(path, title, source, targets, strength, among):
         axes.plot([0, x[i]], [0, y[i]], color=BLUE, lw=width, alpha=0.55, zorder=2)
     axes.scatter(x, y, s=60, color=ORANGE, edgecolor="white", zorder=3)
     axes.scatter([0], [0], s=950, color=BLUE, edgecolor="white", zorder=4)
-    axes.text(0, 0, short(source, 10), ha="center", va="center", color="white", size=8, zorder=5)
-    for i, name in enumerate(targets):
+    axes.text(0, 0, label(source, 10), ha="center", va="center", color="white", size=8, zorder=5)
+    for i, name in enumerate(told_apart(targets, 16)):
         turn = np.rad2deg(angle[i]) % 360
         flip = 90 < turn < 270  # no name stands on its head
         axes.text(
-            1.07 * x[i], 1.07 * y[i], short(name, 16), size=8, color=INK, rotation_mode="anchor",
+            1.07 * x[i], 1.07 * y[i], name, size=8, color=INK, rotation_mode="anchor",
             rotation=turn - 180 if flip else turn, ha="right" if flip else "left", va="center",
         )  # fmt: skip
     axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
@@ -142,24 +142,25 @@ def gene_map(path, layout, genes, groups, title):
     axes = figure.add_axes([0.02, 0.02, 0.72, 0.92])
     axes.scatter(*layout.T, s=5, color=OTHER, lw=0)
     place = {gene: i for i, gene in enumerate(genes)}
-    named, done = [], set()
-    for i, (group, own) in enumerate(groups.items()):
+    named, done, dots = [], set(), {}
+    for i, (group, own) in enumerate(zip(told_apart(groups), groups.values(), strict=True)):
         mine = [g for g in own if g not in done]
         done |= set(mine)
         at = [place[g] for g in mine]
         colour = PALETTE[i % len(PALETTE)]
-        axes.scatter(*layout[at].T, s=22, color=colour, lw=0, label=short(group))
-        named.append((at, mine, colour))
+        dots[group] = axes.scatter(*layout[at].T, s=22, color=colour, lw=0)
+        named += zip(at, mine, strict=True)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(LINE)
     axes.set_title(title, size=10, color=INK, loc="left")
     if groups:
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0),
-                    labelcolor=INK)  # fmt: skip
-    taken, everyone = [], np.concatenate([at for at, *_ in named]) if named else []
-    for at, mine, colour in named:
-        spots = layout[at]
-        taken = name_points(axes, *spots.T, mine, colour, tuple(layout[everyone].T), taken)
+        axes.legend(
+            dots.values(), dots, frameon=False, fontsize=8, loc="upper left",
+            bbox_to_anchor=(1.0, 1.0), labelcolor=INK,
+        )  # fmt: skip
+    if named:
+        at, names = zip(*named, strict=True)
+        name_points(axes, *layout[list(at)].T, names, INK)
     _save(figure, path)
 
 
@@ -175,7 +176,7 @@ def auroc_bars(path, rows):
         axes.text(1.03, place, f"{value:.3f}", size=8, va="center", color=INK)
     axes.axvline(0.5, color=FAINT, lw=0.8, ls=":")
     axes.set(xlim=(min(0.4, *(r[1] for r in rows)) - 0.02, 1.0), ylim=(-0.6, len(rows) - 0.4))
-    axes.set_yticks(y, [short(name, 48) for name, *_ in rows], size=8, color=INK)
+    axes.set_yticks(y, told_apart([row[0] for row in rows], 48), size=8, color=INK)
     axes.set_xlabel(
         "AUROC of known targets (blue: the models', grey: baselines)", size=8, color=INK
     )

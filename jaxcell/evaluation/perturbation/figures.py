@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcell.evaluation.figures import short
+from jaxcell.drawing import label, short, titled, told_apart
 from jaxcell.evaluation.names_in_figures import name_points
 from jaxcell.palette import BLUE, FAINT, GRID, INK, OTHER
 
@@ -21,13 +21,13 @@ def scores_figure(path, methods, groups):
     from matplotlib.figure import Figure
 
     names = list(methods)
-    shown = [short(name, LONGEST) for name in names]
-    panel, left = 2.35, 0.4 + 0.085 * max(map(len, shown))
-    width, tall = left + panel * len(groups) + 0.2, 0.3 * len(names) + 0.25
-    width, height = max(width, 5.6), tall + 1.25
+    shown = told_apart(names, LONGEST)
+    left, tall = 0.4 + 0.085 * max(map(len, shown)), 0.3 * len(names) + 0.25
+    width, height = max(left + 2.35 * len(groups) + 0.2, 5.6), tall + 1.25
+    panel = (width - left - 0.2) / len(groups)
     figure = Figure((width, height), dpi=140, facecolor="white")
-    _head(figure, width, height, f"{METRICS[MAIN]} on held-out conditions",
-          "blue: predictions, grey: baselines, hollow: shuffled; dots: conditions")  # fmt: skip
+    titled(figure, f"{METRICS[MAIN]} on held-out conditions",
+           "blue: predictions, grey: baselines, hollow: shuffled; dots: conditions")  # fmt: skip
     y = np.arange(len(names))[::-1]
     low = min(one[MAIN] for own in methods.values() for one in own["conditions"].values())
     for i, (group, conditions) in enumerate(groups.items()):
@@ -71,8 +71,8 @@ def conditions_figure(path, method, scores, deltas, genes):
     side, gap = 2.6, 0.55
     width, height = SHOWN * (side + gap) + 0.5, len(rows) * (side + gap + 0.15) + 0.85
     figure = Figure((width, height), dpi=140, facecolor="white")
-    _head(figure, width, height, f"{short(method)}: Δ of the top DE genes",
-          "best and worst conditions by corr(Δ); across: true, up: predicted")  # fmt: skip
+    titled(figure, f"{short(method)}: Δ of the top DE genes",
+           "best and worst conditions by corr(Δ); across: true, up: predicted")  # fmt: skip
     for i, row in enumerate(rows):
         for j, condition in enumerate(row):
             left, bottom = 0.55 + j * (side + gap), height - 0.95 - (i + 1) * (side + gap) + 0.3
@@ -91,18 +91,13 @@ def _scatter(axes, condition, scores, delta, genes):
     axes.axhline(0, color=GRID, lw=0.8)
     axes.axvline(0, color=GRID, lw=0.8)
     axes.scatter(true, predicted, s=16, color=BLUE, lw=0, alpha=0.85, zorder=3)
-    title = f"{short(condition, 22)}   {METRICS[MAIN]} {scores[MAIN]:.2f}"
+    title = f"{label(condition, 22)}   {METRICS[MAIN]} {scores[MAIN]:.2f}"
     axes.set_title(title, size=9, color=INK, loc="left", pad=4)
     axes.set(xlim=span, ylim=span)
     _plain(axes)
     top = np.argsort(-np.abs(true))[:NAMED]
-    names = [short(str(genes[columns[i]]), 12) for i in top]
+    names = told_apart([str(genes[columns[i]]) for i in top], 12)
     name_points(axes, true[top], predicted[top], names, INK, (true, predicted))
-
-
-def _head(figure, width, height, title, caption):
-    figure.text(0.15 / width, 1 - 0.15 / height, title, size=13, weight="bold", color=INK, va="top")
-    figure.text(0.15 / width, 1 - 0.42 / height, caption, size=8.5, color=FAINT, va="top")
 
 
 def _plain(axes):

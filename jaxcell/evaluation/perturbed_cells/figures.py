@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from jaxcell.drawing import told_apart
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 
-from ..figures import short
 from ..html import value_of
 from .tasks import TASKS
 
@@ -36,7 +36,7 @@ def task_figure(path, title, rows):
             x, y = zip(*there, strict=True)
             size = dict(ms=13, mew=2.4) if task == "avg" else dict(ms=6, mec="white", mew=0.5)
             axes.plot(x, y, marker=marker, ls="", color=colour, label=task, **size)
-    axes.set_yticks(range(len(rows)), [short(row["name"], 40) for row in rows], size=8.5)
+    axes.set_yticks(range(len(rows)), told_apart([row["name"] for row in rows], 40), size=8.5)
     for text, row in zip(axes.get_yticklabels(), rows, strict=True):
         text.set(color=INK, weight="bold" if row["kind"] == "model" else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
