@@ -284,7 +284,7 @@ def test_an_ablation_is_resumed_from_its_first_store_on(integration, tmp_path, m
         assert not (tmp_path / "out").exists()
         m.setattr(integration_bench, "prepare", stopped_inside)
         with pytest.raises(KeyboardInterrupt) as said:
-            integration(steps=3)
+            integration(steps=3, arms=["no_mvc"])
         assert said.value.args == (go_on,)
     monkeypatch.setattr(integration_bench.IntegrationBench, "references", stop)
     (tmp_path / "out" / "store").rmdir()
