@@ -32,15 +32,20 @@ class Journal:
         self._writers = writers if processes.first() else ()
         if not processes.first():
             return
-        kept = [text for text, line in run_file.journal(workdir) if line["step"] <= start]
-        write_text(self._path, "".join(kept))
+        kept = [one for one in run_file.journal(workdir) if one[1]["step"] <= start]
+        # What closes a run is done again where it was stopped behind its line.
+        self._there = [line.keys() for _, line in kept if line["step"] == start]
+        self._start = start
+        write_text(self._path, "".join(text for text, _ in kept))
 
     def write(self, step, **values):
-        """Append one line with the step and plain numbers."""
+        """Append one line with the step and plain numbers, unless it is there from before."""
         if not processes.first():
             return
-        with writing(self._path), open(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        line = {"step": step, **values}
+        if step != self._start or line.keys() not in self._there:
+            with writing(self._path), open(self._path, "a") as file:
+                file.write(json.dumps(line) + "\n")
         for writer in self._writers:
             writer.write(step, values)
 
