@@ -5,7 +5,7 @@
     python colab/run.py --stamp                  # writes the address below into all four
 
 Each runs in an empty folder, with the package that is installed here. What is stored says nothing
-of the machine: no paths, and no progress bars, which tell how fast it was.
+of the machine: no paths, and no progress bars, which nobody needs afterwards.
 """
 
 import argparse
@@ -38,7 +38,8 @@ ADDRESS = f"jaxcell[{{EXTRAS}}] @ git+https://github.com/{repository}"
 SOURCE = os.environ.get("JAXCELL_SOURCE", ADDRESS)
 %pip install --quiet "{{SOURCE}}"\
 """
-BAR = re.compile(r"^.*\d%\|.*\|.*\[.*\]$\n?", re.MULTILINE)
+# Of a bar, or of progress as a line a minute.
+BAR = re.compile(r"^.*\d%(\|.*\|.*\[.*\]|\), .*)$\n?", re.MULTILINE)
 # Of whoever runs this, not of who reads it.
 MACHINE = re.compile(r"(?<![\w.])/(tmp|home|root|work|usr|opt|var|mnt|Users|private)/[\w./-]*")
 
