@@ -7,8 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell import __version__
+from jaxcell.files import check_fields, read_json
+from jaxcell.writing import write_text
 
 FILE = "command.json"
+ASKED = {  # of each verb: what is read of its arguments here or in jaxcell/resuming.py
+    "prepare": {"files": (str, list)},
+    "train": {"config.train": dict, "config.stages": list},
+    "benchmark": {"name": str, "options": dict},
+    "ablate": {"experiment": dict, "suite_name": str},
+}
+TODO = "remove it, and give the command that began the work again"
 
 
 def keep(folder, verb, arguments):
@@ -19,22 +28,32 @@ def keep(folder, verb, arguments):
     call = {"verb": verb, "jaxcell": __version__, "cwd": os.getcwd()}
     lost = [name for name, value in arguments.items() if not _written(value)]
     call |= {"in_memory": lost} if lost else {"arguments": arguments}
-    path = Path(folder) / FILE
-    new = path.with_name(FILE + ".new")
-    new.write_text(json.dumps(call, indent=1, default=_plain) + "\n", encoding="utf-8")
-    new.replace(path)
+    write_text(Path(folder) / FILE, json.dumps(call, indent=1, default=_plain) + "\n")
 
 
 def read(folder):
-    """What `keep` wrote there, or None."""
+    """What `keep` wrote there, or None.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    try:
-        call = json.loads(path.read_text(encoding="utf-8"))
-        return call if {"verb", "cwd"} <= call.keys() else None
-    except (ValueError, AttributeError):
-        return None
+    call = read_json(path, {"verb": str, "cwd": str}, TODO)
+    verb = call["verb"]
+    if verb not in ASKED:
+        raise ValueError(
+            f"{path}: is damaged: verb: found {verb!r}, expected one of {', '.join(ASKED)}; {TODO}"
+        )
+    if "in_memory" in call:
+        check_fields(path, call, {"in_memory": list}, TODO)
+    else:
+        within = {f"arguments.{name}": kind for name, kind in ASKED[verb].items()}
+        check_fields(path, call, {"arguments": dict, **within}, TODO)
+    return call
 
 
 def _written(value):

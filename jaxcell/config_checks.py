@@ -6,6 +6,7 @@ import re
 from ml_collections import ConfigDict
 
 from jaxcell.config_data_checks import among, check_masks, check_transforms, require
+from jaxcell.registry import SEEDS
 
 STAGES = ("prepare", "train", "embed", "evaluate")
 SCHEDULES = ("one_cycle", "constant", "linear", "cosine", "step")
@@ -44,6 +45,8 @@ def _check_finite(tree, where):
 def check(c):
     """Raise ValueError for whatever in a config can be known to be wrong before any compile."""
     _check_finite(c, "")
+    require(c.name and "/" not in c.name, "name", c.name, "a name without '/': files have it")
+    require(c.stages, "stages", c.stages, f"some of {', '.join(STAGES)}")
     among("stages", c.stages, STAGES)
     among("dtype", [c.dtype], DTYPES)
     among("embed.zeros", [c.embed.zeros], ZEROS)
@@ -103,6 +106,7 @@ def check(c):
         **{f"model.heads.{k}.reverse": h.get("reverse", 0.0) for k, h in m.heads.items()},
     }.items():
         require(value >= 0, name, value, "0 or more")
+    require(c.seed < SEEDS, "seed", c.seed, f"a number below {SEEDS}")
     require(c.train.lora.rank >= 0, "train.lora.rank", c.train.lora.rank, "0 or more")
     held = "a regex of what stays as it is, or the kernels train beside their low-rank updates"
     require(not c.train.lora.rank or c.optimizer.frozen, "optimizer.frozen", "", held)

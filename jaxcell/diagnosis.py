@@ -17,9 +17,10 @@ from packaging.requirements import Requirement
 
 from jaxcell import __version__
 from jaxcell.data.types import Cells, StrPath
+from jaxcell.writing import size
 
-GB = 1e9
-LITTLE = 2 * GB  # of memory or disk: what a first run takes
+CGROUP = Path("/sys/fs/cgroup")
+LITTLE = 2e9  # bytes of memory or disk: what a first run takes
 BESIDE = ("jaxlib", "scanpy", "torch")  # versions that are told beside the dependencies'
 PLACES = {  # variables that name files, and what for
     "JAXCELL_DATA": "the folder of the benchmarks' data",
@@ -41,7 +42,7 @@ def doctor(
     source : path, AnnData or name, optional
         Input of `prepare` or a store, see `jaxcell.file_advice.advise`.
     checkpoint : path, optional
-        A model whose genes the source is matched with.
+        A model whose genes the source is matched with; of no use alone.
     seconds : float
         Of training; 0 leaves it out.
     progress : bool
@@ -57,6 +58,11 @@ def doctor(
     problems, notes = [], []
     if seconds < 0:
         raise ValueError(f"seconds: found {seconds}, expected 0 (no training) or more")
+    if checkpoint is not None and source is None:
+        raise ValueError(
+            f"checkpoint: found {checkpoint} alone, expected a file or a store beside it, whose "
+            "genes are matched with the model's"
+        )
     found = {"versions": _versions(problems), "devices": _devices(problems, notes)}
     found["memory"] = _memory(notes)
     found["disk"] = [_disk(path, notes) for path in (".", tempfile.gettempdir())]
@@ -180,20 +186,26 @@ def _memory(notes):
     if info.exists():
         lines = dict(line.split(":") for line in info.read_text().splitlines())
         free = 1024 * int(lines["MemAvailable"].removesuffix("kB"))
-    limit, used = (Path("/sys/fs/cgroup", f"memory.{what}") for what in ("max", "current"))
+    limit, used = (CGROUP / f"memory.{what}" for what in ("max", "current"))
     if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdecimal():
-        total, free = min(total, int(most)), min(free, int(most) - int(used.read_text()))
+        taken = int(used.read_text()) - _cached()
+        total, free = min(total, int(most)), min(free, int(most) - taken)
     if free is not None and free < LITTLE:
-        notes.append(
-            f"memory: {free / GB:.1f} GB are free; other programs may have to end before a run"
-        )
+        notes.append(f"memory: {size(free)} are free; other programs may have to end before a run")
     return {"free": free, "total": total}
+
+
+def _cached():
+    """Bytes of files that the container has read and the system lets go of when it needs room."""
+    stat = CGROUP / "memory.stat"
+    lines = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
+    return int(lines.get("inactive_file", 0))
 
 
 def _disk(path, notes):
     path, free = os.path.abspath(path), shutil.disk_usage(path).free
     if free < LITTLE:
-        notes.append(f"disk: {free / GB:.1f} GB are free in {path}; free some, or work elsewhere")
+        notes.append(f"disk: {size(free)} are free in {path}; free some, or work elsewhere")
     return {"path": path, "free": free, "writable": os.access(path, os.W_OK)}
 
 

@@ -1,16 +1,16 @@
 """What `prepare`, training and `embed` would do with a file, in words and as commands to paste."""
 
-import re
-import shlex
 from pathlib import Path
 
-from jaxcell.data.genes import identify, read_gene_map
+from jaxcell import file_commands
+from jaxcell.data.genes import GeneNames, identify, read_gene_map
 from jaxcell.data.inspection.identifiers import kind
 from jaxcell.data.inspection.values import COUNTS
 from jaxcell.data.matching import match
 from jaxcell.data.sources import open_source
+from jaxcell.data.store import Store
 from jaxcell.evaluation.source_page import format_inspection
-from jaxcell.inspection import inspect
+from jaxcell.inspection import inspect, is_store
 
 MENDED = ("--allow-non-integer", "--duplicates")  # what the commands below say by themselves
 ESTIMATED = "estimated or corrected counts"
@@ -34,8 +34,10 @@ def advise(source, checkpoint, problems, progress=True):
     -------
     dict or None
         'inspection' (as `inspect` returns it), 'table' (the same as text), 'said' (lines) and
-        'commands' (to paste next); None where the source cannot be read.
+        'commands' (to paste next, of an AnnData calls in Python); None where the source cannot be
+        read.
     """
+    before = len(problems)
     try:
         found = inspect([source], cells=CELLS, progress=progress)
     except (ValueError, OSError, ImportError) as error:
@@ -46,17 +48,26 @@ def advise(source, checkpoint, problems, progress=True):
     wrong = [text for text in refused if not any(flag in text for flag in MENDED)]
     wrong += [one["error"] for one in found["unreadable"]]
     problems += wrong
-    stored = not isinstance(source, str | Path) or (Path(source) / "store.json").is_file()
     said = [line for look in looks for line in _said(look, len(looks) > 1)]
-    if checkpoint and not (stored and isinstance(source, str | Path)):
-        said.append(_matched(source, looks[0], checkpoint, problems))
-    commands = [] if wrong else _commands(str(source), looks, checkpoint)
+    if checkpoint and looks:
+        one = source if len(looks) == 1 else looks[0]["file"]
+        said.append(_matched(one, looks[0], checkpoint, problems))
     return {
         "inspection": found,
         "table": format_inspection(found),
         "said": said,
-        "commands": commands,
+        "commands": [] if problems[before:] else _next(source, looks, checkpoint),
     }
+
+
+def _next(source, looks, checkpoint):
+    """What to paste: commands, or of an AnnData calls."""
+    look = looks[0]
+    how = {"labels": usable_labels(look), "estimated": _estimated(look), "checkpoint": checkpoint}
+    if not isinstance(source, str | Path):
+        return file_commands.calls(look, **how)
+    several, stored = len(looks) > 1, is_store(source)
+    return file_commands.commands(str(source), look, **how, several=several, stored=stored)
 
 
 def _estimated(look):
@@ -122,14 +133,14 @@ def _batches(look):
 
 
 def _matched(source, look, checkpoint, problems):
-    """How many of a model's genes a source has."""
+    """How many of a model's genes a source or a store has."""
     from jaxcell.training.checkpoint import load_model
 
     try:
         model = load_model(checkpoint)
-        opened = open_source(source, counts=look["counts"])
-        names = identify(opened.var, "auto", opened.name)
-        found = match(names, model.vocabulary, read_gene_map(None), "first", opened.name)
+        found = match(
+            _names(source, look), model.vocabulary, read_gene_map(None), "first", look["name"]
+        )
     except (ValueError, OSError, ImportError) as error:
         problems.append(str(error))
         return f"{checkpoint}: not matched"
@@ -143,34 +154,9 @@ def _matched(source, look, checkpoint, problems):
     return f"{text} ({share:.0%})"
 
 
-def _commands(source, looks, checkpoint):
-    """Lines to paste: prepare, train, embed and evaluate; of a store those behind prepare."""
-    look, stored = looks[0], (Path(source) / "store.json").is_file()
-    name = re.sub(r"\W+", "_", Path(source.rpartition(":")[2]).name.split(".")[0]) or "mine"
-    file, labels = shlex.quote(source), usable_labels(look)
-    batch = look["panels"] and look["panels"]["by"]
-    store = file if stored else f"stores/{name}"
-    train = (
-        f"jaxcell train --config=configs/txfm_b.py:cpu --config.data.store={store} "
-        f"--workdir=runs/{name}"
-    )
-    if stored:
-        return [f"jaxcell verify {file}", train]
-    counts = "" if look["counts"] == "X" else f" --counts {shlex.quote(look['counts'])}"
-    counts += " --allow-non-integer" * _estimated(look)
-    genes = " --duplicates sum" * bool(look["identifiers"]["duplicates"])
-    measured = f" --measured-by {shlex.quote(batch)}" * bool(batch and look["panels"]["advised"])
-    kept = " ".join(map(shlex.quote, [*labels, *([batch] if batch else [])]))
-    prepare = f"jaxcell prepare {store} {file}{counts}{genes}{measured}"
-    prepare += f" --labels {kept}" * bool(kept) + " --hold-out-fraction 0.1"
-    model, key = shlex.quote(str(checkpoint)) if checkpoint else f"runs/{name}", "X_mine"
-    first = shlex.quote(look["file"]) if len(looks) > 1 else file  # embed takes one at a time
-    embed = f"jaxcell embed {first} {name}_embedded.h5ad --checkpoint {model} --key {key}"
-    lines = [*([] if checkpoint else [prepare, train]), f"{embed}{counts}{genes}{measured}"]
-    if labels:
-        lines.append(
-            f"jaxcell evaluate {name}_embedded.h5ad --key {key} --label {shlex.quote(labels[0])}"
-            + f" --batch {shlex.quote(batch)}" * bool(batch)
-            + f"{counts} --out {name}_report"
-        )
-    return lines
+def _names(source, look):
+    if is_store(source):
+        genes = Store.open(source).vocabulary
+        return GeneNames(genes.symbols, genes.ensembl)
+    opened = open_source(source, counts=look["counts"])
+    return identify(opened.var, "auto", opened.name)

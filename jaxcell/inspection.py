@@ -145,10 +145,11 @@ def _opened(given, counts, kinds):
 
 def _expanded(one):
     """A store, or the sources that a path, a folder or a pattern means."""
-    return [one] if _is_store(one) else expand(one)
+    return [one] if is_store(one) else expand(one)
 
 
-def _is_store(one):
+def is_store(one):
+    """Whether a path, a URL or an AnnData is a store."""
     if isinstance(one, anndata.AnnData):
         return False
     return not is_source(one) if is_url(one) else (Path(one) / "store.json").is_file()
@@ -156,7 +157,7 @@ def _is_store(one):
 
 def _open(one, counts, kinds):
     """No counts given: where counts are."""
-    if _is_store(one):
+    if is_store(one):
         return Store.open(one), None
     if counts is not None:
         source = open_source(one, counts=counts, **kinds)

@@ -39,11 +39,11 @@ from jaxcell.models.cell import label_users
 from jaxcell.monitor import monitor_of
 from jaxcell.overrides import read
 from jaxcell.planning import estimate
+from jaxcell.stages import finish, finished
 from jaxcell.training import loop, setup
 from jaxcell.training.machine import compute_dtype, model_of
 from jaxcell.training.stop import status
 from jaxcell.training.workdir import begun, check_workdir, lock
-from jaxcell.writing import write_text
 
 # The fields of the config that each stage reads, and the file that shows that it is finished.
 READS = {
@@ -174,17 +174,6 @@ def fingerprint(c, stage, workdir):
     fields = {k: v for k, v in config.flat(c).items() if k.startswith(READS[stage])}
     text = json.dumps([fields, [(s.st_size, s.st_mtime_ns) for s in stats]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def finished(workdir):
-    """{stage: fingerprint} of the finished stages in a workdir."""
-    path = workdir / "stages.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def finish(workdir, stage, mark):
-    """Note that a stage is finished."""
-    write_text(workdir / "stages.json", json.dumps({**finished(workdir), stage: mark}, indent=1))
 
 
 def _prepare(c, workdir):

@@ -3,6 +3,8 @@
 import difflib
 import inspect
 
+SEEDS = 2**32 - 1000  # seeds are below it: several are counted from one on, and 32 bits hold them
+
 
 def lookup(table, name, where):
     """The entry ``name`` of ``table``; an unknown name is an error that lists the known ones."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from jaxcell.writing import check_folder, check_room, hdf5_file, new_file
+from jaxcell.writing import check_free, check_room, hdf5_file, new_file
 
 PREDICTIONS = "predictions"  # beside the keys in uns['jaxcell']: who wrote the outputs of each head
 
@@ -69,11 +69,9 @@ def check_call(adata, out, key, batch_size, seed):
 
 
 def check_out(out):
-    """Refuse a file to write that exists or has no folder; None: nothing is written."""
+    """Refuse an h5ad to write that exists, has no folder or another ending; None: none is."""
     if out is not None:
-        if os.path.lexists(out):
-            raise ValueError(f"{out}: exists already; remove it or name another output")
-        check_folder(out)
+        check_free(out, "a file", ".h5ad")
 
 
 def save(adata, out):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import h5py
 
+from jaxcell.files import check_new
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Of the disk, and not of a path, which Python's own messages name.
 DISK = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -241,10 +243,15 @@ def filled_folder(out, last=("results.json",)):
                 out.rmdir()  # where it is empty
 
 
-def check_free(out):
-    """Raise ValueError unless a folder can be made there."""
+def check_free(out, what="a folder", ending=""):
+    """Raise ValueError unless something new can be written there.
+
+    what : 'a folder', 'a file', 'a store'
+    ending : of its name, see `jaxcell.files.check_new`
+    """
     if str(out).startswith("hf:"):
-        raise ValueError(f"{out}: expected a folder here; upload it with hf upload")
+        raise ValueError(f"{out}: expected {what} here; upload it with hf upload")
+    check_new(out, what, ending)
     if os.path.lexists(out):
         raise ValueError(f"{out}: exists already; remove it or name another output")
     check_folder(out)

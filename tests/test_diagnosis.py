@@ -2,14 +2,18 @@
 
 import json
 import shlex
+import types
 from importlib.metadata import version
 
 import anndata
 import jax
+import numpy as np
 import pytest
 
 from jaxcell import cli, diagnosis, doctor, file_advice
-from jaxcell.training import machine, trial
+from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.files import MODEL
+from jaxcell.training import checkpoint, machine, trial
 from tests.conftest import draw_cells
 
 
@@ -136,7 +140,7 @@ def test_of_a_file_that_cannot_be_used(tmp_path, cells, capsys):
     said = capsys.readouterr().out
     assert "- no raw counts; X is like log1p of counts" in said
     assert "wrong: " in said
-    assert "--counts layers/NAME" in said
+    assert "No place here holds raw counts (looked in X): take the file from before that" in said
     assert "to paste next" not in said
 
 
@@ -164,6 +168,76 @@ def test_of_a_store_and_of_a_model_s_genes(store, capsys):
     assert problems == []
 
 
+def model_of(vocabulary, monkeypatch):
+    """Any checkpoint is of a model with these genes."""
+    model = types.SimpleNamespace(vocabulary=vocabulary)
+    monkeypatch.setattr(checkpoint, "load_model", lambda path: model)
+
+
+def test_a_store_is_matched_with_a_model_too(store, monkeypatch):
+    wanted = np.arange(len(store.vocabulary)) % 2 == 0
+    other = Vocabulary([f"X{i}" for i in range(9)], [""] * 9)
+    for genes, share in ((store.vocabulary, "100%"), (store.vocabulary.subset(wanted), "100%")):
+        model_of(genes, monkeypatch)
+        found = file_advice.advise(str(store.path), "run", problems := [], progress=False)
+        assert problems == []
+        said = f"run: {len(genes):,} of its {len(genes):,} genes are there ({share})"
+        assert found["said"][-1] == said
+    model_of(other, monkeypatch)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor", str(store.path), "--checkpoint", "run", "--seconds", "0"])
+    assert stop.value.code == 1
+
+
+def test_commands_name_no_checkpoint_that_is_none(cells, tmp_path):
+    problems = []
+    found = file_advice.advise(str(cells), tmp_path / "none", problems, progress=False)
+    assert found["commands"] == []
+    assert problems[0].startswith(f"{tmp_path / 'none'}: no model there; expected")
+    assert problems[0].endswith("is the path right?")
+    problems = []
+    file_advice.advise(str(cells), tmp_path, problems, progress=False)
+    assert problems[0].endswith("`jaxcell train` makes one")
+
+
+def test_of_cells_in_memory_it_says_calls(cells):
+    adata, problems = anndata.read_h5ad(cells), []
+    lines = file_advice.advise(adata, None, problems, progress=False)["commands"]
+    assert problems == []
+    assert lines[1] == (
+        "jaxcell.prepare('stores/mine', adata, counts='layers/counts', labels=['kind', 'donor'], "
+        "hold_out_fraction=0.1)"
+    )
+    assert lines[-2] == "jaxcell.embed(adata, 'runs/mine', key='X_mine', counts='layers/counts')"
+    compile("\n".join(lines), "advice", "exec")
+
+
+def test_memory_that_a_container_can_let_go_is_free(tmp_path, monkeypatch):
+    """Files that were read count as used there, up to the limit in the end."""
+    monkeypatch.setattr(diagnosis, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("4000000000\n")
+    (tmp_path / "memory.current").write_text("3900000000\n")
+    notes = []
+    assert diagnosis._memory(notes)["free"] == 10**8
+    assert notes == ["memory: 100 MB are free; other programs may have to end before a run"]
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 3000000000\nactive_file 7\n")
+    found = diagnosis._memory(notes := [])
+    assert found == {"free": 3100000000, "total": 4000000000}
+    assert notes == []
+
+
+@pytest.mark.parametrize("name", ["run", "run/checkpoints", "run/checkpoints/5", "run/model"])
+def test_a_run_or_a_model_is_told_from_what_is_unknown(name, tmp_path, capsys):
+    (tmp_path / "run" / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "run" / "model").mkdir()
+    (tmp_path / "run" / "run.json").touch()
+    (tmp_path / "run" / "model" / MODEL).touch()
+    problems = []
+    assert file_advice.advise(str(tmp_path / name), None, problems) is None
+    assert "--checkpoint " + str(tmp_path / "run") in problems[0]
+    assert ("jaxcell resume" in problems[0]) == ("model" not in name)
+
+
 @pytest.mark.slow
 def test_the_training_step(capsys):
     cli.main(["doctor", "--seconds", "10"])
@@ -187,4 +261,12 @@ def test_what_it_says_to_paste_works(cells, tmp_path, monkeypatch):
         line += " --baselines log" if " evaluate " in line else ""
         cli.main(shlex.split(line)[1:])
     assert "X_mine" in anndata.read_h5ad(tmp_path / "my_cells_embedded.h5ad").obsm
+    adata = anndata.read_h5ad(cells)
+    lines = file_advice.advise(adata, None, [], progress=False)["commands"]
+    changed = "; c.steps, c.train.batch_size = 4, 8"
+    lines = [f"{line}{changed}" if ".store =" in line else line for line in lines]
+    lines[-1] = lines[-1].replace("out=", "baselines=['log'], out=")
+    exec("\n".join(lines), {"adata": adata})
+    assert "X_mine" in adata.obsm
+    assert (tmp_path / "mine_report" / "report.md").exists()
     assert (tmp_path / "my_cells_report" / "report.md").exists()

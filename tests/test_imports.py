@@ -59,11 +59,12 @@ MAY = {
     "hub": set(),
     "progress": set(),
     "interrupts": set(),
-    "calls": set(),
+    "calls": {"files", "writing"},
+    "stages": {"files", "writing"},
     "processes": {"launchers"},
     "systems": set(),
     "variants": {"registry", "systems"},
-    "config_checks": {"config_data_checks"},
+    "config_checks": {"config_data_checks", "registry"},
     "config_data_checks": {"registry"},
     "config_defaults": {"systems"},
     "config": CONFIG | {"files", "registry", "shipped"},
@@ -76,7 +77,7 @@ MAY = {
     "embedder": ABOVE,
     "predictions": ABOVE,
     "results": {"writing"},
-    "writing": set(),
+    "writing": {"files"},
     "embedding": ABOVE | {"embedder", "forward", "predictions", "results"},
     "outputs": ABOVE,
     "attribution": ABOVE | {"forward"},
@@ -100,10 +101,12 @@ MAY = {
     "failures": {"interrupts"},
     "overrides": {"config", "failures", "registry"},
     "planning": ABOVE,
-    "file_advice": {"data", "evaluation", "inspection", "training"},
-    "diagnosis": {"data", "file_advice", "training"},
+    "file_commands": set(),
+    "file_advice": {"data", "evaluation", "file_commands", "inspection", "training"},
+    "diagnosis": {"data", "file_advice", "training", "writing"},
     "verbs": VERBS
-    | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"},
+    | {"ablations", "main", "masked_prediction", "overrides", "registry", "suites", "training"}
+    | {"writing"},
     "bench": ABOVE | {"evaluation", "forward", "palette", "planning"},
     "evaluation": {
         "data",
@@ -112,8 +115,11 @@ MAY = {
         *BASE,
     },  # arrays and AnnData in, tables out: never models or training
     "conversion": ABOVE | {"results"},
-    "main": ABOVE | VERBS | {"cli", "overrides"},
-    "resuming": {"ablations", "calls", "config", "data", "main", "overrides", "suites", "verbs"},
+    "main": ABOVE | VERBS | {"cli", "overrides", "stages"},
+    "resuming": {
+        *("ablations", "calls", "config", "data", "files", "main", "overrides", "stages"),
+        *("suites", "training", "verbs"),
+    },
     "cli": {"failures", "interrupts", "main", "verbs"},
 }
 STEP = {"jax", "flax", "optax", "chex", "ml_collections"}

@@ -249,7 +249,7 @@ def test_mistakes_end_in_one_line(sources, demo, tmp_path):
     assert run_cli("prepare", demo / "store", sources[0]).startswith("error: ")
     assert "missing.h5ad" in run_cli("prepare", tmp_path / "s", tmp_path / "missing.h5ad")
     assert "no model there" in run_cli(
-        "embed", sources[0], tmp_path / "o", "--checkpoint", tmp_path
+        "embed", sources[0], tmp_path / "o.h5ad", "--checkpoint", tmp_path
     )
     text = run_cli(
         "evaluate", sources[0], "--key", "X_b", "--label", "kind", "--out", tmp_path / "e"

@@ -65,14 +65,17 @@ def arms_of(blocks, wanted=()):
     return {name: arms[name] for name in names}
 
 
-def config_of(suite, arm, budget, store, steps=0, seed=0):
+def config_of(suite, arm, budget, store, steps=0, seed=0, batch=""):
     """The checked config of a suite's arm on a store.
 
     steps : of the run; 0: the budget's, or as many as its epochs take
+    batch : the store's label that tells batches apart, for arms that read one; '': the config's own
     """
     c = variant(base(budget), arm.variants, **suite.variants)
     c.update_from_flattened_dict(arm.fields)
     c.name, c.seed = arm.name, seed
+    if c.batch:
+        c.batch = batch or c.batch
     c.data.store = str(store.path)
     c.model.vocabulary = len(store.vocabulary)
     if c.data.sequence.zeros in ("all", "vocabulary"):  # no places beyond the genes there are

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxcell.data.store import Store
+from jaxcell.files import read_json
 from jaxcell.writing import write_text
 
 
@@ -44,7 +45,7 @@ def store_of(path, files, asked, make):
     note = path.with_name(path.name.replace("store", "data") + ".json")
     asked = {"train": [[str(f), sha256(f)] for f in files], **asked}
     if (path / "store.json").exists() and note.exists():
-        there = json.loads(note.read_text())
+        there = read_json(note, {}, "name another folder")
         if there != asked:
             raise ValueError(
                 f"{path}: was made from {there}, asked for are {asked}; name another folder"

@@ -2,7 +2,8 @@
 
 A bench has `store_of` (an arm's Store), `measures` (what a run's result depends on beside config
 and store, as JSON), `measure` (of a trained run: a dict for results.json), `shown` (that dict in a
-few words), `references` (what the arms have to beat) and `meta` (what the report says of the data).
+few words), `references` (what the arms have to beat), `meta` (what the report says of the data)
+and, where arms read it, `batch_label` (the label of the store that tells batches apart).
 """
 
 import contextlib
@@ -20,11 +21,14 @@ import jax
 from jaxcell import calls, config
 from jaxcell.ablations.arms import arms_of, base, config_of
 from jaxcell.ablations.suites import suite
+from jaxcell.data.preparing.unfinished import REFUSALS
 from jaxcell.data.types import StrPath
+from jaxcell.files import read_json
 from jaxcell.interrupts import goes_on, told
 from jaxcell.models.cell import count_parameters
 from jaxcell.training import loop
 from jaxcell.training.stop import Stopped
+from jaxcell.training.workdir import lock
 from jaxcell.writing import write_text
 
 COMPILED = {  # of the programs that one seed's run leaves for the next: in a file, whatever it took
@@ -126,45 +130,72 @@ def ablate(
     default = base(size)
     blocks = kind.blocks(default)
     chosen = arms_of(blocks, arms)
-    bench = kind.bench(experiment, out, size)
-    configs = {
-        (name, seed): config_of(kind, arm, size, bench.store_of(arm), steps, seed)
-        for name, arm in chosen.items()
-        for seed in range(seeds)
-    }
-    out.mkdir(parents=True, exist_ok=True)
     call = dict(suite_name=suite_name, budget=budget, arms=list(arms), steps=steps, seeds=seeds)
-    calls.keep(out, "ablate", {"experiment": dataclasses.asdict(experiment), **call})
-    references = bench.references(default, seeds)
-    found, began, ran = {name: {"runs": []} for name in chosen}, time.perf_counter(), 0
-    with told(lambda: goes_on(out)), compiled_once(out / "compiled"):
-        for i, ((name, seed), c) in enumerate(configs.items(), 1):
-            run, fresh = run_arm(bench, chosen[name], seed, c)
-            found[name]["runs"].append(run)
-            found[name]["parameters"] = run.get("parameters", 0)
-            found[name] |= {"steps": c.steps, "best": c.best[0]}
-            ran += fresh
-            left = (len(configs) - i) * (time.perf_counter() - began) / max(ran, 1)
-            what = f"{name} seed {seed}" if seeds > 1 else name
-            text = run["failed"] if "failed" in run else _shown(bench, run)
-            before = "" if fresh else " (finished before)"
-            say(f"[{i}/{len(configs)}] {what}: {text}{before}; {left / 60:.0f} min left")
-    first = configs[next(iter(configs))]
-    results = {
-        "meta": bench.meta()
-        | {"suite": suite_name, "budget": budget, "seeds": seeds}
-        | {"steps": first.steps, "batch_size": first.train.batch_size},
-        "blocks": [
-            {"title": title, "arms": [[arm.label, arm.name] for arm in block]}
-            for title, block in blocks
-        ],
-        "arms": found,
-        "references": references,
-    }
-    kind.tables.finish(results)
-    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
-    (out / "report.md").write_text(kind.tables.page(results), encoding="utf-8")
+    call["experiment"] = dataclasses.asdict(experiment)
+    # What is refused before anything is made leaves no folder, and nothing to go on with.
+    with told(lambda: goes_on(out) if (out / calls.FILE).is_file() else ""), lock(out):
+        bench = _bench(kind, experiment, out, size, call)
+        batch = getattr(bench, "batch_label", "")
+        configs = {
+            (name, seed): config_of(kind, arm, size, bench.store_of(arm), steps, seed, batch)
+            for name, arm in chosen.items()
+            for seed in range(seeds)
+        }
+        references = bench.references(default, seeds)
+        with compiled_once(out / "compiled"):
+            found = _run(bench, chosen, configs, seeds, say)
+        first = configs[next(iter(configs))]
+        results = {
+            "meta": bench.meta()
+            | {"suite": suite_name, "budget": budget, "seeds": seeds}
+            | {"steps": first.steps, "batch_size": first.train.batch_size},
+            "blocks": [
+                {"title": title, "arms": [[arm.label, arm.name] for arm in block]}
+                for title, block in blocks
+            ],
+            "arms": found,
+            "references": references,
+        }
+        kind.tables.finish(results)
+        write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(out / "report.md", kind.tables.page(results))
     return results
+
+
+def _bench(kind, experiment, out, size, call):
+    """The suite's bench, and the call in ``out`` from before it makes its stores.
+
+    What is refused leaves there what was there: the call of the experiment that has the folder, or
+    none.
+    """
+    fresh = not (out / calls.FILE).exists()
+    if fresh:
+        calls.keep(out, "ablate", call)
+    try:
+        bench = kind.bench(experiment, out, size)
+    except REFUSALS:
+        if fresh:
+            (out / calls.FILE).unlink()
+        raise
+    calls.keep(out, "ablate", call)
+    return bench
+
+
+def _run(bench, chosen, configs, seeds, say):
+    """{arm: its runs, parameters, steps and metric} of {(arm, seed): config}, one after another."""
+    found, began, ran = {name: {"runs": []} for name in chosen}, time.perf_counter(), 0
+    for i, ((name, seed), c) in enumerate(configs.items(), 1):
+        run, fresh = run_arm(bench, chosen[name], seed, c)
+        found[name]["runs"].append(run)
+        found[name]["parameters"] = run.get("parameters", 0)
+        found[name] |= {"steps": c.steps, "best": c.best[0]}
+        ran += fresh
+        left = (len(configs) - i) * (time.perf_counter() - began) / max(ran, 1)
+        what = f"{name} seed {seed}" if seeds > 1 else name
+        text = run["failed"] if "failed" in run else _shown(bench, run)
+        before = "" if fresh else " (finished before)"
+        say(f"[{i}/{len(configs)}] {what}: {text}{before}; {left / 60:.0f} min left")
+    return found
 
 
 def _shown(bench, run):
@@ -177,7 +208,8 @@ def run_arm(bench, arm, seed, c):
     workdir = bench.out / "arms" / (arm.name if not seed else f"{arm.name}-seed{seed}")
     file, mark = workdir / "result.json", mark_of(bench, arm, c)
     if file.exists():
-        run = json.loads(file.read_text())
+        todo = "remove it, and the arm is measured again"
+        run = read_json(file, {"mark": str}, todo)
         if run["mark"] == mark:
             return run, False
     began, run = time.perf_counter(), {"mark": mark}

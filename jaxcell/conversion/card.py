@@ -8,6 +8,7 @@ import jax
 
 from jaxcell import __version__, config
 from jaxcell.models.cell import count_parameters
+from jaxcell.training import run_file
 from jaxcell.training.checkpoint import load_model, write_model
 from jaxcell.writing import whole_folder
 
@@ -156,8 +157,8 @@ def _training(model, workdir):
         yield key, f"{float(info[key]):,.4g}"
     yield "cells of a step", f"{c.train.batch_size:,}"
     yield "optimizer", f"{c.optimizer.kind}, {c.optimizer.schedule}, {c.optimizer.learning_rate:g}"
-    if (workdir / "run.json").is_file():
-        for one in json.loads((workdir / "run.json").read_text())["sessions"]:
+    if run := run_file.read(workdir):
+        for one in run["sessions"]:
             versions = one["versions"]
             yield (
                 f"from step {one['from_step']}",

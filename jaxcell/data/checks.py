@@ -5,9 +5,7 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 
-WHERE_COUNTS = (
-    "Say where the raw counts are: --counts layers/NAME or --counts raw (counts='layers/NAME')"
-)
+WHERE_COUNTS = "Say where the raw counts are: --counts layers/NAME or --counts raw"
 BINARY_FROM = 1000  # non-zero values, all of them 1, from which on that is no chance
 HIGHEST_COUNT = 2.0**32  # nobody sequences a gene of a cell so often
 HIGHEST_LOG = 30.0  # of ln(1 + x): that of 10^13

@@ -185,8 +185,8 @@ def _prepare(
     hold_out_fraction, hvg, hvg_flavor, hvg_batch, seed, shards, beam, progress, **_
 ):  # fmt: skip
     """`prepare`, its errors in terms of options; given: all of its arguments."""
-    out = Path(out)
     refusals.check_output(out)
+    out = Path(out)
     check_options(hvg, hvg_flavor, hvg_batch)
     refusals.check_values(values, duplicates, hvg)
     refusals.check_numbers(hold_out_fraction, shards, seed)

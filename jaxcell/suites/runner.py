@@ -11,6 +11,7 @@ from typing import Any
 from jaxcell import __version__, calls
 from jaxcell.data.types import StrPath
 from jaxcell.evaluation import html, html_page
+from jaxcell.files import read_json
 from jaxcell.interrupts import goes_on, told
 from jaxcell.progress import bar
 from jaxcell.suites import made_by
@@ -116,7 +117,10 @@ def _check(asked, name):
     there = asked.out / "suite.json"
     if not there.exists() and any((asked.out / file).exists() for file in WRITTEN):
         raise ValueError(f"{asked.out}: holds a report of another kind; name a folder of its own")
-    if there.exists() and (other := json.loads(there.read_text())["suite"]) != name:
+    if not there.exists():
+        return
+    todo = f'write {{"suite": "{name}"}} into it if it is that suite\'s, or name another folder'
+    if (other := read_json(there, {"suite": str}, todo)["suite"]) != name:
         raise ValueError(f"{asked.out}: holds the suite {other}; expected an own folder for {name}")
 
 

@@ -5,7 +5,6 @@ and Table 3. n cells.
 """
 
 import hashlib
-import json
 import shutil
 
 import anndata
@@ -21,6 +20,7 @@ from jaxcell.suites.naming import part_key
 from jaxcell.suites.runs import train
 from jaxcell.suites.suite import Part, Suite
 from jaxcell.suites.transductive_report import blocks, text
+from jaxcell.training import run_file
 from jaxcell.training.checkpoint import load_model
 
 BASELINES = ("log", "pca")
@@ -128,8 +128,8 @@ def _trained(asked, method, path, start, cells, split, seed):
 
 def _curve(run):
     """What a figure of the run needs, of run.json and metrics.jsonl."""
-    info = json.loads((run / "run.json").read_text())
-    c, lines = info["config"], map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    info = run_file.read(run)
+    c, lines = info["config"], [line for _, line in run_file.journal(run)]
     fields = {"best": c["best"], "train": {"batch_size": c["train"]["batch_size"]}}
     said = {"config": fields, "data": {"content_hash": info["data"]["content_hash"]}}
     return {"info": said, "lines": [{k: li[k] for k in KEPT if k in li} for li in lines]}

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from jaxcell import config, hub
 from jaxcell.data.ontology import Ontology
 from jaxcell.data.vocabulary import Vocabulary
+from jaxcell.files import near
 from jaxcell.models.cell import CellModel
 from jaxcell.sharding import path_of
 from jaxcell.training import checksums, formats, lora
@@ -187,6 +188,7 @@ def _model_folder(path):
             return folder
     foreign = path.is_dir() and any(p.suffix in hub.WEIGHTS for p in path.iterdir())
     hint = f". If it is one of PyTorch: jaxcell convert {path} OUT" if foreign else ""
+    hint = hint or ("; `jaxcell train` makes one" if path.exists() else near(path))
     raise ValueError(
         f"{path}: no model there; expected a training run's workdir, one of its "
         f"checkpoints/<step> folders, or a model folder with {', '.join(FILES)}{hint}"

@@ -8,8 +8,6 @@ and 0 where most cells are 0, of a model that predicts that by itself.
 B cells, R rows of a gene table, V genes.
 """
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pandas as pd
@@ -27,7 +25,7 @@ from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
-from jaxcell.writing import write_text
+from jaxcell.writing import check_free, write_text
 
 
 def gene_errors(
@@ -67,10 +65,8 @@ def gene_errors(
     for name, value in (("batch_size", batch_size), ("draws", draws)):
         if value < 1:
             raise ValueError(f"{name}: found {value}, expected a number above 0")
-    if out is not None and Path(out).exists():
-        raise ValueError(f"{out}: exists already; remove it or name another output")
-    if out is not None and not Path(out).absolute().parent.is_dir():
-        raise ValueError(f"{out}: its folder does not exist; make it first")
+    if out is not None:
+        check_free(out, "a file")
     model = load_model(checkpoint)
     store = store if isinstance(store, Store) else Store.open(store)
     if store.vocabulary.with_specials(model.vocabulary.specials).sha256 != model.vocabulary.sha256:

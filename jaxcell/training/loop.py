@@ -98,8 +98,9 @@ class Run:
             start = self.checkpoints.latest() or 0
             processes.same(f"the newest step in {self.workdir}", start)
             if start:
-                self.checkpoints.check()
+                # First: other data change the config too, and say less by it.
                 metrics.check_data(self.workdir, self.store, self.inputs)
+                self.checkpoints.check()
             trained, closing = start >= self.steps, self._closing()
             if trained:  # but perhaps killed before its last files were there
                 lacks = processes.from_first(lambda: [p.name for p in closing if not p.exists()])

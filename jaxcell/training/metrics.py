@@ -13,6 +13,7 @@ import jax
 
 from jaxcell import config, processes
 from jaxcell.progress import bar
+from jaxcell.training import run_file
 from jaxcell.writing import write_text, writing
 
 PACKAGES = ("jaxcell", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -27,24 +28,24 @@ class Journal:
     """
 
     def __init__(self, workdir, start, writers=()):
-        self._path = Path(workdir) / "metrics.jsonl"
+        self._path = Path(workdir) / run_file.JOURNAL
         self._writers = writers if processes.first() else ()
         if not processes.first():
             return
-        kept = []
-        if self._path.exists():
-            lines = self._path.read_text().splitlines(keepends=True)
-            # A killed run may have left half a line at the end.
-            lines = [line for line in lines if line.endswith("\n")]
-            kept = [line for line in lines if json.loads(line)["step"] <= start]
-        write_text(self._path, "".join(kept))
+        kept = [one for one in run_file.journal(workdir) if one[1]["step"] <= start]
+        # What closes a run is done again where it was stopped behind its line.
+        self._there = [line.keys() for _, line in kept if line["step"] == start]
+        self._start = start
+        write_text(self._path, "".join(text for text, _ in kept))
 
     def write(self, step, **values):
-        """Append one line with the step and plain numbers."""
+        """Append one line with the step and plain numbers, unless it is there from before."""
         if not processes.first():
             return
-        with writing(self._path), open(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        line = {"step": step, **values}
+        if step != self._start or line.keys() not in self._there:
+            with writing(self._path), open(self._path, "a") as file:
+                file.write(json.dumps(line) + "\n")
         for writer in self._writers:
             writer.write(step, values)
 
@@ -149,8 +150,8 @@ def check_data(workdir, store, inputs):
 
     inputs : as `inputs_of` makes them; a run from before they were written down goes on with any
     """
-    path = Path(workdir) / "run.json"
-    there = json.loads(path.read_text())["data"] if path.exists() else {}
+    run = run_file.read(workdir)
+    there = run["data"] if run else {}
     if there.get("content_hash", store.content_hash) != store.content_hash:
         raise ValueError(
             f"{workdir}: was trained on the store {there['store']} with content "
@@ -161,8 +162,8 @@ def check_data(workdir, store, inputs):
     if other := [name for name in before if inputs.get(name) != before[name]]:
         raise ValueError(
             f"{workdir}: was trained with another content of {', '.join(other)} (in "
-            f"{path.name}: {', '.join(before[name][:12] for name in other)}). Go on with the same "
-            "files, or name another --workdir"
+            f"{run_file.FILE}: {', '.join(before[name][:12] for name in other)}). Go on with the "
+            "same files, or name another --workdir"
         )
 
 
@@ -177,8 +178,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
     """
     if not processes.first():
         return
-    path = Path(workdir) / "run.json"
-    run = json.loads(path.read_text()) if path.exists() else {"sessions": []}
+    run = run_file.read(workdir) or {"sessions": []}
     if not start:
         run["init_from"] = warm
     run["config"] = json.loads(config.to_json(c))
@@ -196,6 +196,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "from_step": start,
             "cwd": os.getcwd(),  # the config's paths start there
+            "workdir": os.path.abspath(workdir),  # it may be moved: some of them lie in it
             "python": platform.python_version(),
             "versions": {p: _version(p) for p in PACKAGES},
             "commit": commit(),
@@ -204,7 +205,7 @@ def write_run(workdir, c, store, inputs, mesh, start, steps, warm=None, layout=N
             "mesh": dict(mesh.shape),
         }
     )
-    write_text(path, json.dumps(run, indent=1))
+    write_text(Path(workdir) / run_file.FILE, json.dumps(run, indent=1))
 
 
 def _version(package):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from jaxcell import config
 from jaxcell.data.types import StrPath
-from jaxcell.training import curves, gene_figure
+from jaxcell.training import curves, gene_figure, run_file
 from jaxcell.training.metrics import share_explained
 from jaxcell.writing import filled_folder, whole_file
 
@@ -156,19 +156,12 @@ def read_runs(paths):
 def read_run(path):
     """The `Record` of a workdir; a line that a killed run left half-written is dropped."""
     path = Path(path)
-    if not (path / "run.json").is_file():
+    info = run_file.read(path)
+    if info is None:
         raise ValueError(
             f"{path}: is no training run (it has no run.json); name the --workdir of one"
         )
-    journal, lines = path / "metrics.jsonl", []
-    text = journal.read_text() if journal.exists() else ""
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{journal}: line {number} is damaged: {error}") from None
-    return Record(path.resolve().name, json.loads((path / "run.json").read_text()), lines)
+    return Record(path.resolve().name, info, [line for _, line in run_file.journal(path)])
 
 
 COLUMNS = (

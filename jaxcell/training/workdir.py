@@ -125,6 +125,11 @@ def _shares(workdir, text):
     )
 
 
+def saved(workdir):
+    """The steps that a run has saved there; asked without Orbax, which would make the folder."""
+    return [int(p.name) for p in (Path(workdir) / "checkpoints").glob("*") if p.name.isdecimal()]
+
+
 def begun(workdir):
-    """Whether a run has saved a step there; asked without Orbax, which would make the folder."""
-    return any(p.name.isdigit() for p in (Path(workdir) / "checkpoints").glob("*"))
+    """Whether a run has saved a step there."""
+    return bool(saved(workdir))

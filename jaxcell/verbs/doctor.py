@@ -3,15 +3,13 @@
 import json
 import sys
 
-GB = 1e9
-
 
 def doctor(p):
     """Arguments of ``jaxcell doctor``."""
     p.add_argument(
         "source", metavar="FILE", nargs="?", help="an input of prepare, or a store: what to do next"
     )
-    p.add_argument("--checkpoint", metavar="MODEL", help="whose genes FILE is matched with")
+    p.add_argument("--checkpoint", metavar="MODEL", help="whose genes are matched with FILE's")
     p.add_argument(
         "--seconds", type=float, default=10.0, metavar="S", help="of training; 0: none. 10"
     )
@@ -48,23 +46,25 @@ def show(found):
 
 def _machine(found):
     """(what, line) of everything but the file."""
+    from jaxcell.writing import size
+
     there = [f"{name} {v}" for name, v in found["versions"].items() if v]
     absent = [name for name, v in found["versions"].items() if not v]
     yield "versions", ", ".join(there) + (f"; not here: {', '.join(absent)}" if absent else "")
     for one in found["devices"]:
-        free = f", {one['free'] / GB:.1f} GB free" if one["free"] is not None else ""
+        free = f", {size(one['free'])} free" if one["free"] is not None else ""
         yield (
             "device",
             f"{one['name']} ({one['kind']}){free}; bfloat16 {one['bfloat16']}: training "
             f"multiplies in {one['training']}",
         )
     memory = found["memory"]
-    free = "unknown" if memory["free"] is None else f"{memory['free'] / GB:.1f}"
-    yield "memory", f"{free} of {memory['total'] / GB:.1f} GB free"
+    free = "unknown" if memory["free"] is None else size(memory["free"])
+    yield "memory", f"{free} of {size(memory['total'])} free"
     for one in found["disk"]:
         yield (
             "disk",
-            f"{one['free'] / GB:.1f} GB free in {one['path']}"
+            f"{size(one['free'])} free in {one['path']}"
             + ", which cannot be written" * (not one["writable"]),
         )
     extras = found["extras"]

@@ -2,6 +2,8 @@
 
 import argparse
 
+from jaxcell.registry import SEEDS
+
 CHECKPOINT = "workdir, step folder, model folder or hf://ORG/NAME[@REVISION]"
 
 
@@ -58,9 +60,9 @@ def non_integer(p):
 
 def seed(text):
     """A number that something random begins with."""
-    if not text.isdecimal() or int(text) >= 2**32 - 1000:  # several seeds are counted from it on
+    if not text.isdecimal() or int(text) >= SEEDS:
         raise argparse.ArgumentTypeError(
-            f"found {text!r}, expected a whole number, 0 or more, below 2**32"
+            f"found {text!r}, expected a whole number, 0 or more, below {SEEDS}"
         )
     return int(text)
 

@@ -41,7 +41,9 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     cells = batches()
     for name, part in (("one", cells[::2]), ("two", cells[1::2]), ("few", cells[1::2, ::2])):
-        part.copy().write_h5ad(folder / f"{name}.h5ad")
+        part = part.copy()
+        part.obs["lane"] = part.obs["batch"]  # a name that the configs do not have
+        part.write_h5ad(folder / f"{name}.h5ad")
     return folder
 
 
@@ -184,7 +186,7 @@ def test_integration_end_to_end(files, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(integration_bench.integration, "check", absent)
     options = ["--train", files / "one.h5ad", files / "two.h5ad", "--label", "kind"]
-    options += ["--batch", "batch", "--arms", "no_mgm_mvc"]
+    options += ["--batch", "lane", "--arms", "no_mgm_mvc"]
     results, page = run("scformer", options, tmp_path / "out", monkeypatch)
     assert list(results["arms"]) == ["default", "no_mgm_mvc"]
     for arm in results["arms"].values():

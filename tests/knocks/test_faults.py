@@ -10,6 +10,10 @@ import pytest
 
 from tests.knocks.faults import start
 
+# The share of each kind of fault that has to be told of at least. A disk that stays full nobody
+# writes past; one failed call may be made good (a lock that is removed later), and Ctrl-C may come
+# within what cannot raise.
+TOLD = {"ENOSPC": 0.95, "EIO": 0.8, "Ctrl-C": 0.8}
 CONVERT = ("convert", "convert --to torch", "convert --to hub-folder")
 
 
@@ -29,15 +33,24 @@ def strike(library, folder, *shares, seed=0):
 
 
 def check(found, asked):
-    """Each verb was struck about as often as asked, and nothing was wrong."""
+    """Each verb was struck about as often as asked, each kind was told of, nothing was wrong."""
     for verb, number in asked.items():
         tries = [one for one in found if one["verb"] == verb]
         struck = [one for one in tries if one["call"]]
         # How many calls training makes differs a little, so the last ones may not come.
         assert len(tries) == number
         assert len(struck) >= 0.9 * number
-        raised = [one for one in struck if one["said"]]
-        assert len(raised) >= 0.4 * number, f"{verb}: most faults went unnoticed"
+        told = [one for one in struck if one["said"]]
+        assert len(told) >= 0.6 * number, f"{verb}: {len(told)} of {len(struck)} were told of"
+    for kind, share in TOLD.items():
+        # Training takes note of Ctrl-C, and saves before it ends without an error.
+        told = [
+            bool(one["said"])
+            for one in found
+            if one["call"] and one["fault"] == kind and (kind != "Ctrl-C" or one["verb"] != "train")
+        ]
+        assert told, f"no {kind} was tried"
+        assert sum(told) >= share * len(told), f"{kind}: {sum(told)} of {len(told)} were told of"
     wrong = [one for one in found if one["wrong"]]
     assert not wrong, json.dumps(wrong[:5], indent=1)
 

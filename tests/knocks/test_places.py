@@ -68,7 +68,7 @@ def test_a_circle_of_links(name, inputs, tmp_path):
     calls = {
         "prepare": lambda: prepare(tmp_path / "x", circle, **OPTIONS),
         "train": lambda: loop.train(c, tmp_path / "x"),
-        "embed": lambda: embedding.embed(circle, inputs / "fresh", out=tmp_path / "x"),
+        "embed": lambda: embedding.embed(circle, inputs / "fresh", out=tmp_path / "x.h5ad"),
         "convert": lambda: convert(circle, tmp_path / "x"),
     }
     with pytest.raises((ValueError, OSError), match=f"{circle}"):

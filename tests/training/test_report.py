@@ -20,10 +20,14 @@ def written(folder, *, seed=0, steps=40, content="a" * 64, lines=None, warm=None
     c.update_from_flattened_dict({"seed": seed, "steps": steps, **fields})
     folder.mkdir(parents=True)
     info = {
-        "sessions": [],
+        "sessions": [{"cwd": "/"}],
         "config": json.loads(config.to_json(c)),
         "steps": steps,
-        "data": {"content_hash": content, "cells": {"train": 100, "valid": 20}},
+        "data": {
+            "store": "st",
+            "content_hash": content,
+            "cells": {"train": 100, "valid": 20},
+        },
         "init_from": warm,
     }
     (folder / "run.json").write_text(json.dumps(info))

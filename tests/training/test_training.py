@@ -16,7 +16,7 @@ from jaxcell import sharding
 from jaxcell.data.pipeline import Batches
 from jaxcell.data.prepare import prepare
 from jaxcell.models.cell import CellModel
-from jaxcell.training import loop, metrics, optim, setup
+from jaxcell.training import gene_errors, loop, metrics, optim, setup
 from jaxcell.training.checkpoint import flatten, load_model
 from jaxcell.training.step import compile_steps
 from jaxcell.training.workdir import lock
@@ -176,6 +176,20 @@ def test_half_a_line_in_the_journal_is_dropped(store, tmp_path):
     assert lines(tmp_path)[-1] == {"step": 5, "x": 1}
 
 
+def test_a_run_that_is_closed_again_says_so_once(store, tmp_path, monkeypatch):
+    """A full disk behind the line of the journal, as the table of the genes is written."""
+    c = tiny(store, steps=2, **{"train.gene_errors": "heads.expression"})
+    with monkeypatch.context() as m:
+        m.setattr(gene_errors, "write", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            loop.train(c, tmp_path)
+    before = lines(tmp_path)
+    assert "genes/median_auc" in before[-1]
+    assert loop.train(c, tmp_path)
+    assert (tmp_path / "gene_errors.tsv").is_file()
+    assert lines(tmp_path) == before
+
+
 def test_a_finished_run_does_nothing_more(store, tmp_path):
     c = tiny(store)
     loop.train(c, tmp_path)
@@ -192,8 +206,10 @@ def test_another_config_in_the_same_workdir_is_refused(store, tmp_path):
 
 def test_other_data_in_the_same_workdir_is_refused(store, sources, tmp_path):
     loop.train(tiny(store, steps=2), tmp_path / "run")
-    other = prepare(tmp_path / "other", sources, labels=("kind",), hold_out_fraction=0.3)
-    assert len(other.vocabulary) == len(store.vocabulary)
+    how = {"labels": ("kind",), "hold_out_fraction": 0.2, "min_cells": 40}
+    other = prepare(tmp_path / "other", sources, **how)
+    # Its config differs too, as model.vocabulary, which would not say why.
+    assert 20 < len(other.vocabulary) < len(store.vocabulary)
     with pytest.raises(ValueError, match="was trained on the store .* holds"):
         loop.train(tiny(other, steps=2), tmp_path / "run")
 

@@ -60,7 +60,7 @@ test_genes_and_networks = wrong_uses(
 
 SPLIT = "perturb split {t}/screen.h5ad {out}/s.json --values counts "
 PERTURBED = "perturb evaluate {t}/screen.h5ad --out {out}/e --values counts --split "
-PHENOPRINT = "phenoprint {t}/screen.h5ad {out}/p --checkpoint {t}/model --perturbation "
+PHENOPRINT = "phenoprint {t}/screen.h5ad {out}/p.h5ad --checkpoint {t}/model --perturbation "
 
 test_perturbations = wrong_uses(
     [
@@ -75,7 +75,7 @@ test_perturbations = wrong_uses(
         (PERTURBED + "single --predictions {t}/good.h5ad", "expected NAME=FILE, each own"),
         (PERTURBED + "single --predictions A={t}/god.h5ad", "did you mean {t}/good.h5ad?"),
         (PERTURBED + "single --predictions A={t}/good.h5ad", "A: {t}/good.h5ad: obs has no condit"),
-        ("perturb predict {t}/screen.h5ad {out}/p --checkpoint {t}/model", "genes, split: found nei"),
+        ("perturb predict {t}/screen.h5ad {out}/p.h5ad --checkpoint {t}/model", "genes, split: found nei"),
         (PHENOPRINT + "lab --control ctrl --batch plate", "screen.h5ad: obs has no column lab; it"),
         (PHENOPRINT + "condition --control none --batch plate", "expected --control 'none', in 3"),
         (PHENOPRINT + "condition --control ctrl --batch lab", "screen.h5ad: obs has no column lab"),

@@ -3,7 +3,7 @@
 from tests.wrong_uses.table import wrong_uses
 
 PREPARE = "prepare {out}/s {t}/good.h5ad "
-EMBED = "embed {t}/good.h5ad {out}/o --checkpoint {t}/model "
+EMBED = "embed {t}/good.h5ad {out}/o.h5ad --checkpoint {t}/model "
 EVALUATE = "evaluate {t}/embedded.h5ad --key X_a --label kind --out {out}/e "
 PLAN = "plan --config configs/txfm_b.py:tiny "
 
@@ -21,8 +21,8 @@ test_words_that_are_none = wrong_uses(
         ("train", "the following arguments are required: --config; `jaxcell train --help`"),
         ("train --config", "argument --config: expected one argument"),
         ("embed {t}/good.h5ad --checkpoint {t}/model", "required: OUT; `jaxcell embed --help`"),
-        ("embed {t}/good.h5ad {out}/o", "the following arguments are required: --checkpoint"),
-        ("embed {t}/good.h5ad {out}/o --chekpoint {t}/model", "--chekpoint; did you mean --checkpo"),
+        ("embed {t}/good.h5ad {out}/o.h5ad", "the following arguments are required: --checkpoint"),
+        ("embed {t}/good.h5ad {out}/o.h5ad --chekpoint {t}/model", "--chekpoint; did you mean --checkpo"),
         (EMBED + "--batchsize 3", "unrecognized arguments: --batchsize; did you mean --batch-size?"),
         (EMBED + "{t}/good.h5ad --seed=1 other", "unrecognized arguments: other"),
         (PREPARE + "--label-columns kind", "unrecognized arguments: --label-columns"),
@@ -50,7 +50,7 @@ test_words_that_are_none = wrong_uses(
         ("convert {t}/model {out}/m --to onnx", "found 'onnx', expected one of jaxcell, torch, hub"),
         ("relations {t}/genes.h5ad --pairs {t}/pairs.tsv --sides left --out {out}/r",
          "argument --sides: found 'left', expected one of top, both"),
-        ("perturb predict {t}/screen.h5ad {out}/p --checkpoint {t}/model --control ctrl",
+        ("perturb predict {t}/screen.h5ad {out}/p.h5ad --checkpoint {t}/model --control ctrl",
          "argument --control: found 'ctrl', expected OBS=CLASS"),
         ("report {t}/model", "the following arguments are required: --out"),
     ],
@@ -83,6 +83,7 @@ test_numbers_out_of_range = wrong_uses(
         ("prepare {out}/s --manifest bioformer --data {t}/nothing", "2 files are not in the folder",
          "bioformer/train/*.h5ad — where: https://"),
         ("inspect {t}/good.h5ad --cells -1", "cells: found -1, expected a number of cells, or 0"),
+        ("doctor --checkpoint {t}/model --seconds 0", "checkpoint: found {t}/model alone, expected a fi"),
         ("doctor --seconds -3", "seconds: found -3.0, expected 0 (no training) or more"),
         (EMBED + "--batch-size 0", "batch_size: found 0, expected a number of cells above 0"),
         (EMBED + "--batch-size -5", "batch_size: found -5, expected a number of cells above 0"),

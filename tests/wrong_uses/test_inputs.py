@@ -28,9 +28,9 @@ test_what_is_no_file_of_cells = wrong_uses(
         (PREPARE + "good.h5ad {t}/good.h5ad", "{t}/good.h5ad is given twice"),
         ("inspect {t}/god.h5ad", "{t}/god.h5ad does not exist; did you mean {t}/good.h5ad?"),
         ("inspect {t}/text.h5ad", "text.h5ad is not an HDF5 file, so not an h5ad"),
-        ("embed {t}/god.h5ad {out}/o --checkpoint {t}/model", "did you mean {t}/good.h5ad?"),
-        ("embed {t}/text.h5ad {out}/o --checkpoint {t}/model", "is not an HDF5 file"),
-        ("embed {t}/no_cells.h5ad {out}/o --checkpoint {t}/model", "is empty: 0 cells"),
+        ("embed {t}/god.h5ad {out}/o.h5ad --checkpoint {t}/model", "did you mean {t}/good.h5ad?"),
+        ("embed {t}/text.h5ad {out}/o.h5ad --checkpoint {t}/model", "is not an HDF5 file"),
+        ("embed {t}/no_cells.h5ad {out}/o.h5ad --checkpoint {t}/model", "is empty: 0 cells"),
         ("evaluate {t}/god.h5ad --key X --label kind --out {out}/e", "god.h5ad: no such file"),
         ("annotation {t}/god.h5ad --checkpoint {t}/model --truth kind --out {out}/a",
          "{t}/god.h5ad does not exist; did you mean {t}/good.h5ad?"),
@@ -56,7 +56,7 @@ test_what_is_no_count = wrong_uses(
          "Counts were found in X (--counts X)"),
         (PREPARE + "good.h5ad --values log1p", "found integers, as of raw counts", "expected values"),
         ("inspect {t}/good.h5ad --counts layers/x", "no counts at 'layers/x'; it has X, layers/log"),
-        ("embed {t}/normalised.h5ad {out}/o --checkpoint {t}/model", "log-normalised", WHERE),
+        ("embed {t}/normalised.h5ad {out}/o.h5ad --checkpoint {t}/model", "log-normalised", WHERE),
         ("evaluate {t}/embedded.h5ad --key X_a --label kind --counts layers/log --out {out}/e",
          "{t}/embedded.h5ad", "looks like log1p of counts", "Counts were found in X"),
         ("perturb split {t}/screen.h5ad {out}/s.json --kind list", "look like raw counts",
@@ -65,7 +65,7 @@ test_what_is_no_count = wrong_uses(
 )  # fmt: skip
 
 MAP = "give a gene map (--gene-map FILE, or JAXCELL_GENES=FILE"
-EMBED = "embed {t}/good.h5ad {out}/o --checkpoint {t}/"
+EMBED = "embed {t}/good.h5ad {out}/o.h5ad --checkpoint {t}/"
 
 test_names_of_genes = wrong_uses(
     [
@@ -87,7 +87,7 @@ test_names_of_genes = wrong_uses(
         (PREPARE + "good.h5ad --orthologs {t}/bad_map.tsv", "line 1: expected tab-separated their"),
         (PREPARE + "good.h5ad --orthologs {t}/good.h5ad", "no UTF-8 text", "a table of orthologs"),
         ("inspect {t}/good.h5ad --gene-map {t}/no.tsv", "gene map {t}/no.tsv does not exist"),
-        ("embed {t}/mouse.h5ad {out}/o --checkpoint {t}/model", "no gene matches the vocabulary",
+        ("embed {t}/mouse.h5ad {out}/o.h5ad --checkpoint {t}/model", "no gene matches the vocabulary",
          "Are they the same species and kind of feature?"),
         (EMBED + "mouse_model", "the file has G0, G1, G2, the vocabulary Gm0, Gm1, Gm2"),
         (EMBED + "model --gene-map {t}/no.tsv", "gene map {t}/no.tsv does not exist"),

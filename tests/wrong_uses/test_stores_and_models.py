@@ -41,7 +41,7 @@ test_stores = wrong_uses(
     ]
 )  # fmt: skip
 
-EMBED = "embed {t}/good.h5ad {out}/o --checkpoint "
+EMBED = "embed {t}/good.h5ad {out}/o.h5ad --checkpoint "
 NONE = "no model there; expected a training run's workdir"
 
 test_checkpoints = wrong_uses(
@@ -59,26 +59,26 @@ test_checkpoints = wrong_uses(
         (EMBED + "{t}/future_model", "has format '99', this jaxcell reads 1 to", "update jaxcell"),
         (EMBED + "{t}/model {t}/no", "{t}/no", NONE),
         (EMBED + "hf://me", "hf://me: is no address on the Hub; expected hf://ORG/NAME"),
-        ("genes {out}/g --checkpoint {t}/no", "{t}/no", NONE),
+        ("genes {out}/g.h5ad --checkpoint {t}/no", "{t}/no", NONE),
         ("masked {t}/store --checkpoint {t}/model", "expected 'bin' among them"),
         ("masked {t}/store --checkpoint {t}/bins_model --loss no", "'no' is unknown; known are mgm"),
         ("masked {t}/store --checkpoint {t}/bins_model --ratio 2", "found 2.0, expected 0 to 1"),
         ("masked {t}/store --checkpoint {t}/bins_model --draws 0", "draws: found 0, expected 1 or"),
         ("gene-errors {t}/store {out}/e --checkpoint {t}/no", "{t}/no", NONE),
         ("gene-errors {t}/store {out}/e --checkpoint {t}/model --draws 0", "draws: found 0, expected"),
-        ("complete {t}/good.h5ad {out}/c --checkpoint {t}/model", "which takes a decoder-only one"),
-        ("explain {t}/good.h5ad {out}/x --checkpoint {t}/model", "output: found 'cell_type', expected"),
-        ("explain {t}/good.h5ad {out}/x --checkpoint {t}/model --output expression",
+        ("complete {t}/good.h5ad {out}/c.h5ad --checkpoint {t}/model", "which takes a decoder-only one"),
+        ("explain {t}/good.h5ad {out}/x.h5ad --checkpoint {t}/model", "output: found 'cell_type', expected"),
+        ("explain {t}/good.h5ad {out}/x.h5ad --checkpoint {t}/model --output expression",
          "target: found none, expected a gene"),
-        ("explain {t}/good.h5ad {out}/x --checkpoint {t}/model --output expression --target NO1",
+        ("explain {t}/good.h5ad {out}/x.h5ad --checkpoint {t}/model --output expression --target NO1",
          "target: 'NO1' is not among the 120 genes of the vocabulary"),
-        ("explain {t}/good.h5ad {out}/x --checkpoint {t}/model --output cell --target 999",
+        ("explain {t}/good.h5ad {out}/x.h5ad --checkpoint {t}/model --output cell --target 999",
          "expected a component of the vector, 0 … 31"),
-        ("explain {t}/good.h5ad {out}/x --checkpoint {t}/model --output cell --steps 0",
+        ("explain {t}/good.h5ad {out}/x.h5ad --checkpoint {t}/model --output cell --steps 0",
          "steps: found 0, expected a number above 0"),
         ("annotation {t}/good.h5ad --checkpoint {t}/model --truth kind --out {out}/a",
          "{t}/model: has no label head 'cell_type'; it has none"),
-        ("perturb predict {t}/screen.h5ad {out}/p --checkpoint {t}/model --genes G1",
+        ("perturb predict {t}/screen.h5ad {out}/p.h5ad --checkpoint {t}/model --genes G1",
          "this model predicts no perturbations", "(a config's variant ':perturb')"),
         ("report {t}/nothing --out {out}/r", "is no training run (it has no run.json); name the --wo"),
         ("convert {t}/no {out}/m", "{t}/no: does not exist; expected a folder with a file of weights"),

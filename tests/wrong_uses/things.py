@@ -29,6 +29,7 @@ def make(folder):
     _stores(folder)
     _models(folder)
     _embeddings(folder)
+    _stopped(folder)
 
 
 def _files(folder):
@@ -191,3 +192,49 @@ def _embeddings(folder):
     screen.obs["condition"] = [("ctrl", "G1", "G2+G3")[i % 3] for i in range(60)]
     screen.obs["plate"] = [f"plate {i % 2}" for i in range(60)]
     write(screen, folder / "screen.h5ad")
+
+
+def _stopped(folder):
+    """Folders of work that was stopped, each with a file that is damaged."""
+
+    def put(name, file, content):
+        (folder / name).mkdir(exist_ok=True)
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / name / file).write_text(text)
+
+    def call(name, verb, /, **arguments):
+        put(name, "command.json", {"verb": verb, "cwd": "/", "arguments": arguments})
+
+    put("call_cut", "command.json", '{"verb": "train", "cw')
+    put("call_list", "command.json", [])
+    put("call_bare", "command.json", {"verb": "train", "cwd": "/"})
+    put("call_odd_cwd", "command.json", {"verb": "train", "cwd": 3})
+    call("call_odd_verb", "frob")
+    call("call_moved", "prepare", files=["a.h5ad"])
+    call("call_no_name", "benchmark", options={})
+    call("call_no_config", "train", workdir="run")
+    call("call_odd_config", "train", config={"train": {}, "stages": ["train"], "model": 3})
+    call("call_odd_fields", "ablate", suite_name="scformer", experiment={"train": [], "shape": 1})
+    call("call_no_suite", "ablate", suite_name="mine", experiment={})
+    call(".no_files.unfinished", "prepare", labels=[])
+    call(".odd_prepare.unfinished", "prepare", files=[], sauce="hot")
+    call(".other_verb.unfinished", "benchmark", name="cells", options={})
+    put("suite_cut", "suite.json", "{")
+    c = json.loads(config.to_json(config_of("txfm_b:tiny")))
+    data = {"store": "st", "content_hash": "0", "cells": {"train": 9, "valid": 0}}
+    whole = {"config": c, "steps": 6, "data": data, "sessions": [{"cwd": "/"}]}
+    put("run_whole", "run.json", whole)
+    for name, content in {
+        "run_empty": "",
+        "run_bare": {},
+        "run_null": "null",
+        "run_no_session": {**whole, "sessions": []},
+        "run_no_steps": {**whole, "steps": None},
+        "run_odd_config": {**whole, "config": {**c, "model": 3}},
+        "run_odd_stages": whole,
+        "run_odd_journal": whole,
+    }.items():
+        put(name, "run.json", content)
+    put("run_odd_stages", "stages.json", "{")
+    (folder / "run_odd_stages" / "checkpoints" / "6").mkdir(parents=True)
+    put("run_odd_journal", "metrics.jsonl", '{"step": 1}\n{"st\n')

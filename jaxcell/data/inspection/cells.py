@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 
-from jaxcell.data.checks import check_chunk
+from jaxcell.data.checks import WHERE_COUNTS, check_chunk
 from jaxcell.data.genes import GeneNames, identify
 from jaxcell.data.inspection import identifiers, labels, panels
 from jaxcell.data.inspection.look import Look
+from jaxcell.data.inspection.values import COUNTS
 from jaxcell.data.preparing.repeats import hashes
 from jaxcell.data.splits import classes
 
@@ -56,7 +57,7 @@ def look_at(
     depth, n_genes, share = [], [], []
     for start, stop in blocks(source.n_cells, most):
         for chunk in source.chunks(start, stop):
-            _checked(chunk, source, refused, warned)
+            _checked(chunk, source, places, refused, warned)
             # What is NaN or infinite is told above; all numbers below are of the other values.
             chunk.data[~np.isfinite(chunk.data)] = 0
             chunk.eliminate_zeros()
@@ -105,14 +106,17 @@ def _names(source, by, refused):
         return GeneNames(blank, blank)
 
 
-def _checked(chunk, source, refused, warned):
+def _checked(chunk, source, places, refused, warned):
     """What `prepare` says of the values; of each kind once."""
     if refused:
         return
+    looked = ", ".join(places)
+    nowhere = f"No place here holds raw counts (looked in {looked}): take the file from before that"
+    hint = WHERE_COUNTS if COUNTS in places.values() else nowhere
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            check_chunk(chunk, source)
+            check_chunk(chunk, source, hint=hint)
         except ValueError as error:
             refused.append(str(error))
     warned += [text for one in caught if (text := str(one.message)) not in warned]

@@ -1,17 +1,24 @@
 """What `prepare` refuses of what it is asked, before anything is written."""
 
 import os
+from pathlib import Path
 
 from jaxcell.data.preparing.survey import divide
 from jaxcell.data.preparing.unfinished import clean_up
 from jaxcell.data.records import MAX_DATASETS
 from jaxcell.data.splits import TRAIN, VALID, lacking
 from jaxcell.data.store import VALUES
+from jaxcell.files import check_new
 from jaxcell.writing import check_writable
 
 
 def check_output(out):
-    """Refuse a store that exists, or that cannot be made."""
+    """Refuse a store that exists, or that cannot be made.
+
+    out : path, as it was given
+    """
+    check_new(out, "a store")
+    out = Path(out)
     if os.path.lexists(out):
         finished = ", and is finished (what a killed prepare left beside it is gone)"
         raise FileExistsError(

@@ -19,7 +19,7 @@ from jaxcell.data.sources.loom import LoomSource
 from jaxcell.data.sources.soma import SomaSource, is_soma
 from jaxcell.data.sources.tenx import TenxFolder, TenxH5
 from jaxcell.data.sources.zarr import ZarrSource, is_zarr
-from jaxcell.files import near
+from jaxcell.files import holds, near
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,20 @@ def kind_of(spec):
     for kind, facts in KINDS.items():
         if facts.known_by(path):
             return kind, path
-    if path.is_dir() or not (path.exists() or path.suffix):
-        what = "holds no input that is known" if path.is_dir() else "does not exist"
-        error = ValueError if path.is_dir() else FileNotFoundError
-        more = "" if path.is_dir() else near(path)
-        raise error(f"{path} {what}; known: {KNOWN}{more}")
+    if path.is_dir():
+        raise ValueError(_nothing_in(path))
+    if not (path.exists() or path.suffix):
+        raise FileNotFoundError(f"{path} does not exist; known: {KNOWN}{near(path)}")
     raise ValueError(
         f"{spec}: unknown kind of input {path.suffix!r}; known: {KNOWN}; or KIND:PATH, of "
         f"{', '.join(KINDS)}"
     )
+
+
+def _nothing_in(folder):
+    ours = holds(folder)
+    what = f"is {ours}, and holds no cells" if ours else "holds no input that is known"
+    return f"{folder} {what}; known: {KNOWN}"
 
 
 def expand(files):
@@ -215,7 +220,7 @@ def _expanded(file):
     if path.is_dir():
         found = _inside(path)
         if not found:
-            raise ValueError(f"{path} holds no input that is known; known: {KNOWN}")
+            raise ValueError(_nothing_in(path))
         return found
     if path.exists() or not glob.has_magic(str(file)) or str(file).partition(":")[0] in KINDS:
         return [file]

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.evaluation.inputs import read
+from jaxcell.files import check_new
 from jaxcell.progress import bar
 from jaxcell.writing import filled_folder, whole_file, write_text
 
@@ -59,11 +60,12 @@ def perturbation_split(
     """
     _check_extra()
     files = {"out": out, "train_cells": train_cells, "vocabulary": vocabulary}
-    files = {name: Path(path) for name, path in files.items() if path is not None}
-    if len(set(files.values())) < len(files):
+    files = {name: path for name, path in files.items() if path is not None}
+    if len({Path(path) for path in files.values()}) < len(files):
         raise ValueError(f"{', '.join(files)}: one file for two; expected each its own")
     for name, path in files.items():
-        if path.exists():
+        check_new(path, "a file", ".h5ad" if name == "train_cells" else "")
+        if Path(path).exists():
             raise ValueError(f"{name}={str(path)!r} exists; expected a file to be made")
     adata = read(data)
     found = perturbations(adata, where=data, **layout)
