@@ -265,7 +265,8 @@ class Run:
         means = {k: float(np.mean([m[k] for m in jax.device_get(pending)])) for k in pending[0]}
         pending.clear()
         self._finite(step, means["loss"] + means["grad_norm"])
-        rates = {"learning_rate": float(self.rate(step)), **self.progress.rate()}
+        # In this order: what the first learning rate compiles is no training.
+        rates = {**self.progress.rate(), "learning_rate": float(self.rate(step))}
         self.journal.write(step, **{f"train/{k}": v for k, v in means.items()}, **rates)
         self.progress.show(means)
         self.shown = means
