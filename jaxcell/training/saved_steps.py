@@ -1,6 +1,8 @@
 """``checkpoints/<step>/``: the states that a run goes on from, saved by Orbax."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -34,6 +36,8 @@ class Checkpoints:
         check_name(workdir)
         folder, self._bytes = Path(workdir).absolute() / "checkpoints", 0
         with writing(folder):
+            if processes.first():
+                _clear_unfinished(folder)
             self._manager = ocp.CheckpointManager(
                 folder,
                 options=ocp.CheckpointManagerOptions(
@@ -144,6 +148,19 @@ class Checkpoints:
         """Wait and let go."""
         with self._writing():
             self._manager.close()
+
+
+def _clear_unfinished(folder):
+    """Remove steps whose saving was cut off, as Orbax does too; the run's lock is held.
+
+    By several tries: a thread of a run that failed in this process may still write there.
+    """
+    for left in folder.glob("*.orbax-checkpoint-tmp"):
+        for _ in range(50):
+            shutil.rmtree(left, ignore_errors=True)
+            if not left.exists():
+                break
+            time.sleep(0.1)
 
 
 def _size(tree):
