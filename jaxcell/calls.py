@@ -17,7 +17,7 @@ ASKED = {  # of each verb: what is read of its arguments here or in jaxcell/resu
     "benchmark": {"name": str, "options": dict},
     "ablate": {"experiment": dict, "suite_name": str},
 }
-TODO = "remove it, and give the command that began the work again"
+NEXT = "remove it, and give the command that began the work again"
 
 
 def keep(folder, verb, arguments):
@@ -42,17 +42,17 @@ def read(folder):
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    call = read_json(path, {"verb": str, "cwd": str}, TODO)
+    call = read_json(path, {"verb": str, "cwd": str}, NEXT)
     verb = call["verb"]
     if verb not in ASKED:
         raise ValueError(
-            f"{path}: is damaged: verb: found {verb!r}, expected one of {', '.join(ASKED)}; {TODO}"
+            f"{path}: is damaged: verb: found {verb!r}, expected one of {', '.join(ASKED)}; {NEXT}"
         )
     if "in_memory" in call:
-        check_fields(path, call, {"in_memory": list}, TODO)
+        check_fields(path, call, {"in_memory": list}, NEXT)
     else:
         within = {f"arguments.{name}": kind for name, kind in ASKED[verb].items()}
-        check_fields(path, call, {"arguments": dict, **within}, TODO)
+        check_fields(path, call, {"arguments": dict, **within}, NEXT)
     return call
 
 
