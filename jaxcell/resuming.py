@@ -132,7 +132,7 @@ def _of_prepare(store, folder):
     if call["verb"] != "prepare":
         raise ValueError(
             f"{folder / calls.FILE}: is damaged: verb: found {call['verb']!r}, expected prepare in "
-            f"a folder called .NAME.unfinished; {calls.TODO}"
+            f"a folder called .NAME.unfinished; {calls.NEXT}"
         )
     done = len(list((folder / "results").glob("write*.npz")))
     asked = {**_arguments(folder, call), "out": str(store), "progress": True}
@@ -178,7 +178,7 @@ def _check_names(folder, function, given):
         if wrong:
             raise ValueError(
                 f"{folder / calls.FILE}: is damaged, or of another version of jaxcell: {what} are "
-                f"the arguments {', '.join(wrong)}; expected {', '.join(names)}: {calls.TODO}"
+                f"the arguments {', '.join(wrong)}; expected {', '.join(names)}: {calls.NEXT}"
             )
 
 
@@ -262,7 +262,7 @@ def _training(folder, path, kept, cwd, before):
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}: is damaged: config: found none of a run ({error}), expected all its "
-                f"fields; {run_file.TODO.format(folder)}"
+                f"fields; {run_file.NEXT.format(folder)}"
             ) from None
         c.data.store = _moved(c.data.store, cwd, before, folder)
         c = changed(c, overrides)

@@ -17,7 +17,7 @@ FIELDS = {  # that its readers take for granted
     "data.cells.train": int,
     "data.cells.valid": int,
 }
-TODO = (
+NEXT = (
     "copy it again, or start anew in another --workdir; --config.train.init_from={0} begins with "
     "the weights of this one"
 )
@@ -31,7 +31,7 @@ def read(workdir):
     ValueError
         The file is damaged.
     """
-    path, todo = Path(workdir) / FILE, TODO.format(workdir)
+    path, todo = Path(workdir) / FILE, NEXT.format(workdir)
     if not path.is_file():
         return None
     found = read_json(path, FIELDS, todo)
