@@ -59,6 +59,12 @@ class Parser(argparse.ArgumentParser):
     def _unrecognised(self, left, near=""):
         self.error(f"unrecognized arguments: {' '.join(left)}{near}")
 
+    def _get_value(self, action, text):
+        # It would be the folder that one is in: mostly a shell's variable without a value.
+        if action.dest == "out" and not text and action.option_strings:
+            raise argparse.ArgumentError(action, "found '', expected a path")
+        return super()._get_value(action, text)
+
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:
             known = [str(one) for one in action.choices]

@@ -53,6 +53,8 @@ test_words_that_are_none = wrong_uses(
         ("perturb predict {t}/screen.h5ad {out}/p.h5ad --checkpoint {t}/model --control ctrl",
          "argument --control: found 'ctrl', expected OBS=CLASS"),
         ("report {t}/model", "the following arguments are required: --out"),
+        ("evaluate {t}/embedded.h5ad --key X_a --label kind --out ''", "--out: found '', expected a path"),
+        ("plan --config configs/txfm_b.py:tiny --out=", "argument --out: found '', expected a path"),
     ],
     code=2,
 )  # fmt: skip
