@@ -1,40 +1,29 @@
 """Raw counts in files → a store, in two passes of bounded memory; refuses before it writes."""
 
 import functools
-import hashlib
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from jaxcell import calls
 from jaxcell.data import advice
-from jaxcell.data.corpora.corpus import budget, held_cells, limit
-from jaxcell.data.corpora.expectations import check_after, check_before, check_vocabulary
-from jaxcell.data.filters import MITOCHONDRIAL, mitochondrial
+from jaxcell.data.corpora.corpus import budget
+from jaxcell.data.corpora.expectations import check_after, check_before
+from jaxcell.data.filters import MITOCHONDRIAL
 from jaxcell.data.genes import identify, read_gene_map
 from jaxcell.data.mapping import write_mappings
-from jaxcell.data.matching import match, warn_few
-from jaxcell.data.orthologs import read_orthologs, translated
-from jaxcell.data.preparing import refusals
-from jaxcell.data.preparing.blocks import pending, run_here
+from jaxcell.data.preparing import decisions, refusals
+from jaxcell.data.preparing.blocks import run_here
 from jaxcell.data.preparing.order import order_files, order_manifest
-from jaxcell.data.preparing.parts import part_of
 from jaxcell.data.preparing.repeats import check_cells
-from jaxcell.data.preparing.survey import Asked, Surveying
 from jaxcell.data.preparing.unfinished import folder_of, request_of, unfinished
 from jaxcell.data.preparing.writer import write_store
 from jaxcell.data.sources.features import check_features
-from jaxcell.data.species import check_species
-from jaxcell.data.splits import check_columns, classes, present_classes, split_cells
+from jaxcell.data.splits import check_columns, present_classes
 from jaxcell.data.store import Store
 from jaxcell.data.types import Cells, StrPath
-from jaxcell.data.union import union
-from jaxcell.data.variable_genes import check_options, choose
-from jaxcell.data.vocabulary import Vocabulary, read_vocabulary
+from jaxcell.data.variable_genes import check_options
+from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.interrupts import goes_on, told
-from jaxcell.progress import bar
 
 
 def prepare(
@@ -181,8 +170,8 @@ def prepare(
 
 
 def _prepare(
-    given, *, out, manifest, only, allow_different_counts, labels, values, duplicates,
-    hold_out_fraction, hvg, hvg_flavor, hvg_batch, seed, shards, beam, progress, **_
+    given, *, out, labels, values, duplicates, hold_out_fraction, hvg, hvg_flavor, hvg_batch, seed,
+    shards, beam, progress, **_
 ):  # fmt: skip
     """`prepare`, its errors in terms of options; given: all of its arguments."""
     refusals.check_output(out)
@@ -192,56 +181,29 @@ def _prepare(
     refusals.check_numbers(hold_out_fraction, shards, seed)
     refusals.check_labels(labels)
     run = _engine(beam)
-    if manifest is None:
-        refusals.check_manifest_alone(only, allow_different_counts)
-        order = order_files(given)
-    else:
-        order = order_manifest(given, prepare.__kwdefaults__)
-    inputs, sources = order.inputs, [one.source for one in order.inputs]
-    whole = [one.whole == "valid" for one in inputs]
-    check_features(sources, order.features)
-    check_columns(sources, whole, order.labels, order.hold_out)
-    refusals.check_datasets(inputs)
-    if order.manifest:
-        check_before(order)
+    order = _ordered(given)
+    sources = [one.source for one in order.inputs]
     gene_map = read_gene_map(order.gene_map)
     own = {
         one.source.name: identify(one.source.var, one.identifiers, one.source.name)
-        for one in inputs
+        for one in order.inputs
     }
-    names = _translated(own, order.orthologs)
-    genes = _vocabulary(order, names, gene_map)
-    matches, asked = _asked(order, own, names, genes, gene_map)
+    names = decisions.translated_names(own, order.orthologs)
+    genes = decisions.vocabulary_of(order, names, gene_map)
+    matches, asked = decisions.matched(order, own, names, genes, gene_map)
     request = request_of(order.options, order.shards, genes, sources, matches, asked)
-    what = functools.partial(_kept, out)
-    with told(what), unfinished(out, request) as work:
+    with told(functools.partial(_kept, out)), unfinished(out, request) as work:
         calls.keep(work.folder, "prepare", given)
-        surveys = _survey(work, run, sources, matches, asked, progress)
+        surveys = decisions.surveyed(work, run, sources, matches, asked, progress)
         check_cells(surveys)
-        splits = _splits(order, surveys)
-        # Genes that no source measures stay only where the vocabulary was asked for.
-        wanted = np.any([v.measured.any(axis=0) for v in surveys], axis=0) | bool(order.vocabulary)
-        if order.hvg:
-            # Which cells are for training is no part of the request: it may follow from files.
-            name = f"genes-{_told(order, surveys, splits)}"
-            wanted = work.kept(name, lambda: _choose(order, surveys, splits, genes, progress))
+        splits = decisions.splits_of(order, surveys)
+        wanted = decisions.wanted_genes(work, order, surveys, splits, genes, progress)
         if order.manifest:
             check_after(order, surveys, splits, wanted)
         labelled = {column: present_classes(column, surveys) for column in order.labels}
-        parts = [
-            part_of(
-                v,
-                split,
-                wanted,
-                labelled,
-                checksum=str(work.kept(f"checksum-{i:05}", lambda v=v: v.source.content)),
-                measured_by=one.measured_by,
-                values=order.values,
-            )
-            for i, (v, split, one) in enumerate(zip(surveys, splits, inputs, strict=True))
-        ]
+        parts = decisions.parts_of(work, order, surveys, splits, wanted, labelled)
         write_mappings(work.store, parts, names, matches, genes)
-        with _bar("writing", sources, progress) as shown:
+        with decisions.cells_bar("writing", sources, progress) as shown:
             write_store(
                 work.store,
                 genes.subset(wanted),
@@ -262,6 +224,23 @@ def _prepare(
     return store
 
 
+def _ordered(given):
+    """The `Order` of files or of a manifest, whose sources have what it names."""
+    if given["manifest"] is None:
+        refusals.check_manifest_alone(given["only"], given["allow_different_counts"])
+        order = order_files(given)
+    else:
+        order = order_manifest(given, prepare.__kwdefaults__)
+    sources = [one.source for one in order.inputs]
+    whole = [one.whole == "valid" for one in order.inputs]
+    check_features(sources, order.features)
+    check_columns(sources, whole, order.labels, order.hold_out)
+    refusals.check_datasets(order.inputs)
+    if order.manifest:
+        check_before(order)
+    return order
+
+
 def _kept(out):
     """What to do after Ctrl-C, where something of the store is kept."""
     return goes_on(out) if folder_of(out).exists() else ""
@@ -274,99 +253,3 @@ def _engine(beam):
     from jaxcell.data.preparing.beam import engine
 
     return engine(beam)
-
-
-def _translated(names, orthologs):
-    """The names of each source, those of another species' genes by their orthologs."""
-    table = read_orthologs(orthologs)
-    names = {source: translated(own, table) for source, own in names.items()}
-    if table and not any(own.note for own in names.values()):
-        raise ValueError(f"no source has the genes that {orthologs} translates (--orthologs)")
-    return names
-
-
-def _vocabulary(order, names, gene_map):
-    """The genes that the store is made of: those asked for, or all of the sources."""
-    if not order.vocabulary:
-        check_species(names, gene_map)
-        return union(names, gene_map)
-    genes = read_vocabulary(order.vocabulary)
-    if order.manifest:
-        check_vocabulary(order, genes)
-    return genes
-
-
-def _asked(order, given, names, genes, gene_map):
-    """The GeneMatch of each source, and what its survey goes by; given: names before orthologs."""
-    matches, asked = [], []
-    for one in order.inputs:
-        where, filters, mito = one.source.name, one.filters, None
-        matches.append(match(names[where], genes, gene_map, one.duplicates, where))
-        warn_few(matches[-1])
-        if filters.max_mito is not None:
-            mito = mitochondrial(given[where], gene_map, filters.mito_prefix, where)
-        more = one.wanted, one.allow_non_integer, order.values, one.measured_by
-        asked.append(Asked(filters, mito, *more))
-    return matches, asked
-
-
-def _splits(order, surveys):
-    """TRAIN, VALID or DROPPED of each cell, after the caps of a manifest."""
-    held = None
-    if order.manifest:
-        limit(order.manifest, order.inputs, surveys)
-        held = held_cells(order.manifest, order.inputs, surveys)
-    splits = [
-        split_cells(
-            v,
-            # Of a corpus the same cells of a source, whatever its other sources are: arms compare.
-            i if one.key is None else zlib.crc32(one.key.encode()),
-            hold_out=order.hold_out,
-            fraction=order.fraction,
-            whole=one.whole,
-            seed=order.seed,
-            held=held and held[i],
-        )
-        for i, (v, one) in enumerate(zip(surveys, order.inputs, strict=True))
-    ]
-    refusals.check_splits(splits, asked=order.splits)
-    return splits
-
-
-def _told(order, surveys, splits):
-    """What tells these splits, and the batches that genes are chosen by, from others: a word."""
-    told = hashlib.sha256(b"".join(split.tobytes() for split in splits))
-    for source in (v.source for v in surveys):
-        if order.hvg_batch and order.hvg_batch in source.obs:
-            codes, names = classes(source.obs[order.hvg_batch])
-            told.update(repr(names).encode() + codes.tobytes())
-    return told.hexdigest()[:16]
-
-
-def _choose(order, surveys, splits, genes, progress):
-    """The most variable genes, bool [V]."""
-    return choose(
-        surveys,
-        splits,
-        genes,
-        order.hvg,
-        flavor=order.hvg_flavor,
-        batch=order.hvg_batch,
-        bar=lambda read: _bar("choosing genes", read, progress),
-    )
-
-
-def _survey(work, run, sources, matches, asked, progress):
-    """Read each source once: a Survey of each."""
-    surveying = Surveying(sources, matches, asked, work.results)
-    with _bar("checking", sources, progress) as shown:
-        tasks = pending(surveying, shown.skip)
-        for i, source in enumerate(sources):
-            source.settle(work.settled(i).absolute())
-        run(surveying, tasks, shown.update)
-    return surveying.surveys()
-
-
-def _bar(what, sources, progress):
-    cells = sum(source.n_cells for source in sources)
-    return bar(cells, what, "cell", shown=progress)

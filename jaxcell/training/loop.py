@@ -12,14 +12,11 @@ from jaxcell.config import adapts, left_out, settled
 from jaxcell.data.pipeline import Batches, iterate
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.unprepared import open_store
-from jaxcell.losses.total import divide, weighted
 from jaxcell.models.cell import labels_of
 from jaxcell.processes import say
-from jaxcell.progress import bar
 from jaxcell.training import (
     adaptive,
     gene_errors,
-    lora,
     metrics,
     optim,
     report,
@@ -27,6 +24,7 @@ from jaxcell.training import (
     warm_start,
 )
 from jaxcell.training.checkpoint import Model, save_model
+from jaxcell.training.held_out import HeldOut
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
 from jaxcell.training.saved_steps import Checkpoints
@@ -67,13 +65,15 @@ class Run:
         self.warm = warm_start.read(source, c, *known) if source else None
         epoch = steps_per_epoch(c, self.store)
         optimizer = optim.build(c, self.steps, epoch)
-        self.state, self.train_step, self.eval_step, self.tables = compile_steps(
+        self.state, self.train_step, eval_step, self.tables = compile_steps(
             self.model, c, optimizer, self.mesh, self.host_tables, self.steps
         )
         if c.optimizer.frozen:
             say(optim.describe(self.state.params, c.optimizer.frozen))
         # What training masks by may change (`_mask_by`); validation always masks alike.
         self.train_tables = self.tables
+        valid, genes = functools.partial(self._batches, "valid"), self.store.vocabulary
+        self.held_out = HeldOut(self.model, c, self.mesh, self.tables, eval_step, valid, genes)
         if said := optim.short_of_warmup(c, self.steps):
             say(said)
         self.rate = optim.schedule(c, self.steps, epoch)
@@ -201,17 +201,9 @@ class Run:
             self.progress.say(verdict)
         return True
 
-    @functools.cached_property
-    def _measure(self):
-        return gene_errors.Measure(self.model, self.c, self.mesh)
-
-    def _errors(self):
-        where = self._batches("valid"), self._variables(), self.tables, self.store.vocabulary
-        return self._measure(*where)
-
     def _adapt(self, step):
         """Mask what is predicted badly more often in training from here on."""
-        errors = self._errors()["mae"].to_numpy()
+        errors = self.held_out.errors(self.state)["mae"].to_numpy()
         rates = adaptive.rates(errors, self.c.data.draw_masks.ratio)
         rates = np.pad(rates, (0, self.model.rows - len(rates)))
         if self.first:
@@ -224,7 +216,7 @@ class Run:
 
     def _gene_errors(self):
         """Write the last step's errors per gene, and their summary into the journal."""
-        found = self._errors()
+        found = self.held_out.errors(self.state)
         known = gene_errors.summary(found)
         self.journal.write(self.steps, **{f"genes/{k}": v for k, v in known.items()})
         if self.first:
@@ -242,11 +234,11 @@ class Run:
             self._log(step, pending)
         found, seen = {}, {}
         if validate:
-            self.shown = self.validate()
+            self.shown = self.held_out.losses(self.state)
             self._finite(step, self.shown["loss"])
             found = {f"val/{k}": v for k, v in self.shown.items()}
             if self.monitor:
-                seen = self._monitored()
+                seen = self.held_out.monitored(self.state, self.monitor)
                 found |= {f"val/{k}": v for k, v in seen.items()}
             # One machine's last digit must not decide otherwise than another's what is the best.
             found = processes.from_first(lambda: found)
@@ -292,7 +284,7 @@ class Run:
             if value is None or not _better(value, self.best, mode):
                 return False
             self.best = value
-        variables = processes.on_host(self._variables())
+        variables = processes.on_host(self.held_out.variables(self.state))
         if not self.first:
             return True
         used = {*self.store.labels, *labels_of(self.c.model)}
@@ -307,45 +299,6 @@ class Run:
         )
         save_model(self.workdir, model)
         return True
-
-    def _monitored(self):
-        """What the monitor finds, on process 0 alone: it computes on one machine."""
-        variables = self._variables()
-        if processes.count() > 1:
-            variables = processes.on_host(variables)
-        return processes.from_first(lambda: self.monitor(variables))
-
-    def _variables(self):
-        params = self.state.params
-        if self.c.train.lora.rank:
-            with jax.set_mesh(self.mesh):
-                params = self._merged(params)
-        return {"params": params, "batch_stats": self.state.batch_stats}
-
-    @functools.cached_property
-    def _merged(self):
-        return jax.jit(functools.partial(lora.merged, lora=self.c.train.lora))
-
-    def validate(self):
-        """Every loss over all held-out cells, each cell once; {name: mean}."""
-        sums = None
-        batches = self._batches("valid")
-        with (
-            bar(len(batches), "validate", "batch", leave=False) as shown,
-            iterate(batches, threads=self.c.data.threads) as stream,
-            jax.set_mesh(self.mesh),
-        ):
-            for batch in stream:
-                batch = sharding.to_global(batch, self.mesh)
-                found = self.eval_step(
-                    self.state.params, self.state.batch_stats, batch, self.tables
-                )
-                # On the host in float64: a float32 sum of many batches loses the last digits.
-                found = jax.tree.map(np.float64, jax.device_get(found))
-                sums = found if sums is None else jax.tree.map(np.add, sums, found)
-                shown.update()
-        loss = weighted(self.c.losses, sums, normalise=self.c.normalise_weights)
-        return {**{k: float(mean) for k, mean in divide(sums).items()}, "loss": float(loss)}
 
 
 def train(c, workdir, on_step=None, monitor=None, writers=()):

@@ -80,9 +80,9 @@ def test_training_masks_by_its_rates_and_validation_by_the_ratio(whole):
     """Else the losses of two validations, of which model/ keeps the best, are of two tasks."""
     rates = np.load(whole.workdir / "mask_rates" / "8.npy")
     np.testing.assert_array_equal(whole.train_tables["mask_rate"], rates)
-    found = whole.validate()
+    found = whole.held_out.losses(whole.state)
     whole._mask_by(np.ones_like(rates))
-    assert whole.validate() == found == pytest.approx(whole.shown)
+    assert whole.held_out.losses(whole.state) == found == pytest.approx(whole.shown)
     whole._mask_by(rates)
 
 

@@ -84,6 +84,7 @@ import tests.conftest
 from pathlib import Path
 from jaxcell.data.store import Store
 from jaxcell.training import loop
+from jaxcell.training.held_out import HeldOut
 from tests.training.test_training import tiny
 
 def stop(step):
@@ -91,11 +92,11 @@ def stop(step):
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
 
 if sys.argv[3] == "in validation":  # the signal comes while step 3 is validated
-    plain = loop.Run.validate
-    def validate(run):
+    plain = HeldOut.losses
+    def losses(held_out, state):
         os.kill(os.getpid(), signal.SIGTERM)
-        return plain(run)
-    loop.Run.validate = validate
+        return plain(held_out, state)
+    HeldOut.losses = losses
 
 store = Store.open(sys.argv[1])
 every = {"train.save_every": int(sys.argv[4])}

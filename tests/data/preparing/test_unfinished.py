@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from jaxcell.data import prepare as module
 from jaxcell.data.prepare import prepare
-from jaxcell.data.preparing import blocks, shards, unfinished
+from jaxcell.data.preparing import blocks, decisions, shards, unfinished
 from jaxcell.data.preparing.survey import Surveying
 from jaxcell.data.preparing.writer import Writing
 from jaxcell.data.verification import verify
@@ -87,16 +86,16 @@ def test_genes_that_were_chosen_are_not_chosen_again(h5ad, tmp_path, monkeypatch
         stop_at(m, Writing, 3)
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path / "store", path, **options)
-    monkeypatch.setattr("jaxcell.data.prepare.choose", None)
+    monkeypatch.setattr(decisions, "choose", None)
     assert files(prepare(tmp_path / "store", path, **options)) == files(whole)
 
 
 def test_genes_are_chosen_again_where_other_cells_are_for_training(h5ad, tmp_path, monkeypatch):
     """As where columns of a SOMA experiment, which no stamp is about, were written anew."""
     path, options = h5ad(cells(counts(200))), {**OPTIONS, "hvg": 4, "hvg_flavor": "bioformer"}
-    whole, split = prepare(tmp_path / "whole", path, **options), module.split_cells
+    whole, split = prepare(tmp_path / "whole", path, **options), decisions.split_cells
     with monkeypatch.context() as m:
-        m.setattr(module, "split_cells", lambda *v, **how: split(*v, **{**how, "seed": 5}))
+        m.setattr(decisions, "split_cells", lambda *v, **how: split(*v, **{**how, "seed": 5}))
         stop_at(m, Writing, 3)
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path / "store", path, **options)
@@ -114,7 +113,7 @@ def test_genes_are_chosen_again_where_batches_are_others(h5ad, tmp_path, monkeyp
     asked = {"manifest": tmp_path / "mine.yaml", "data": tmp_path, "progress": False}
     chosen = []
     monkeypatch.setattr(
-        module, "choose", lambda *a, f=module.choose, **k: chosen.append(1) or f(*a, **k)
+        decisions, "choose", lambda *a, f=decisions.choose, **k: chosen.append(1) or f(*a, **k)
     )
     (tmp_path / "map.tsv").write_text("x\tx\n")
     with monkeypatch.context() as m:
@@ -362,7 +361,6 @@ SLOW_WRITER = """
 import sys, time
 from jaxcell.data.preparing import blocks
 from jaxcell.data.preparing import writer
-from jaxcell.data import prepare as module
 from jaxcell.data.prepare import prepare
 do = writer.Writing.do
 def slow(self, *args):
