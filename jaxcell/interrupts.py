@@ -40,15 +40,31 @@ class CtrlC(KeyboardInterrupt):
                 os.write(_pipe, AGAIN)
 
 
+_forking = threading.local()  # its mask: the signals that a thread which forks let wait before
+
+
+def _fork():
+    # What reached the child before `_forked` would be written to its parent's pipe, and be lost.
+    if _pipe is not None:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
+
+def _unblock():
+    mask = vars(_forking).pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _forked():
     global _pipe
     if _pipe is not None:
         # A child has its parent's pipe, and gets the terminal's Ctrl-C too: it would count twice.
         _pipe = None
         signal.set_wakeup_fd(-1)
+    _unblock()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_fork, after_in_parent=_unblock, after_in_child=_forked)
 
 
 def heard():

@@ -18,6 +18,7 @@ from tests.training.test_training import lines
 HERE = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
+signal.alarm(300)  # no test waits for ever
 
 def here(seconds=60):
     end = time.monotonic() + seconds
@@ -193,7 +194,12 @@ with interrupts.listening():
 def listening():
     """Starts a process that listens; it does not outlive the test."""
     made = []
-    yield lambda inside="": made.append(started(LISTENING.format(inside=inside))) or made[-1]
+
+    def start(inside="", before=""):
+        made.append(started(before + LISTENING.format(inside=inside)))
+        return made[-1]
+
+    yield start
     for process in made:
         process.kill()
         process.communicate()
@@ -210,21 +216,26 @@ def test_a_second_one_ends_at_once(listening):
     assert process.stderr.read() == "\nstopping; Ctrl-C again ends at once\n"
 
 
-def test_what_a_forked_child_gets_is_not_a_second_one(listening):
+@pytest.mark.parametrize("late", [0, 0.5])
+def test_what_a_forked_child_gets_is_not_a_second_one(listening, late):
+    """Nor where it comes before the child knows that it is one."""
+    before = f"""
+import os
+os.register_at_fork(after_in_child=lambda: time.sleep({late}))
+"""
     inside = """
-    import os
     child = os.fork()
     if not child:
+        signal.alarm(60)
         while not heard:
             time.sleep(0.01)
         os._exit(7)
-    signal.signal(signal.SIGUSR1, lambda *_: os.kill(child, signal.SIGINT))
-    signal.signal(signal.SIGCHLD, lambda *_: print(os.waitpid(child, 0)[1] >> 8, flush=True))
+    os.kill(child, signal.SIGINT)
+    print(os.waitpid(child, 0)[1] >> 8, flush=True)
 """
-    process = listening(inside)
-    assert process.stdout.readline() == "here\n"
-    process.send_signal(signal.SIGUSR1)
+    process = listening(inside, before)
     assert process.stdout.readline() == "7\n"
+    assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "True\n"  # the first
     assert process.poll() is None

@@ -7,6 +7,7 @@ that was struck, and what was wrong afterwards (nothing, if all is well).
 import faulthandler
 import json
 import shutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -22,6 +23,7 @@ SAID = (OSError, ValueError)  # what the command line prints as one line
 
 def main(folder, seed, asked):
     """Strike each verb so many times."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in background
     folder, faults = Path(folder), Faults()
     inputs = folder / "inputs"
     inputs.mkdir()
