@@ -31,7 +31,7 @@ from jaxcell.results import (
     without,
 )
 from jaxcell.training.checkpoint import load_model
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 ENOUGH = 0.01  # of the difference: a larger error of the integral is warned of
 ROUNDING = 1e-3  # of the output: a smaller difference is not what the error is compared with
@@ -244,10 +244,7 @@ def _check_figures(figures):
     from jaxcell.evaluation.inputs import check_extra
 
     check_extra()
-    if Path(figures).exists() and not Path(figures).is_dir():
-        raise ValueError(
-            f"figures: {figures} is a file; a folder is made there: name one (--figure)"
-        )
+    check_fillable(figures, "explain", "--figure")
 
 
 def _columns(found):

@@ -26,7 +26,7 @@ from jaxcell.data.unprepared import is_source
 from jaxcell.evaluation import html_page
 from jaxcell.evaluation.source_report import how_made, page_blocks
 from jaxcell.progress import bar
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 CELLS = 100_000  # of a source that are read
 
@@ -92,8 +92,8 @@ def inspect(
         raise ValueError("no input: give one or more sources or stores")
     if cells < 0:
         raise ValueError(f"cells: found {cells}, expected a number of cells, or 0 for all")
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
-        raise ValueError(f"{out}: found a file, expected a folder or nothing (--out)")
+    if out is not None:
+        check_fillable(out, "inspect")
     labels = [labels] if isinstance(labels, str) else labels
     asked = {"labels": labels, "batch": batch, "counts": counts, "gene_map": gene_map,
              "cells": None if cells == CELLS else cells, "features": features,

@@ -26,6 +26,7 @@ from jaxcell.network_cells import Names, choose_genes, conditions_of, normalised
 from jaxcell.network_models import GeneFile, Models
 from jaxcell.progress import bar
 from jaxcell.results import Found, check_call, check_records, keep
+from jaxcell.writing import check_fillable
 
 ROUTES = ("both", "attention", "vectors")
 VECTORS = ("codebook", "decoder")  # of a checkpoint; else a file
@@ -192,8 +193,7 @@ def _check(data, out, route, measure, number, cells, resolution):
     for name, value, known in (("route", route, ROUTES), ("measure", measure, MEASURES)):
         if value not in known:
             raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out: {out} is a file; network writes a folder: name one (--out)")
+    check_fillable(out, "network")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"out: {out}: the folder it would be in does not exist; make it first")
     if isinstance(data, str | Path) and Path(data).resolve() == (out / KEPT).resolve():

@@ -243,6 +243,25 @@ def filled_folder(out, last=("results.json",)):
                 out.rmdir()  # where it is empty
 
 
+def check_fillable(out, writer, option="--out"):
+    """Refuse a place that `filled_folder` cannot fill, before anything is computed for it.
+
+    writer : what would write there; option : that names the place
+
+    Raises
+    ------
+    ValueError
+        It is a file, or below one.
+    DiskError
+        It is read-only, or somebody else's.
+    """
+    there = next(p for p in (Path(out).absolute(), *Path(out).absolute().parents) if p.exists())
+    if not there.is_dir():
+        which = "it" if there == Path(out).absolute() else there
+        raise ValueError(f"{out}: {which} is a file; {writer} writes a folder: name one ({option})")
+    check_writable(there, out)
+
+
 def check_free(out, what="a folder", ending=""):
     """Raise ValueError unless something new can be written there.
 

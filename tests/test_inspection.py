@@ -184,7 +184,7 @@ def test_refusals(files, tmp_path):
         inspect(path, cells=-1)
     with pytest.raises(ValueError, match=r"column 'tissue': none of .* they have: batch, type"):
         inspect(path, labels="tissue")
-    with pytest.raises(ValueError, match=r"a\.h5ad: found a file, expected a folder"):
+    with pytest.raises(ValueError, match=r"a\.h5ad: it is a file; inspect writes a folder"):
         inspect(path, out=path)
     with pytest.raises(ValueError, match=r"absent\.h5ad does not exist"):
         inspect(tmp_path / "absent.h5ad")

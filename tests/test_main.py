@@ -112,6 +112,7 @@ def test_train_through_the_command_line(store, tmp_path):
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_trained_model_is_a_config(store, tmp_path):
     main.train(tiny(store, steps=1), tmp_path / "first")
     done = command(

@@ -18,6 +18,7 @@ from tests.training.test_training import tiny
 BEST = {"best": ("val/avg_bio", "max"), "evaluate.label": "kind"}
 
 
+@pytest.mark.slow
 def test_model_keeps_the_step_of_the_best_avg_bio(store, sources, tmp_path):
     c = tiny(store, steps=8, **BEST, **{"train.validate_every": 2, "train.keep_every": 2})
     workdir = jaxcell.train(c, tmp_path / "run")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from jaxcell.data.ontology import Ontology
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 from .annotation import THRESHOLDS, compare, decodings, default_levels, leaf_decoding
 from .annotation_figures import greedy_figure, group_figure
@@ -66,10 +66,7 @@ def annotation_report(
     """
     _check_extra()
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(
-            f"out={str(out)!r} is a file; annotation_report writes a folder: name one (--out)"
-        )
+    check_fillable(out, "annotation_report")
     own = _read(ontology)
     whole = own if compare_in is None else compare_in
     data = obs if hasattr(obs, "obs") else SimpleNamespace(obs=_frame(obs))

@@ -14,7 +14,7 @@ from jaxcell.data.vocabulary import Vocabulary
 from jaxcell.files import near
 from jaxcell.palette import FAINT, GRID, INK, LINE, PALETTE
 from jaxcell.progress import each
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 from . import gene_baselines
 from .inputs import check_extra
@@ -69,8 +69,7 @@ def relations(
     """
     check_extra()
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; relations writes a folder: name one (--out)")
+    check_fillable(out, "relations")
     where, names, vectors = read_genes(genes, keys)
     vocabulary = Vocabulary(names.symbols, names.ensembl)
     kept = np.ones(len(names), bool)

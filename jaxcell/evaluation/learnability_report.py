@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from jaxcell.data.types import StrPath
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 from . import learnability as numbers
 from .gene_partitions import REFERENCE, partition
@@ -57,10 +57,7 @@ def learnability(
     """
     check_extra()
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(
-            f"out={str(out)!r} is a file; learnability writes a folder: name one (--out)"
-        )
+    check_fillable(out, "learnability")
     paths = named(tables)
     if len(paths) not in (1, 2):
         raise ValueError(f"tables: found {len(paths)}, expected one or two gene-error tables")

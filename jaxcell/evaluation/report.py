@@ -11,7 +11,7 @@ import numpy as np
 from jaxcell.data.types import Cells, StrPath
 from jaxcell.files import about
 from jaxcell.progress import bar
-from jaxcell.writing import filled_folder
+from jaxcell.writing import check_fillable, filled_folder
 
 from . import inputs, methods, page, pictures, probes
 from .measure import STEPS, mean_row, measure
@@ -125,8 +125,7 @@ def evaluate(
     """
     inputs.check_extra()
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; evaluate writes a folder: name one (--out)")
+    check_fillable(out, "evaluate")
     _require_positive(seeds=seeds, n_pcs=n_pcs, ridge=ridge)
     adata = inputs.read(data)
     papers = choose(protocols)

@@ -19,7 +19,7 @@ from jaxcell.suites.registry import suite
 from jaxcell.suites.suite import Asked
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.workdir import lock
-from jaxcell.writing import write_text
+from jaxcell.writing import check_fillable, write_text
 
 WRITTEN = ("results.json", "report.html", "report.md")
 PACKAGES = ("jaxcell", "jax", "numpy", "scipy", "scikit-learn", "scanpy", "scib-metrics")
@@ -112,8 +112,7 @@ def _options(chosen, name, given):
 def _check(asked, name):
     if asked.seeds < 1:
         raise ValueError(f"seeds: found {asked.seeds}, expected 1 or more")
-    if asked.out.exists() and not asked.out.is_dir():
-        raise ValueError(f"{asked.out}: is a file; a benchmark writes a folder: name one (--out)")
+    check_fillable(asked.out, "a benchmark")
     there = asked.out / "suite.json"
     if not there.exists() and any((asked.out / file).exists() for file in WRITTEN):
         raise ValueError(f"{asked.out}: holds a report of another kind; name a folder of its own")

@@ -15,7 +15,7 @@ from jaxcell import config
 from jaxcell.data.types import StrPath
 from jaxcell.training import curves, gene_figure, run_file
 from jaxcell.training.metrics import share_explained
-from jaxcell.writing import filled_folder, whole_file
+from jaxcell.writing import check_fillable, filled_folder, whole_file
 
 GENES = "gene_errors.tsv"
 
@@ -73,11 +73,10 @@ def report(
         matplotlib is not installed.
     """
     _matplotlib()
+    out = Path(out)
+    check_fillable(out, "report")
     runs = [runs] if isinstance(runs, (str, Path)) else list(runs)
     records = read_runs(runs)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out={str(out)!r} is a file; report writes a folder: name one (--out)")
     tables = {r.name: found for r, path in zip(records, runs, strict=True)
               if (found := _genes(path)) is not None}  # fmt: skip
     text = [

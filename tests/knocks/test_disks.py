@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jaxcell.inspection import inspect
+import jaxcell
 from jaxcell.training import loop
 from jaxcell.writing import DiskError
 from tests.conftest import ROOT
@@ -79,9 +79,23 @@ def test_a_read_only_disk(name, disk, inputs):
     assert list(disk.iterdir()) == []
 
 
+def test_a_read_only_disk_for_a_report(disk, tmp_path):
+    """Before what it is about is looked for, which may take hours to measure."""
+    make_read_only(disk)
+    missing, said = tmp_path / "no.h5ad", rf"{disk}/a/b: cannot be written: Read-only file system"
+    for call in (
+        lambda out: jaxcell.evaluate(missing, ["X"], label="kind", out=out),
+        lambda out: jaxcell.inspect(missing, out=out),
+        lambda out: jaxcell.report(missing, out),
+        lambda out: jaxcell.relations(missing, missing, out=out),
+    ):
+        with pytest.raises(DiskError, match=said):
+            call(disk / "a" / "b")
+
+
 def test_a_full_disk_for_a_report(disk, inputs):
     """Of folders that get all of their files at the end."""
     fill(disk, 2**13)
     with pytest.raises(DiskError, match=rf"{disk}/look: cannot be written: No space left .* free"):
-        inspect([str(inputs / "csr.h5ad")], out=disk / "look")
+        jaxcell.inspect([str(inputs / "csr.h5ad")], out=disk / "look")
     assert not (disk / "look").exists()

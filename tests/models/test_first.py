@@ -98,6 +98,7 @@ def test_causal_encoders_and_unknown_pools_are_refused():
         CellModel(bare("cls").model)
 
 
+@pytest.mark.slow
 def test_it_trains(tmp_path):
     files = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
     for seed, file in enumerate(files):

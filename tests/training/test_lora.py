@@ -112,6 +112,7 @@ def test_it_resumes_bit_for_bit(store, pretrained, tmp_path):
     assert all(np.array_equal(a[path], b[path]) for path in a)
 
 
+@pytest.mark.slow
 def test_a_label_is_learned(store, pretrained, tmp_path):
     fields = {"optimizer.learning_rate": 1e-2, "train.validate_every": 50}
     assert loop.train(adapted(store, "annotate", pretrained, steps=150, **fields), tmp_path)
@@ -121,6 +122,7 @@ def test_a_label_is_learned(store, pretrained, tmp_path):
     assert right.mean() > 0.8
 
 
+@pytest.mark.slow
 def test_a_probe_leaves_the_model_as_it_is(store, pretrained, tmp_path):
     assert loop.train(adapted(store, "annotate,probe", pretrained), tmp_path)
     cells = [draw_cells(5, 9, 300) for _ in range(2)]

@@ -11,7 +11,7 @@ from jaxcell.data.types import Cells, StrPath
 from jaxcell.evaluation.inputs import read
 from jaxcell.files import check_new
 from jaxcell.progress import bar
-from jaxcell.writing import filled_folder, whole_file, write_text
+from jaxcell.writing import check_fillable, filled_folder, whole_file, write_text
 
 from . import baselines as simple
 from . import figures, metrics, page, splits
@@ -137,10 +137,7 @@ def evaluate_perturbations(
     """
     _check_extra()
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(
-            f"out={str(out)!r} is a file; evaluate_perturbations writes a folder: name one (--out)"
-        )
+    check_fillable(out, "evaluate_perturbations")
     layout: dict[str, Any] = dict(condition=condition, control=control, separator=separator)
     layout |= dict(treatment=treatment, cells=cells, values=values)
     found = perturbations(data, **layout)
