@@ -7,6 +7,7 @@ threads that met with it too. Nor its warning of a step that was not validated, 
 import functools
 import logging
 import sys
+import traceback
 
 
 @functools.cache
@@ -26,7 +27,9 @@ def hush():
 
 
 def _is_not_raised_too(record):
-    # asyncio tells of a task that failed by its coroutine, absl by the file that logs.
-    said = record.pathname + record.getMessage()
+    # absl tells by the file that logs whose it is, asyncio of a task by its coroutine, and of what
+    # a thread did by the traceback alone.
+    frames = traceback.extract_tb(record.exc_info[2]) if record.exc_info else ()
+    said = record.pathname + record.getMessage() + "".join(one.filename for one in frames)
     fault = record.levelno >= logging.ERROR or "tracked_metric" in said
     return not fault or "orbax" not in said
