@@ -14,17 +14,17 @@ import pandas as pd
 
 from jaxcell import sharding
 from jaxcell.config import bin_tables, tokeniser
-from jaxcell.data.pipeline import Batches, iterate
+from jaxcell.data.pipeline import Batches
 from jaxcell.data.statistics import of_tables
 from jaxcell.data.store import Store
 from jaxcell.data.transforms import temperatures
 from jaxcell.data.types import StrPath
-from jaxcell.progress import bar
 from jaxcell.training.checkpoint import load_model
 from jaxcell.training.entries import BINS, make_levels, make_step
 from jaxcell.training.gene_figure import ENOUGH, enough
 from jaxcell.training.machine import model_of
 from jaxcell.training.means import tables_of
+from jaxcell.training.sums import summed
 from jaxcell.writing import check_free, write_text
 
 
@@ -155,19 +155,7 @@ class Measure:
         return table(counts, {**sums, "mean_nonzero": level}, vocabulary)
 
     def _summed(self, batches, step, what):
-        """The sums of what ``step`` returns of each batch, on the host in float64."""
-        sums, mesh = None, self._mesh
-        with (
-            bar(len(batches), what, "batch", leave=False) as shown,
-            iterate(batches, threads=self._c.data.threads) as stream,
-            jax.set_mesh(mesh),
-        ):
-            for batch in stream:
-                found = step(sharding.to_global(batch, mesh))
-                found = jax.tree.map(np.float64, jax.device_get(found))
-                sums = found if sums is None else jax.tree.map(np.add, sums, found)
-                shown.update()
-        return sums
+        return summed(batches, step, self._mesh, what, self._c.data.threads)
 
 
 def auc(counts):

@@ -3,13 +3,11 @@
 import functools
 
 import jax
-import numpy as np
 
-from jaxcell import processes, sharding
-from jaxcell.data.pipeline import iterate
+from jaxcell import processes
 from jaxcell.losses.total import divide, weighted
-from jaxcell.progress import bar
 from jaxcell.training import gene_errors, lora
+from jaxcell.training.sums import summed
 
 
 class HeldOut:
@@ -26,20 +24,13 @@ class HeldOut:
         self._eval_step, self._batches, self._vocabulary = eval_step, batches, vocabulary
 
     def losses(self, state):
-        """Every loss over all held-out cells; {name: mean}, with their sum as 'loss'."""
-        c, sums, batches = self._c, None, self._batches()
-        with (
-            bar(len(batches), "validate", "batch", leave=False) as shown,
-            iterate(batches, threads=c.data.threads) as stream,
-            jax.set_mesh(self._mesh),
-        ):
-            for batch in stream:
-                batch = sharding.to_global(batch, self._mesh)
-                found = self._eval_step(state.params, state.batch_stats, batch, self._tables)
-                # On the host in float64: a float32 sum of many batches loses the last digits.
-                found = jax.tree.map(np.float64, jax.device_get(found))
-                sums = found if sums is None else jax.tree.map(np.add, sums, found)
-                shown.update()
+        """Every loss over all held-out cells; {name: mean}, with their weighted sum as 'loss'."""
+        c, variables = self._c, (state.params, state.batch_stats)
+
+        def step(batch):
+            return self._eval_step(*variables, batch, self._tables)
+
+        sums = summed(self._batches(), step, self._mesh, "validate", c.data.threads)
         loss = weighted(c.losses, sums, normalise=c.normalise_weights)
         return {**{k: float(mean) for k, mean in divide(sums).items()}, "loss": float(loss)}
 
